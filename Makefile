@@ -1,0 +1,79 @@
+# make run     watch this host with examples/run.toml
+# make test    run the tests                                  (TESTS="tests/core -k store" for some of them)
+# make check   style, types and import laws
+# make format  let ruff rewrite what it can
+# make bench   the benchmarks, held against their limits      (BENCH=evaluator for one of them)
+# make soak    ten minutes of watching, with memory, CPU and descriptors counted
+#
+# Each creates what it needs: .venv with the versions of constraints.txt. Needs Python 3.11 or newer.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+CONFIG ?= examples/run.toml
+ARGS   ?=
+TESTS  ?=
+BENCH  ?=
+
+# Build back ends are installed by pip in an environment of their own, which `-c` does not reach.
+# The first variable is read by pip up to 25, the second by later ones.
+export PIP_CONSTRAINT := constraints.txt
+export PIP_BUILD_CONSTRAINT := constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# One line for each package that pip fetches, instead of its silence or its five lines. Errors are on stderr.
+PIP_INSTALL = set -o pipefail; $(BIN)/python -m pip install --no-input --progress-bar off
+PROGRESS = while read -r word name _; do case "$$word" in \
+    Collecting) echo "  $$name" ;; esac; done
+
+.PHONY: help run test check format bench soak clean
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+run: $(VENV)/.installed-run
+	@exec $(BIN)/python -m engine --config $(CONFIG) $(ARGS)
+
+test: $(VENV)/.installed-dev
+	@$(BIN)/python -m pytest $(TESTS)
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.installed-dev
+	@$(BIN)/python -m benchmarks $(BENCH) --check
+
+soak: $(VENV)/.installed-dev
+	@$(BIN)/python -m benchmarks soak --duration 10m --check
+
+clean:
+	@rm -rf $(VENV) build dist .ci/venv-* .ci/wheel .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    echo "longwatch needs Python 3.11 or newer; '$(PYTHON)' is: $$($(PYTHON) --version 2>&1 || true)"; \
+	    echo "Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)"; \
+	    exit 1; } >&2
+	@echo "Creating $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	    echo "Could not create $(VENV). On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+
+$(VENV)/.installed-run: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing longwatch and what it needs into $(VENV) (half a minute, once)"
+	@$(PIP_INSTALL) -e . | $(PROGRESS)
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing longwatch and its development tools into $(VENV) (half a minute, once)"
+	@$(PIP_INSTALL) -e '.[dev]' | $(PROGRESS)
+	@touch $@ $(VENV)/.installed-run

@@ -1,0 +1,89 @@
+"""What every test has around it: hypothesis' profiles, a guard against tasks left behind, one repair.
+
+No fixtures of the product live here: fakes and harnesses are in `engine.testing`, where users have them too.
+"""
+
+import asyncio
+import inspect
+import os
+from collections.abc import AsyncIterator
+from unittest.mock import Mock
+
+import aiohttp
+import aioresponses.core
+import pytest
+from hypothesis import HealthCheck, settings
+
+# --- hypothesis -----------------------------------------------------------------------------------
+# `ci` gives the same examples every time, so that a red build is a fact about the change. `deep` looks
+# for new ones: HYPOTHESIS_PROFILE=deep make test. No deadline: a slow machine is not a bug.
+
+settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
+settings.register_profile(
+    "deep",
+    max_examples=5_000,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+# --- tasks left behind ----------------------------------------------------------------------------
+
+# Passes of the loop a task is given to finish after its test: closing a transport takes one or two.
+_LOOP_PASSES = 20
+
+
+@pytest.fixture
+async def no_task_left() -> AsyncIterator[None]:
+    """Fail a test after which a task is still running in its loop.
+
+    It is set up before the other fixtures and so torn down after them.
+    """
+    yield
+    mine = asyncio.current_task()
+    left: set[asyncio.Task[object]] = set()
+    for _ in range(_LOOP_PASSES):
+        left = {task for task in asyncio.all_tasks() if task is not mine}
+        if not left:
+            return
+        await asyncio.sleep(0)
+    names = sorted(f"{task.get_name()} in {task.get_coro()!r}" for task in left)
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+    pytest.fail("the test left tasks running:\n  " + "\n  ".join(names), pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def _guard_async_tests(request: pytest.FixtureRequest) -> None:
+    if inspect.iscoroutinefunction(getattr(request, "function", None)):
+        request.getfixturevalue("no_task_left")
+
+
+# --- aioresponses with aiohttp 3.14 and later -----------------------------------------------------
+# aioresponses 0.7.9 builds a ClientResponse by hand. Since 3.14 that takes a keyword argument more,
+# `stream_writer`, and a stream over 64 KiB asks its protocol for a parser that the stand-in protocol does
+# not have: every mocked call would raise TypeError (aioresponses issue 289). aiohttp 3.14 is a security
+# release, so it is not pinned back. Delete this when aioresponses can do it alone.
+
+if "stream_writer" in inspect.signature(aiohttp.ClientResponse.__init__).parameters:
+
+    class _Response(aiohttp.ClientResponse):
+        def __init__(self, *args: object, **kwargs: object) -> None:
+            if kwargs.get("stream_writer") is None:
+                kwargs["stream_writer"] = Mock(name="stream_writer")
+            super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+
+    _make_stream = aioresponses.core.stream_reader_factory
+
+    def _stream_with_parser(*args: object, **kwargs: object) -> aiohttp.StreamReader:
+        stream = _make_stream(*args, **kwargs)
+        if getattr(stream._protocol, "_parser", stream) is None:
+            nothing_more = ((), False, b"")
+            stream._protocol._parser = Mock(**{"feed_data.return_value": nothing_more})
+        return stream
+
+    aioresponses.core.ClientResponse = _Response
+    aioresponses.core.stream_reader_factory = _stream_with_parser
