@@ -1,0 +1,239 @@
+"""The seams: what a probe, a sink, a history, a projector and a clock must be. No behaviour here.
+
+A leaf (one file in `probes/` or `sinks/`) is a class with an `Options` struct, a constructor
+`(options, context)` and the methods of its protocol. It must not import anything of `engine` beyond the
+values and this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
+
+import msgspec
+
+from engine.events import DomainEvent, Event, Health, Record, SampleBatch, Transition
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = [
+    "Clock",
+    "History",
+    "Notification",
+    "Options",
+    "Probe",
+    "ProbeContext",
+    "Projector",
+    "Receiver",
+    "Recorder",
+    "RecordKind",
+    "RunInfo",
+    "SeriesSamples",
+    "Sink",
+    "SinkContext",
+]
+
+T = TypeVar("T")
+RecordKind: TypeAlias = Literal["samples", "transitions", "health", "events"]
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of a leaf's configuration. Field types: `str`, `int`, `float`, `bool`, `Duration`, `Secret`,
+    `Path`, `Literal`, `| None`, and lists and dicts of them; every field needs a docs entry."""
+
+
+class Clock(Protocol):
+    """Time, as an argument."""
+
+    def now_ms(self) -> int:
+        """Wall time, milliseconds since the epoch, not decreasing."""
+
+    def monotonic(self) -> float:
+        """Seconds, for durations and schedules."""
+
+
+class ProbeContext(msgspec.Struct, frozen=True, kw_only=True):
+    """What a probe is given beside its options.
+
+    Args:
+        name: The table's name: `health` for `[probe.health]`.
+        interval_ms: How often `collect` is called; put it into every sample.
+        timeout_ms: After this `collect` is cancelled.
+        labels: Labels the operator attached; they belong on every series of the probe.
+        clock: For stamps.
+        call: Runs a blocking function on the engine's bounded thread pool. One call per probe may be
+            outstanding: while an earlier one hangs, this raises `ProbeError("busy")`.
+    """
+
+    name: str
+    interval_ms: int
+    timeout_ms: int
+    labels: Mapping[str, str]
+    clock: Clock
+    call: Callable[[Callable[[], T]], Awaitable[T]]
+
+
+@runtime_checkable
+class Probe(Protocol):
+    """Measures. `collect` is never called while an earlier call is under way.
+
+    Class attributes: `Options` (its configuration), `DEFAULT_INTERVAL` and `DEFAULT_TIMEOUT`, as text.
+    """
+
+    DEFAULT_INTERVAL: ClassVar[str]
+    DEFAULT_TIMEOUT: ClassVar[str]
+
+    async def open(self) -> None:
+        """Acquire sessions and files. Called once before `collect`, and again after a restart."""
+
+    async def collect(self) -> Sequence[Event]:
+        """Measure once and return stamped events.
+
+        Stamp when the measurement is complete, so that nothing is late. A target that is down is a
+        measurement (`probe_success 0`), not an error.
+
+        Raises:
+            ProbeError: The probe itself could not measure.
+        """
+
+    async def close(self) -> None:
+        """Release everything. Must not raise."""
+
+
+class SinkContext(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sink is given beside its options.
+
+    Args:
+        name: The table's name: `ops` for `[sink.ops]`.
+        engine_name: The name of this watch.
+        clock: For stamps.
+        state_dir: Where it may keep files, or None when the engine must not write any.
+        timezone: IANA name, for every time a person reads.
+        external_labels: Labels that identify this engine to others.
+        call: Runs a blocking function on the engine's bounded thread pool, for name look-ups and files.
+            One call per sink may be outstanding: while an earlier one hangs, this raises
+            `SinkError("busy", retryable=True)`.
+    """
+
+    name: str
+    engine_name: str
+    clock: Clock
+    state_dir: Path | None
+    timezone: str
+    external_labels: Mapping[str, str]
+    call: Callable[[Callable[[], T]], Awaitable[T]]
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """Where things go. Class attribute: `Options`. A sink is a `Recorder`, a `Receiver` or both."""
+
+    async def open(self) -> None:
+        """Acquire what it needs. Raises `SinkError`; a retryable one is tried again with back-off."""
+
+    async def close(self) -> None:
+        """Flush and release. Called under a deadline; must be safe to call twice."""
+
+
+@runtime_checkable
+class Recorder(Sink, Protocol):
+    """A sink that takes the record: samples, transitions, health and domain events, as they happened."""
+
+    WANTS: ClassVar[frozenset[RecordKind]]
+
+    async def write(self, records: Sequence[Record]) -> None:
+        """Take records, in order. All or none of them are taken.
+
+        Raises:
+            SinkError: `retryable` decides whether the same records are offered again.
+        """
+
+
+class Notification(msgspec.Struct, frozen=True, kw_only=True):
+    """What one receiver is told about a group of alerts.
+
+    Args:
+        receiver: Name of the receiving sink.
+        group_key: Identity of the group, in Alertmanager's form.
+        group_labels: Labels shared by definition of the group.
+        transitions: What happened, oldest first; each firing, resolved or lost.
+        external_labels: Labels that identify this engine.
+        truncated: How many more transitions were left out.
+    """
+
+    receiver: str
+    group_key: str
+    group_labels: Mapping[str, str]
+    transitions: tuple[Transition, ...]
+    external_labels: Mapping[str, str] = {}
+    truncated: int = 0
+
+
+@runtime_checkable
+class Receiver(Sink, Protocol):
+    """A sink that tells people. Rendering and sending are apart, so that what is stored is what is sent."""
+
+    def render(self, notification: Notification) -> bytes:
+        """Return the body. Pure: the same notification gives the same bytes."""
+
+    async def deliver(self, message_id: str, body: bytes) -> None:
+        """Make one attempt to send. The same id means the same body.
+
+        Raises:
+            SinkError: `retryable` and `retry_after_s` say what to do next.
+        """
+
+
+class SeriesSamples(msgspec.Struct, frozen=True, eq=False):
+    """Stored samples of one series: `times_ms` int64 and `values` float64, both of shape (n,), ascending."""
+
+    series: str
+    times_ms: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+
+class RunInfo(msgspec.Struct, frozen=True):
+    """One watch from start to end; `ended_ms` is 0 while it goes on or if it was cut off."""
+
+    run_id: int
+    name: str
+    started_ms: int
+    ended_ms: int = 0
+    outcome: str = ""
+
+
+@runtime_checkable
+class History(Protocol):
+    """What people query. Spans are half-open: start_ms <= t < end_ms."""
+
+    async def samples(self, metric: str, start_ms: int, end_ms: int) -> list[SeriesSamples]:
+        """Samples of every series of a metric, raw where they are still kept, else 1-minute means."""
+
+    async def transitions(self, start_ms: int, end_ms: int) -> list[Transition]:
+        """Transitions, oldest first."""
+
+    async def health(self, start_ms: int, end_ms: int) -> list[Health]:
+        """Health events, oldest first."""
+
+    async def runs(self) -> list[RunInfo]:
+        """Runs, newest first."""
+
+
+@runtime_checkable
+class Projector(Protocol):
+    """Turns domain and health events into samples. Pure: no clock, no I/O."""
+
+    def apply(self, event: DomainEvent | Health) -> SampleBatch | None:
+        """Take one event; return what it changes, stamped with the event's time, or None."""
+
+    def initial(self, time_ms: int) -> Iterable[SampleBatch]:
+        """Samples that exist from the start, such as counters at 0."""
+
+    def snapshot(self) -> bytes:
+        """Everything it knows, for `restore`."""
+
+    def restore(self, data: bytes) -> None:
+        """Take a snapshot back. Raises `StateError` if it is not one of its own."""

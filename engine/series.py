@@ -1,0 +1,150 @@
+"""Series: their canonical text, and the table that turns text into a small integer handle.
+
+A series is written as Prometheus writes it, labels sorted by name: `up{instance="a",job="node"}`. That
+text is the identity everywhere outside the core: on the wire, in history, in logs. It is an ordinary
+`str`, so its hash is computed once and a probe that keeps its texts pays one dict look-up per sample,
+or none when it sends the same tuple of texts again. Inside the core a series is its handle.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from engine.text import clean
+
+__all__ = ["SeriesTable", "fingerprint", "series_text", "split_series"]
+
+LABEL_NAME_CHARS_MAX = 128
+LABEL_VALUE_CHARS_MAX = 1024
+LABELS_MAX = 64
+
+_PLAIN_METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+_PLAIN_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_ESCAPE = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+_UNESCAPE = {"\\": "\\", '"': '"', "n": "\n"}
+_QUOTED = r'"((?:[^"\\]|\\.)*)"'
+_PAIR = re.compile(rf"(?:([a-zA-Z_][a-zA-Z0-9_]*)|{_QUOTED})={_QUOTED}(,|\}}$)")
+_QUOTED_METRIC = re.compile(rf"{_QUOTED}(,|\}}$)")
+
+
+def series_text(name: str, labels: Mapping[str, str] | Iterable[tuple[str, str]] = ()) -> str:
+    """Return the canonical text of a series.
+
+    Args:
+        name: The metric name. Names beyond Prometheus' classic alphabet are quoted inside the braces.
+        labels: Label names and values; empty values are left out, as in Prometheus they equal absence.
+
+    Raises:
+        ValueError: An empty or overlong name, a reserved label, or more than `LABELS_MAX` labels.
+    """
+    if not name or len(name) > LABEL_NAME_CHARS_MAX:
+        raise ValueError(f"a metric name has 1 to {LABEL_NAME_CHARS_MAX} characters, not {len(name)}")
+    pairs = sorted(dict(labels).items())
+    if not pairs and _PLAIN_METRIC.fullmatch(name):
+        return name
+    parts = []
+    for label, value in pairs:
+        if value:
+            parts.append(f'{_label_name(label)}="{clean(value, LABEL_VALUE_CHARS_MAX).translate(_ESCAPE)}"')
+    if len(parts) > LABELS_MAX:
+        raise ValueError(f"{len(parts)} labels; at most {LABELS_MAX} are allowed")
+    if not _PLAIN_METRIC.fullmatch(name):
+        return "{" + ",".join([f'"{clean(name).translate(_ESCAPE)}"', *parts]) + "}"
+    return f"{name}{{{','.join(parts)}}}" if parts else name
+
+
+def _label_name(label: str) -> str:
+    if not label or len(label) > LABEL_NAME_CHARS_MAX:
+        raise ValueError(f"a label name has 1 to {LABEL_NAME_CHARS_MAX} characters, not {len(label)}")
+    if label == "__name__":
+        raise ValueError("the metric name is not a label here; pass it as the name")
+    return label if _PLAIN_LABEL.fullmatch(label) else f'"{clean(label).translate(_ESCAPE)}"'
+
+
+def split_series(text: str) -> tuple[str, dict[str, str]]:
+    """Return (metric name, labels) of a canonical text.
+
+    Raises:
+        ValueError: The text is not in the form that `series_text` writes.
+    """
+    brace = text.find("{")
+    if brace < 0:
+        if not _PLAIN_METRIC.fullmatch(text):
+            raise ValueError(f"not a series: {clean(text, 80)}")
+        return text, {}
+    name, labels, at = text[:brace], {}, brace + 1
+    if not name:
+        head = _QUOTED_METRIC.match(text, at)
+        if head is None:
+            raise ValueError(f"not a series: {clean(text, 80)}")
+        name, at = _unescape(head[1]), head.end()
+    elif not _PLAIN_METRIC.fullmatch(name):
+        raise ValueError(f"not a series: {clean(text, 80)}")
+    while at < len(text):
+        pair = _PAIR.match(text, at)
+        if pair is None:
+            raise ValueError(f"not a series: {clean(text, 80)}")
+        labels[pair[1] or _unescape(pair[2])] = _unescape(pair[3])
+        at = pair.end()
+    return name, labels
+
+
+def _unescape(text: str) -> str:
+    if "\\" not in text:
+        return text
+    return re.sub(r"\\(.)", lambda m: _UNESCAPE.get(m[1], m[0]), text)
+
+
+def fingerprint(labels: Mapping[str, str]) -> str:
+    """Return Alertmanager's fingerprint of a label set: 16 hex digits.
+
+    64-bit FNV-1a over the names in order, each followed by 0xff, its value and 0xff
+    (prometheus/common, model/signature.go).
+    """
+    digest = 14695981039346656037
+    for name in sorted(labels):
+        for byte in name.encode() + b"\xff" + labels[name].encode() + b"\xff":
+            digest = ((digest ^ byte) * 1099511628211) & 0xFFFFFFFFFFFFFFFF
+    return f"{digest:016x}"
+
+
+class SeriesTable:
+    """Texts to handles: 0, 1, 2, ... in order of first sight. A handle is never reused.
+
+    Args:
+        series_max: How many series it takes; `intern` returns -1 beyond that and the caller counts it.
+    """
+
+    __slots__ = ("_handles", "_texts", "series_max")
+
+    def __init__(self, series_max: int) -> None:
+        self.series_max = series_max
+        self._handles: dict[str, int] = {}
+        self._texts: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def intern(self, text: str) -> int:
+        """Return the handle of `text`, giving it one at first sight; -1 when the table is full."""
+        handle = self._handles.get(text)
+        if handle is None:
+            if len(self._texts) >= self.series_max:
+                return -1
+            handle = len(self._texts)
+            self._handles[text] = handle
+            self._texts.append(text)
+        return handle
+
+    def find(self, text: str) -> int:
+        """Return the handle of `text`, or -1 if it was never seen."""
+        return self._handles.get(text, -1)
+
+    def text(self, handle: int) -> str:
+        """The canonical text behind a handle."""
+        return self._texts[handle]
+
+    def texts(self) -> list[str]:
+        """All texts, in handle order (a copy)."""
+        return list(self._texts)

@@ -1,0 +1,105 @@
+"""What an engine tells about itself at one instant: plain values for the view, `health` and tests."""
+
+from __future__ import annotations
+
+import msgspec
+
+from engine.events import AlertState, HealthStatus
+
+__all__ = ["AlertStatus", "ChannelStatus", "EngineStatus", "ProbeStatus", "SinkStatus"]
+
+
+class AlertStatus(msgspec.Struct, frozen=True):
+    """One alert that is not inactive.
+
+    Args:
+        elapsed_ms: Time on the clock that runs: towards `for` while pending, since then while firing.
+        paused: The condition is unknown, so the clock stands.
+        keeping: The condition has ended and `keep_firing_for` runs.
+        due_ms: When it will fire (pending) or resolve (keeping) if nothing changes; 0 where neither.
+    """
+
+    rule: str
+    labels: dict[str, str]
+    state: AlertState
+    active_since_ms: int
+    elapsed_ms: int
+    for_ms: int
+    value: float
+    paused: bool = False
+    keeping: bool = False
+    due_ms: int = 0
+    annotations: dict[str, str] = {}
+
+
+class ProbeStatus(msgspec.Struct, frozen=True):
+    """One probe. `last_ms` is its last success, 0 before the first; `failures` counts in a row."""
+
+    name: str
+    type: str
+    interval_ms: int
+    status: HealthStatus = "ok"
+    message: str = ""
+    last_ms: int = 0
+    duration_ms: float = 0.0
+    ticks: int = 0
+    ticks_missed: int = 0
+    failures: int = 0
+    failures_total: int = 0
+
+
+class SinkStatus(msgspec.Struct, frozen=True):
+    """One sink. `queued` against `queue_max`, in records or messages; `dropped` counts since the start."""
+
+    name: str
+    type: str
+    status: HealthStatus = "ok"
+    message: str = ""
+    queued: int = 0
+    queue_max: int = 0
+    written: int = 0
+    retries: int = 0
+    dropped: int = 0
+
+
+class ChannelStatus(msgspec.Struct, frozen=True):
+    """The queue between probes and core, in samples. `peak` is the deepest it has been."""
+
+    depth: int = 0
+    capacity: int = 0
+    peak: int = 0
+    received: int = 0
+    dropped: dict[str, int] = {}
+
+
+class EngineStatus(msgspec.Struct, frozen=True):
+    """Everything at one instant.
+
+    Args:
+        phase: `starting`, `running`, `draining` or `stopped`.
+        heartbeat_ms: When this was made.
+        lag_ms: How late the engine's own loop turn was, last measured.
+        gauges: Latest value of the key series, by canonical text, for the view.
+        counters: The engine's own counters by name (see docs/metrics.md).
+    """
+
+    name: str
+    pid: int
+    phase: str
+    started_ms: int
+    heartbeat_ms: int
+    lag_ms: float = 0.0
+    series: int = 0
+    rules: int = 0
+    probes: tuple[ProbeStatus, ...] = ()
+    sinks: tuple[SinkStatus, ...] = ()
+    alerts: tuple[AlertStatus, ...] = ()
+    channel: ChannelStatus = ChannelStatus()
+    gauges: dict[str, float] = {}
+    counters: dict[str, float] = {}
+
+    @property
+    def status(self) -> HealthStatus:
+        """The worst of all parts."""
+        parts = {probe.status for probe in self.probes} | {sink.status for sink in self.sinks}
+        return "failed" if "failed" in parts else "degraded" if "degraded" in parts else "ok"
