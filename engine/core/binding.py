@@ -1,0 +1,144 @@
+"""Which series feed which label set of a rule.
+
+A label set of a rule's result has a *slot*, a small integer. With one selector a slot is simply the position
+of its series among the selected ones. With several, series with equal labels meet in one slot; the text of
+a series after its metric name is the key, as canonical texts of equal label sets are equal.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.core.columns import Column
+from engine.core.promql.plan import Plan
+from engine.series import SeriesTable, series_text, split_series
+
+__all__ = ["Binding", "Touched"]
+
+Slots: TypeAlias = NDArray[np.int64]
+
+
+class Touched(NamedTuple):
+    """What an atom's series touch in one rule.
+
+    Args:
+        slots: The label sets it can change, each once.
+        positions: For every selector, where in the atom its sample for each slot is, -1 if not in it; None if
+            the atom holds nothing for that selector.
+        place: For each slot, where in the atom the last of its samples is.
+    """
+
+    slots: Slots
+    positions: tuple[Slots | None, ...]
+    place: Slots
+
+
+class Binding:
+    """Slots of one rule. Series are never taken out; a slot keeps its number."""
+
+    __slots__ = ("_key_slots", "_keys", "_members", "_metrics", "_slot_handles", "_slots_of", "plan")
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._metrics = frozenset(leaf.metric for leaf in plan.leaves)
+        # By selector: the handles it selects, ascending because handles are given in order of first sight.
+        self._members: list[Column[np.int64]] = [Column(np.int64, -1) for _ in plan.leaves]
+        # With several selectors, aligned with the members: their slots; and by slot: their handles.
+        self._slots_of: list[Column[np.int64]] = [Column(np.int64, -1) for _ in plan.leaves]
+        self._slot_handles: list[Column[np.int64]] = [Column(np.int64, -1) for _ in plan.leaves]
+        self._key_slots: dict[str, int] = {}
+        self._keys: list[str] = []
+
+    @property
+    def single(self) -> bool:
+        """Whether slots are positions of one selector's series."""
+        return len(self._members) == 1
+
+    @property
+    def metrics(self) -> frozenset[str]:
+        """Names of the metrics its selectors read."""
+        return self._metrics
+
+    def __len__(self) -> int:
+        return len(self._members[0]) if self.single else len(self._keys)
+
+    def add_series(self, handle: int, text: str) -> None:
+        """Take note of a series at first sight. Handles must come in ascending order."""
+        metric, labels = split_series(text)
+        for leaf in self.plan.leaves:
+            if leaf.metric != metric or not leaf.matches(labels):
+                continue
+            self._members[leaf.leaf].append(handle)
+            if self.single:
+                continue
+            key = label_key(text, metric, labels)
+            slot = self._key_slots.setdefault(key, len(self._keys))
+            if slot == len(self._keys):
+                self._keys.append(key)
+            self._slots_of[leaf.leaf].append(slot)
+            for handles in self._slot_handles:
+                handles.resize(len(self._keys))
+            self._slot_handles[leaf.leaf].array[slot] = handle
+
+    def handles(self, leaf: int, slots: Slots) -> NDArray[np.int64]:
+        """The series of a selector for each slot, -1 where it has none."""
+        return (self._members[0] if self.single else self._slot_handles[leaf]).array[slots]
+
+    def labels(self, slot: int, table: SeriesTable) -> dict[str, str]:
+        """The labels of a slot's series, without the metric name."""
+        for leaf in range(len(self._members)):
+            handle = int(self.handles(leaf, np.array([slot]))[0])
+            if handle >= 0:
+                return split_series(table.text(handle))[1]
+        raise LookupError(f"slot {slot} has no series")  # a slot is made by a series
+
+    def key(self, slot: int, table: SeriesTable) -> str:
+        """The text of a slot's labels: its identity across restarts."""
+        if not self.single:
+            return self._keys[slot]
+        text = table.text(int(self._members[0].array[slot]))
+        return label_key(text, *split_series(text))
+
+    def slot_of(self, key: str, table: SeriesTable) -> int:
+        """The slot with these labels, or -1."""
+        if not self.single:
+            return self._key_slots.get(key, -1)
+        metric = self.plan.leaves[0].metric
+        members = self._members[0].array
+        handle = table.find(series_text(metric, split_series("x" + key)[1]))
+        place = int(np.searchsorted(members, handle))
+        return place if place < len(members) and members[place] == handle else -1
+
+    def touched(self, handles: NDArray[np.int64]) -> Touched | None:
+        """What samples of these series touch; None if nothing. Handles must be distinct."""
+        positions: list[Slots | None] = []
+        hits: list[tuple[Slots, Slots] | None] = []
+        for leaf, members in enumerate(self._members):
+            where = np.searchsorted(members.array, handles)
+            inside = np.minimum(where, max(len(members) - 1, 0))
+            found = np.flatnonzero(members.array[inside] == handles) if len(members) else np.empty(0, np.int64)
+            if not len(found):
+                hits.append(None)
+                continue
+            rows = inside[found]
+            hits.append((rows if self.single else self._slots_of[leaf].array[rows], found))
+        present = [hit[0] for hit in hits if hit is not None]
+        if not present:
+            return None
+        slots = present[0] if self.single else np.unique(np.concatenate(present))
+        for hit in hits:
+            if hit is None:
+                positions.append(None)
+                continue
+            where_in_atom = np.full(len(slots), -1, dtype=np.int64)
+            where_in_atom[np.searchsorted(slots, hit[0]) if not self.single else slice(None)] = hit[1]
+            positions.append(where_in_atom)
+        return Touched(slots, tuple(positions), np.maximum.reduce([p for p in positions if p is not None]))
+
+
+def label_key(text: str, metric: str, labels: dict[str, str]) -> str:
+    """The part of a canonical text that stands for its labels: equal for equal labels."""
+    return text[len(metric) :] if text.startswith(metric) else series_text("x", labels)[1:]

@@ -1,0 +1,49 @@
+"""A column: a NumPy array that grows at its end."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Column"]
+
+S = TypeVar("S", bound=np.generic)
+
+
+class Column(Generic[S]):
+    """Values by position, in one array that is doubled when it is full.
+
+    Args:
+        dtype: The array's type.
+        fill: What a new position holds.
+    """
+
+    __slots__ = ("_data", "_fill", "_size")
+
+    def __init__(self, dtype: type[S], fill: float) -> None:
+        self._data: NDArray[S] = np.full(16, fill, dtype=dtype)
+        self._fill = fill
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    @property
+    def array(self) -> NDArray[S]:
+        """The values, shape (len(self),): a view, valid until the column grows."""
+        return self._data[: self._size]
+
+    def append(self, value: float) -> None:
+        """Add one position that holds `value`."""
+        self.resize(self._size + 1)
+        self._data[self._size - 1] = value
+
+    def resize(self, size: int) -> None:
+        """Grow to `size` positions; new ones hold the fill. Never shrinks."""
+        if size > len(self._data):
+            grown = np.full(max(size, 2 * len(self._data)), self._fill, dtype=self._data.dtype)
+            grown[: self._size] = self._data[: self._size]
+            self._data = grown
+        self._size = max(self._size, size)

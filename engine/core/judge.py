@@ -1,0 +1,461 @@
+"""One rule at work: which of its label sets hold, which are unknown, and what that does to its alerts.
+
+The judge sees a landing twice. `look` comes before the store is written: it evaluates the touched label
+sets with the values that are about to land, finds those whose condition changes, and lets everything
+that was due for them strictly before happen first. `settle` comes after: it steps their alerts. Label
+sets whose condition does not change cost a few vector operations and no step.
+
+Conditions have three values. Inside an expression there is only presence; absence is classified here,
+for label sets that have an alert: false if every selector that fed it last has a fresh sample, ended if
+one of them has ended, else unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.core.alerts import Alert, Input, Phase
+from engine.core.binding import Binding, Touched
+from engine.core.columns import Column
+from engine.core.promql.evaluate import Columns, evaluate, measured
+from engine.core.rules import Rule
+from engine.core.store import NEVER_MS, Landing, Mark, Store
+from engine.core.timers import Deadline, Timers
+from engine.events import Transition
+from engine.status import AlertStatus
+
+__all__ = ["Judge", "Look", "Output", "SavedRule"]
+
+Slots: TypeAlias = NDArray[np.int64]
+Times: TypeAlias = NDArray[np.int64]
+
+STEPS_PER_CHUNK = 256
+_FALSE, _TRUE, _UNKNOWN = 0, 1, 2
+_REASONS = {Input.FALSE: "recovered", Input.MISSING: "missing", Input.ENDED: "ended"}
+
+
+class Output(NamedTuple):
+    """A transition with what it is ordered by. `position` is that of its sample in a run of single samples."""
+
+    position: int
+    rule: int
+    transition: Transition
+
+    @property
+    def order(self) -> tuple[int, int, int, list[tuple[str, str]]]:
+        return self.position, self.transition.time_ms, self.rule, sorted(self.transition.labels.items())
+
+
+class Look(NamedTuple):
+    """What `look` found: label sets to step, with their evaluation at the landing's time, and all it touched."""
+
+    slots: Slots
+    times: Times
+    columns: Columns
+    positions: Slots
+    touched: Slots
+    touched_times: Times
+    touched_columns: Columns
+
+
+class SavedRule(msgspec.Struct):
+    """What a snapshot keeps of one rule; alerts by the text of their labels."""
+
+    swept_ms: int
+    refused: int
+    alerts: dict[str, Alert]
+
+
+class Judge:
+    """The state of one rule: its label sets, their conditions, its alerts.
+
+    Args:
+        index: The rule's place in the order of rules.
+        rule: What to judge.
+        store: Where samples are read.
+        timers: Where deadlines go; they come back through `due` and `sweep`.
+        alerts_max: How many alerts it may have; more are counted in `refused` and never made.
+    """
+
+    def __init__(self, index: int, rule: Rule, store: Store, timers: Timers, alerts_max: int) -> None:
+        self.index = index
+        self.rule = rule
+        self.binding = Binding(rule.plan)
+        self.alerts: dict[int, Alert] = {}
+        self.refused = 0
+        self._store = store
+        self._timers = timers
+        self._alerts_max = alerts_max
+        self._conditions: Column[np.int8] = Column(np.int8, _FALSE)
+        # Time of the last judgement by slot. Several series may feed a slot, each with its own clock.
+        self._judged: Column[np.int64] = Column(np.int64, 0)
+        self._sweep_ms = NEVER_MS
+        self._swept_ms = -1
+
+    def add_series(self, handle: int, text: str) -> None:
+        """Take note of a series at first sight."""
+        self.binding.add_series(handle, text)
+        self._conditions.resize(len(self.binding))
+        if not self.binding.single:
+            self._judged.resize(len(self.binding))
+
+    # -- a landing ---------------------------------------------------------------------------------------------
+
+    def look(self, touched: Touched, landing: Landing, at_ms: Times | int) -> Look | None:
+        """Evaluate the touched label sets as they will be, before the store is written.
+
+        Args:
+            at_ms: When each sample of the landing is judged, or one time for all.
+
+        Returns:
+            The label sets to step, or None.
+        """
+        slots = touched.slots
+        place = touched.place
+        times = at_ms[place] if isinstance(at_ms, np.ndarray) else np.broadcast_to(np.int64(at_ms), slots.shape)
+        if not self.binding.single:
+            times = np.maximum(times, self._judged.array[slots])
+        columns = self._evaluate_landing(touched, landing, times)
+        conditions = self._conditions.array[slots]
+        stepping = columns.present != (conditions == _TRUE)
+        if self.alerts:
+            stepping |= conditions == _UNKNOWN
+            if landing.stale is not None:
+                stepping |= self._has_alert(slots)
+            if (first := self._timers.next_ms()) is not None and first < int(times.max()):
+                stepping |= self._due_before(slots, times)
+        if self.alerts or self.rule.plan.absence_matters:
+            if self._sweep_ms < int(times.max()):  # an input may have been stale for a while in between
+                stepping |= self._stale_from(slots, self._swept_ms) < times
+            self._expect(landing.stale_from_ms)
+        rows = np.flatnonzero(stepping)
+        if not len(rows) and self.binding.single:
+            return None  # with several selectors `settle` keeps the times, and with `or` who fed what
+        picked = Columns(columns.values[rows], columns.present[rows], _bits(columns.fed, len(slots))[rows])
+        return Look(slots[rows], times[rows], picked, place[rows], slots, times, columns)
+
+    def catch_up(self, look: Look) -> Iterator[list[Output]]:
+        """Let happen what was due for these label sets strictly before their new sample, in order of time."""
+        if not self.alerts and not self.rule.plan.absence_matters:
+            return
+        stale = self._stale_from(look.slots, self._swept_ms)
+        rows = zip(look.slots.tolist(), look.times.tolist(), look.positions.tolist(), stale.tolist(), strict=True)
+        for slot, time_ms, position, stale_ms in rows:
+            alert = self.alerts.get(slot)
+            due = alert.next_input(*self._lengths) if alert else None
+            if stale_ms < time_ms or (due is not None and due[0] < time_ms):
+                yield [Output(position, self.index, made) for made in self._catch_up(slot, time_ms)]
+
+    def settle(self, look: Look) -> Iterator[list[Output]]:
+        """Step the alerts of these label sets, after the store was written. Yields after each chunk."""
+        if not self.binding.single:
+            self._judged.array[look.touched] = look.touched_times
+            if self.alerts and self.rule.plan.absence_matters:
+                self._refresh_fed(look.touched, look.touched_columns)
+        values = self._values(look.slots, look.times, look.columns)
+        rows = list(
+            zip(
+                look.slots.tolist(),
+                look.times.tolist(),
+                look.columns.present.tolist(),
+                values.tolist(),
+                _bits(look.columns.fed, len(look.slots)).tolist(),
+                look.positions.tolist(),
+                strict=True,
+            )
+        )
+        for chunk in range(0, len(rows), STEPS_PER_CHUNK):
+            yield [
+                Output(position, self.index, made)
+                for slot, time_ms, holds, value, fed, position in rows[chunk : chunk + STEPS_PER_CHUNK]
+                for made in self._step(slot, time_ms, holds, value, fed)
+            ]
+        if self.alerts:
+            self._expect(int(np.min(self._stale_from(look.slots, look.times), initial=NEVER_MS)))
+
+    def _evaluate_landing(self, touched: Touched, landing: Landing, times: Times) -> Columns:
+        latest = int(times.max())
+
+        def leaf(index: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+            where = touched.positions[index]
+            if where is None:
+                return self._store.show(self.binding.handles(index, touched.slots), times)
+            inside = where >= 0
+            landed = np.maximum(where, 0)
+            values = landing.values[landed]
+            present = inside if landing.stale is None else inside & ~landing.stale[landed]
+            if landing.stale_from_ms <= latest:  # so late that it is stale on arrival, it shows nothing
+                present = present & ((landing.times + landing.stale_after_ms)[landed] >= times)
+            if inside.all():
+                return values, present
+            stored, shown = self._store.show(self.binding.handles(index, touched.slots), times)
+            return np.where(inside, values, stored), np.where(inside, present, shown)
+
+        return evaluate(self.rule.plan.root, leaf)
+
+    def _due_before(self, slots: Slots, times: Times) -> NDArray[np.bool_]:
+        """Which slots have an alert whose clock comes strictly before the slot's time."""
+        due = {slot: at[0] for slot, alert in self.alerts.items() if (at := alert.next_input(*self._lengths))}
+        instants = np.array([due.get(slot, NEVER_MS) for slot in slots.tolist()], dtype=np.int64)
+        return instants < times
+
+    def _has_alert(self, slots: Slots) -> NDArray[np.bool_]:
+        return np.isin(slots, np.fromiter(self.alerts, np.int64, len(self.alerts)))
+
+    def _refresh_fed(self, slots: Slots, columns: Columns) -> None:
+        """With `or`, the side that feeds a label set may change while its condition goes on holding."""
+        fed = _bits(columns.fed, len(slots))
+        for row in np.flatnonzero(columns.present & self._has_alert(slots)).tolist():
+            self.alerts[int(slots[row])].fed = int(fed[row])
+
+    # -- time --------------------------------------------------------------------------------------------------
+
+    def due(self, deadlines: list[Deadline], time_ms: int) -> Iterator[list[Output]]:
+        """Step the alerts whose clock has come, all at `time_ms`."""
+        slots = [d.slot for d in deadlines if (alert := self.alerts.get(d.slot)) and alert.version == d.version]
+        if not slots:
+            return
+        at = np.array(slots, dtype=np.int64)
+        values = self._values(at, np.full(len(at), time_ms), None).tolist()
+        for chunk in range(0, len(slots), STEPS_PER_CHUNK):
+            done: list[Output] = []
+            rows = slice(chunk, chunk + STEPS_PER_CHUNK)
+            for slot, value in zip(slots[rows], values[rows], strict=True):
+                done += [Output(0, self.index, made) for made in self._pass_time(slot, time_ms, value)]
+            yield done
+
+    def sweep(self, time_ms: int) -> Iterator[list[Output]]:
+        """Find the label sets with an input that goes stale at `time_ms`, and judge them."""
+        if time_ms != self._sweep_ms:
+            return
+        self._sweep_ms = NEVER_MS
+        slots = self._watched()
+        instants = self._stale_from(slots, self._swept_ms)
+        for slot in slots[instants <= time_ms].tolist():
+            yield [Output(0, self.index, made) for made in self._judge(slot, time_ms)]
+        self._swept_ms = time_ms
+        self._expect(int(np.min(self._stale_from(self._watched(), time_ms), initial=NEVER_MS)))
+
+    def blind(self, from_ms: int, to_ms: int) -> None:
+        """Take a blind span out of every running clock."""
+        for slot, alert in self.alerts.items():
+            alert.skip(from_ms, to_ms)
+            self._arm(slot, alert)
+
+    def arm_all(self) -> None:
+        """Set every timer anew, from the alerts alone."""
+        for slot, alert in self.alerts.items():
+            self._arm(slot, alert)
+        self._sweep_ms = NEVER_MS
+        self._expect(int(np.min(self._stale_from(self._watched(), self._swept_ms), initial=NEVER_MS)))
+
+    def _arm(self, slot: int, alert: Alert) -> None:
+        if (due := alert.next_input(*self._lengths)) is not None:
+            self._timers.add(due[0], Deadline(self.index, slot, alert.version))
+
+    def _watched(self) -> Slots:
+        """Label sets for which it matters that an input goes stale."""
+        if self.rule.plan.absence_matters:
+            return np.arange(len(self.binding), dtype=np.int64)
+        return np.fromiter(self.alerts, np.int64, len(self.alerts))
+
+    def _stale_from(self, slots: Slots, after_ms: Times | int) -> Times:
+        """The first instant after `after_ms` at which an input of each slot goes stale."""
+        first = np.full(slots.shape, NEVER_MS)
+        for leaf in range(len(self.rule.plan.leaves)):
+            instants = self._store.stale_from(self.binding.handles(leaf, slots))
+            first = np.minimum(first, np.where(instants > after_ms, instants, NEVER_MS))
+        return first
+
+    def _expect(self, instant_ms: int) -> None:
+        """Sweep at `instant_ms`, unless an earlier sweep is planned: that one plans the next."""
+        if instant_ms < self._sweep_ms:
+            self._sweep_ms = instant_ms
+            self._timers.add(instant_ms, Deadline(self.index, -1, 0))
+
+    def _catch_up(self, slot: int, before_ms: int) -> list[Transition]:
+        """Everything due for a slot strictly before `before_ms`, judged by the store as it was."""
+        done: list[Transition] = []
+        seen_ms = self._swept_ms
+        while True:
+            alert = self.alerts.get(slot)
+            if alert is None and not self.rule.plan.absence_matters:
+                return done
+            clock = alert.next_input(*self._lengths) if alert else None
+            stale_ms = int(self._stale_from(np.array([slot]), seen_ms)[0])
+            if clock is not None and clock[0] <= stale_ms and clock[0] < before_ms:
+                value = self._values(np.array([slot]), np.array([clock[0]]), None)[0]
+                done += self._pass_time(slot, clock[0], float(value))
+            elif stale_ms < before_ms:
+                seen_ms = stale_ms
+                done += self._judge(slot, stale_ms)
+            else:
+                return done
+
+    @property
+    def _lengths(self) -> tuple[int, int, int]:
+        return self.rule.for_ms, self.rule.keep_firing_for_ms, self.rule.hold_max_ms
+
+    # -- steps -------------------------------------------------------------------------------------------------
+
+    def _judge(self, slot: int, time_ms: int) -> list[Transition]:
+        """Evaluate one label set from the store and step its alert."""
+        at = np.array([slot])
+        if not self.binding.single:
+            time_ms = max(time_ms, int(self._judged.array[slot]))
+        columns = self._evaluate_stored(at, np.array([time_ms]))
+        value = self._values(at, np.array([time_ms]), columns)[0]
+        done = self._step(slot, time_ms, bool(columns.present[0]), float(value), int(_bits(columns.fed, 1)[0]))
+        if slot in self.alerts:
+            self._expect(int(self._stale_from(at, max(self._swept_ms, time_ms))[0]))
+        return done
+
+    def _step(self, slot: int, time_ms: int, holds: bool, value: float, fed: int) -> list[Transition]:
+        """Tell the alert of a slot what its condition is at `time_ms`."""
+        alert = self.alerts.get(slot)
+        if alert is None:
+            if not holds:
+                return []
+            if len(self.alerts) >= self._alerts_max:
+                self.refused += 1
+                return []
+            labels = self.rule.alert_labels(self.binding.labels(slot, self._store.table))
+            alert = self.alerts[slot] = Alert(labels, time_ms)
+        time_ms = max(time_ms, alert.stepped_ms)
+        if holds:
+            given = Input.TRUE
+            alert.fed = fed
+        else:
+            given = self._classify(slot, alert, time_ms)
+        self._conditions.array[slot] = {Input.TRUE: _TRUE, Input.UNKNOWN: _UNKNOWN}.get(given, _FALSE)
+        if given in _REASONS and alert.phase is not Phase.KEEPING:
+            alert.end_reason = _REASONS[given]
+        return self._apply(slot, alert, given, time_ms, value)
+
+    def _classify(self, slot: int, alert: Alert, time_ms: int) -> Input:
+        """Why a label set is absent: false, ended, or unknown."""
+        given, at = Input.FALSE, np.array([slot])
+        for leaf in range(len(self.rule.plan.leaves)):
+            if not alert.fed >> leaf & 1:
+                continue
+            handles = self.binding.handles(leaf, at)
+            if handles[0] >= 0 and self._store.mark(int(handles[0])) is Mark.ENDED:
+                return Input.ENDED
+            if not self._store.show(handles, time_ms)[1][0]:
+                given = Input.UNKNOWN
+        if given is Input.UNKNOWN and self.rule.on_missing == "reset":
+            return Input.MISSING
+        return given
+
+    def _pass_time(self, slot: int, time_ms: int, value: float) -> list[Transition]:
+        """Give an alert the input that time has for it at `time_ms`."""
+        alert = self.alerts[slot]
+        due = alert.next_input(*self._lengths)
+        if due is None or due[0] > time_ms:
+            return []
+        return self._apply(slot, alert, due[1], time_ms, value)
+
+    def _apply(self, slot: int, alert: Alert, given: Input, time_ms: int, value: float) -> list[Transition]:
+        """Step an alert, and on while its clock is due at once; return the one transition this makes, if any."""
+        before, lost = alert.phase, given is Input.LOST
+        if not alert.step(given, time_ms):
+            return []
+        while (due := alert.next_input(*self._lengths)) is not None and due[0] <= time_ms:
+            lost = due[1] is Input.LOST
+            alert.step(due[1], time_ms)
+        self._arm(slot, alert)
+        if alert.phase is Phase.INACTIVE:
+            del self.alerts[slot]
+            self._conditions.array[slot] = _FALSE
+        if before.state == alert.phase.state:
+            return []
+        if alert.phase is Phase.INACTIVE:
+            reason = "lost" if lost else alert.end_reason
+        else:
+            reason = "condition" if before is Phase.INACTIVE else "held"
+        told = alert.phase is Phase.FIRING or before in (Phase.FIRING, Phase.KEEPING)
+        return [
+            Transition(
+                time_ms,
+                self.rule.name,
+                alert.labels,
+                before.state,
+                alert.phase.state,
+                reason,
+                value,
+                alert.active_since_ms,
+                self.rule.describe(alert.labels, value) if told else {},
+            )
+        ]
+
+    # -- reading -----------------------------------------------------------------------------------------------
+
+    def statuses(self, now_ms: int) -> list[AlertStatus]:
+        """Every alert of the rule, as people see it at `now_ms`."""
+        slots = np.fromiter(self.alerts, np.int64, len(self.alerts))
+        values = self._values(slots, np.full(slots.shape, now_ms), None).tolist() if self.alerts else []
+        return [self._status(alert, value, now_ms) for alert, value in zip(self.alerts.values(), values, strict=True)]
+
+    def _status(self, alert: Alert, value: float, now_ms: int) -> AlertStatus:
+        due = alert.next_input(*self._lengths)
+        return AlertStatus(
+            rule=self.rule.name,
+            labels=alert.labels,
+            state=alert.phase.state,
+            active_since_ms=alert.active_since_ms,
+            elapsed_ms=alert.clock.elapsed(now_ms) if alert.clock else now_ms - alert.fired_ms,
+            for_ms=self.rule.for_ms,
+            value=value,
+            paused=alert.unknown_since_ms is not None,
+            keeping=alert.phase is Phase.KEEPING,
+            due_ms=due[0] if due and due[1] is Input.DUE else 0,
+            annotations=self.rule.describe(alert.labels, value),
+        )
+
+    def saved(self) -> SavedRule:
+        """What a snapshot keeps of this rule."""
+        alerts = {self.binding.key(slot, self._store.table): alert for slot, alert in self.alerts.items()}
+        return SavedRule(self._swept_ms, self.refused, alerts)
+
+    def load(self, saved: SavedRule) -> int:
+        """Take back what `saved` gave, after the store was refilled; return how many alerts found no label set."""
+        self._swept_ms = saved.swept_ms
+        self.refused = saved.refused
+        unplaced = 0
+        for key, alert in saved.alerts.items():
+            slot = self.binding.slot_of(key, self._store.table)
+            if slot < 0:
+                unplaced += 1
+                continue
+            self.alerts[slot] = alert
+            unknown = alert.unknown_since_ms is not None
+            self._conditions.array[slot] = _UNKNOWN if unknown else _FALSE if alert.phase is Phase.KEEPING else _TRUE
+        if not self.binding.single:
+            every = np.arange(len(self.binding), dtype=np.int64)
+            for leaf in range(len(self.rule.plan.leaves)):
+                handles = self.binding.handles(leaf, every)
+                last = np.where(handles >= 0, self._store.last_ms(np.maximum(handles, 0)), 0)
+                self._judged.array[:] = np.maximum(self._judged.array, last)
+        self.arm_all()
+        return unplaced
+
+    def _evaluate_stored(self, slots: Slots, times: Times) -> Columns:
+        return evaluate(self.rule.plan.root, lambda leaf: self._store.show(self.binding.handles(leaf, slots), times))
+
+    def _values(self, slots: Slots, times: Times, columns: Columns | None) -> NDArray[np.float64]:
+        """The expression's value where it holds, else what it measures; NaN where nothing is known."""
+        if columns is None:
+            columns = self._evaluate_stored(slots, times)
+        if columns.present.all():
+            return columns.values
+        seen = measured(self.rule.plan.root, lambda leaf: self._store.show(self.binding.handles(leaf, slots), times))
+        return np.where(columns.present, columns.values, np.where(seen.present, seen.values, np.nan))
+
+
+def _bits(fed: NDArray[np.int64] | int, size: int) -> NDArray[np.int64]:
+    return np.full(size, fed, dtype=np.int64) if isinstance(fed, int) else fed

@@ -1,0 +1,111 @@
+"""Rules: an expression, durations and labels, compiled and frozen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from engine.core.promql.compile import PromQLError, compile_expr
+from engine.core.promql.plan import Plan
+from engine.errors import RuleError
+
+__all__ = ["HOLD_MAX_MS", "Rule", "Template", "compile_rule"]
+
+HOLD_MAX_MS = 24 * 3_600_000
+_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+
+
+class Template(Protocol):
+    """A compiled annotation, made outside the core; rendering must be pure and must not raise."""
+
+    def render(self, labels: Mapping[str, str], value: float, external_labels: Mapping[str, str]) -> str: ...
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """An alerting rule.
+
+    Args:
+        name: Its name, sent as `alertname`.
+        plan: The compiled expression.
+        for_ms: How long the condition must hold before it fires.
+        keep_firing_for_ms: How long it goes on firing after the condition ended.
+        on_missing: What an unknown condition does: `hold` (state stays, clocks pause) or `reset` (as if it were false).
+        hold_max_ms: How long an unknown condition is held before the alert ends as lost.
+        labels: Added to every alert's labels; they win over the series' own.
+        annotations: Text for people.
+        external_labels: For annotations that name this engine.
+    """
+
+    name: str
+    plan: Plan
+    for_ms: int = 0
+    keep_firing_for_ms: int = 0
+    on_missing: Literal["hold", "reset"] = "hold"
+    hold_max_ms: int = HOLD_MAX_MS
+    labels: dict[str, str] = {}
+    annotations: dict[str, Any] = {}  # str -> Template; a Protocol is no msgspec type
+    external_labels: dict[str, str] = {}
+
+    @property
+    def key(self) -> str:
+        """Identity of the rule across restarts and edits of its expression."""
+        return "\xff".join([self.name, *(f"{name}\xfe{value}" for name, value in sorted(self.labels.items()))])
+
+    def alert_labels(self, series_labels: Mapping[str, str]) -> dict[str, str]:
+        """The labels of the alert for one label set of the result."""
+        return {k: v for k, v in {**series_labels, **self.labels, "alertname": self.name}.items() if v}
+
+    def describe(self, labels: Mapping[str, str], value: float) -> dict[str, str]:
+        """Render the annotations for one alert."""
+        return {name: text.render(labels, value, self.external_labels) for name, text in self.annotations.items()}
+
+
+def compile_rule(
+    name: str,
+    expr: str,
+    *,
+    for_ms: int = 0,
+    keep_firing_for_ms: int = 0,
+    on_missing: Literal["hold", "reset"] = "hold",
+    hold_max_ms: int = HOLD_MAX_MS,
+    labels: Mapping[str, str] | None = None,
+    annotations: Mapping[str, Template] | None = None,
+    external_labels: Mapping[str, str] | None = None,
+) -> Rule:
+    """Compile a rule.
+
+    Args:
+        annotations: Compiled templates, from `engine.templates.compile_template`.
+
+    Raises:
+        RuleError: The expression is refused, a label is not valid, or a duration is negative.
+    """
+    try:
+        plan = compile_expr(expr)
+    except PromQLError as error:
+        raise RuleError(name, str(error), error.hint) from error
+    for label, value in (labels or {}).items():
+        if not _LABEL.fullmatch(label) or label == "__name__":
+            raise RuleError(name, f'"{label}" is not a label name', "use letters, digits and _")
+        if label == "alertname":
+            raise RuleError(name, "the label alertname is the rule's name and can't be set")
+        if "{{" in value:
+            raise RuleError(
+                name, f'a template in label "{label}" is not supported by this version', "use an annotation"
+            )
+    if min(for_ms, keep_firing_for_ms, hold_max_ms) < 0:
+        raise RuleError(name, "a duration is negative")
+    return Rule(
+        name=name,
+        plan=plan,
+        for_ms=for_ms,
+        keep_firing_for_ms=keep_firing_for_ms,
+        on_missing=on_missing,
+        hold_max_ms=hold_max_ms,
+        labels=dict(labels or {}),
+        annotations=dict(annotations or {}),
+        external_labels=dict(external_labels or {}),
+    )

@@ -1,0 +1,175 @@
+"""The columnar store: the last sample of every series, by handle.
+
+One row per series and one array per field, so that a scrape lands with a few vector operations. The
+store decides which samples are accepted and what is fresh; it knows nothing of rules.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.core.columns import Column
+from engine.events import STALE_BITS
+from engine.series import SeriesTable, split_series
+
+__all__ = [
+    "NEVER_MS",
+    "STALE_AFTER_INTERVALS",
+    "STALE_AFTER_MS",
+    "Landing",
+    "Mark",
+    "Store",
+    "stale_after_ms",
+    "stale_mask",
+]
+
+Handles: TypeAlias = NDArray[np.int64]
+Times: TypeAlias = NDArray[np.int64]
+
+STALE_AFTER_MS = 300_000  # Prometheus' lookback-delta, for series whose interval is not known
+STALE_AFTER_INTERVALS = 3
+NEVER_MS = np.iinfo(np.int64).max // 2
+_BEFORE_ALL_MS = np.iinfo(np.int64).min // 2
+
+
+class Mark(enum.IntEnum):
+    """What the last sample of a series says about the series."""
+
+    LIVE = 0
+    ENDED = 1
+    TARGET_DOWN = 2
+
+
+class Landing(NamedTuple):
+    """Samples on their way in: aligned arrays over the accepted ones.
+
+    Args:
+        handles: Series.
+        times: Event times, milliseconds.
+        values: float64.
+        stale: Which are stale markers, or None if none is.
+        mark: What the markers mean.
+        stale_after_ms: After how long without a sample each is stale.
+        stale_from_ms: The first millisecond at which one of them will be stale.
+    """
+
+    handles: Handles
+    times: Times
+    values: NDArray[np.float64]
+    stale: NDArray[np.bool_] | None
+    mark: Mark
+    stale_after_ms: int | NDArray[np.int64]
+    stale_from_ms: int
+
+
+class Store:
+    """Last samples by series handle.
+
+    Args:
+        series_max: How many series it takes.
+    """
+
+    def __init__(self, series_max: int) -> None:
+        self.table = SeriesTable(series_max)
+        self._last_ms: Column[np.int64] = Column(np.int64, _BEFORE_ALL_MS)
+        self._values: Column[np.float64] = Column(np.float64, np.nan)
+        self._stale_after: Column[np.int64] = Column(np.int64, STALE_AFTER_MS)
+        self._marks: Column[np.int8] = Column(np.int8, Mark.LIVE)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def intern(self, text: str) -> int:
+        """Return the handle of a series, or -1 when the table is full.
+
+        Raises:
+            ValueError: The text is not a series.
+        """
+        known = self.table.find(text)
+        if known >= 0:
+            return known
+        split_series(text)
+        handle = self.table.intern(text)
+        for column in (self._last_ms, self._values, self._stale_after, self._marks):
+            column.resize(len(self.table))
+        return handle
+
+    def last_ms(self, handles: Handles) -> Times:
+        """Time of the last sample of each series; far in the past for one that has none."""
+        return self._last_ms.array[handles]
+
+    def stale_from(self, handles: Handles) -> Times:
+        """The first millisecond at which each series is stale if no sample comes; NEVER_MS where it has
+        ended, was marked, or (handle -1) does not exist: such a series can't go stale any more."""
+        if not len(self.table):
+            return np.full(handles.shape, NEVER_MS)
+        known = np.maximum(handles, 0)
+        last = self._last_ms.array[known]
+        gone = (handles < 0) | (self._marks.array[known] != Mark.LIVE) | (last == _BEFORE_ALL_MS)
+        return np.where(gone, NEVER_MS, last + self._stale_after.array[known] + 1)
+
+    def show(self, handles: Handles, at_ms: Times | int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """What an instant selector sees at `at_ms`: (values, present), shape of `handles`. -1 is no series."""
+        if not len(self.table):
+            return np.full(handles.shape, np.nan), np.zeros(handles.shape, dtype=np.bool_)
+        known = np.maximum(handles, 0)
+        present = self._last_ms.array[known] + self._stale_after.array[known] >= at_ms
+        present &= (self._marks.array[known] == Mark.LIVE) & (handles >= 0)
+        return self._values.array[known], present
+
+    def mark(self, handle: int) -> Mark:
+        """What the last sample said about the series."""
+        return Mark(int(self._marks.array[handle]))
+
+    def land(self, landing: Landing) -> None:
+        """Write accepted samples."""
+        handles = landing.handles
+        self._last_ms.array[handles] = landing.times
+        self._values.array[handles] = landing.values
+        self._stale_after.array[handles] = landing.stale_after_ms
+        self._marks.array[handles] = Mark.LIVE if landing.stale is None else np.where(landing.stale, landing.mark, 0)
+
+    def columns(self) -> dict[str, bytes]:
+        """Every column as little-endian bytes, for a snapshot."""
+        return {
+            "last_ms": self._last_ms.array.astype("<i8").tobytes(),
+            "values": self._values.array.astype("<f8").tobytes(),
+            "stale_after": self._stale_after.array.astype("<i8").tobytes(),
+            "marks": self._marks.array.astype("i1").tobytes(),
+        }
+
+    def refill(self, texts: list[str], columns: dict[str, bytes]) -> None:
+        """Take the columns of a snapshot into an empty store, for the series in `texts`.
+
+        Raises:
+            ValueError: A column is missing or has another length.
+        """
+        for text in texts:
+            self.intern(text)
+        for name, column, kind in (
+            ("last_ms", self._last_ms, "<i8"),
+            ("values", self._values, "<f8"),
+            ("stale_after", self._stale_after, "<i8"),
+            ("marks", self._marks, "i1"),
+        ):
+            data = np.frombuffer(columns.get(name, b""), dtype=kind)
+            if len(data) != len(texts) or len(self) != len(texts):
+                raise ValueError(f"column {name} has {len(data)} values for {len(texts)} series")
+            column.array[:] = data
+
+
+def stale_mask(values: NDArray[np.float64]) -> NDArray[np.bool_] | None:
+    """Which values are stale markers; None if none is, which is nearly always."""
+    if not np.isnan(values).any():
+        return None
+    mask = np.ascontiguousarray(values).view(np.int64) == STALE_BITS
+    return mask if mask.any() else None
+
+
+def stale_after_ms(interval_ms: int) -> int:
+    """After how long without a sample a series is stale: three intervals, five minutes where none is known."""
+    return STALE_AFTER_INTERVALS * interval_ms if interval_ms > 0 else STALE_AFTER_MS

@@ -1,0 +1,186 @@
+"""The core against a second implementation, and against itself under other cuts of the same input."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.core.evaluator import Core
+from engine.core.rules import Rule, compile_rule
+from engine.events import STALE, Sample, SampleBatch, Transition
+from engine.series import series_text
+from tests.core.oracle import Oracle, Told
+
+POINTWISE = ["a > 1", "a >= 2", "1 < a", "a == bool 2", "-a < -1", "a{i=\"x\"} > 1", "a{i=~\"x|y\"} != 1"]
+JOINED = [
+    "a > b",
+    "a / b > 1",
+    "a > 1 and b > 1",
+    "a > 1 or b > 1",
+    "a unless b",
+    "a > 1 unless b > 1",
+    "(a or b) > 1",
+    "a + a > 3",
+    "a > 0 and a < 2",
+    "a > 1 or b > 1 unless c",
+]
+METRICS = ["a", "b", "c"]
+INSTANCES = ["x", "y", ""]
+
+times = st.integers(0, 60).map(lambda t: t * 500)
+values = st.sampled_from([0.0, 1.0, 2.0, 3.0, math.nan, math.inf, STALE])
+durations = st.sampled_from([0, 1_000, 2_500, 5_000])
+
+
+@st.composite
+def rules(draw: st.DrawFn, exprs: list[str]) -> Rule:
+    return compile_rule(
+        draw(st.sampled_from(["R", "S"])),
+        draw(st.sampled_from(exprs)),
+        for_ms=draw(durations),
+        keep_firing_for_ms=draw(durations),
+        on_missing=draw(st.sampled_from(["hold", "reset"])),
+        hold_max_ms=draw(st.sampled_from([3_000, 86_400_000])),
+        labels=draw(st.sampled_from([{}, {"severity": "critical"}])),
+    )
+
+
+def series(metric: str, instance: str) -> str:
+    return series_text(metric, {"i": instance})
+
+
+@st.composite
+def samples(draw: st.DrawFn, time_ms: int) -> Sample:
+    return Sample(
+        time_ms,
+        series(draw(st.sampled_from(METRICS)), draw(st.sampled_from(INSTANCES))),
+        draw(values),
+        draw(st.sampled_from([500, 1_000, 0])),
+        draw(st.sampled_from(["ended", "target_down"])),
+    )
+
+
+@st.composite
+def batches(draw: st.DrawFn, time_ms: int) -> SampleBatch:
+    shape = draw(
+        st.lists(st.tuples(st.sampled_from(METRICS), st.sampled_from(INSTANCES)), min_size=1, max_size=6, unique=True)
+    )
+    return SampleBatch(
+        time_ms,
+        tuple(series(metric, instance) for metric, instance in shape),
+        np.array([draw(values) for _ in shape]),
+        draw(st.sampled_from([500, 1_000, 0])),
+        draw(st.sampled_from(["ended", "target_down"])),
+    )
+
+
+@st.composite
+def steps(draw: st.DrawFn) -> list[Sample | SampleBatch | int]:
+    """Atoms and advances (an int is an advance), in a time that mostly moves forward."""
+    made: list[Sample | SampleBatch | int] = []
+    now = 10_000
+    for _ in range(draw(st.integers(1, 25))):
+        now += draw(st.sampled_from([0, 500, 500, 1_000, 1_500, 4_000]))
+        at = now - draw(st.sampled_from([0, 0, 0, 500, 2_000]))
+        kind = draw(st.sampled_from(["sample", "sample", "batch", "advance"]))
+        made.append(now if kind == "advance" else draw(samples(at)) if kind == "sample" else draw(batches(at)))
+    made.append(now + 20_000)
+    return made
+
+
+def told(transition: Transition) -> Told:
+    return (
+        transition.time_ms,
+        transition.rule,
+        tuple(sorted(transition.labels.items())),
+        transition.before,
+        transition.after,
+        transition.reason,
+        transition.value,
+    )
+
+
+def same(left: list[Told], right: list[Told]) -> None:
+    """Equal, with NaN equal to NaN."""
+    assert [repr(entry) for entry in left] == [repr(entry) for entry in right]
+
+
+def run(core: Core, script: list[Sample | SampleBatch | int]) -> list[Told]:
+    made: list[Told] = []
+    for step in script:
+        made += map(told, core.advance(step) if isinstance(step, int) else core.feed([step]))
+    return made
+
+
+@given(st.lists(rules(POINTWISE + JOINED), min_size=1, max_size=3), steps())
+def test_core_agrees_with_the_oracle(some: list[Rule], script: list[Sample | SampleBatch | int]) -> None:
+    core, oracle = Core(some), Oracle(some)
+    for step in script:
+        if isinstance(step, int):
+            same([told(t) for t in core.advance(step)], oracle.advance(step))
+        else:
+            same([told(t) for t in core.feed([step])], oracle.feed(step))
+
+
+@given(st.lists(rules(POINTWISE + JOINED), min_size=1, max_size=3), steps(), st.data())
+def test_splitting_batches_changes_nothing(
+    some: list[Rule], script: list[Sample | SampleBatch | int], data: st.DataObject
+) -> None:
+    core = Core(some)
+    made: list[Told] = []
+    waiting: list[Sample | SampleBatch] = []
+    for step in script:
+        if isinstance(step, int) or data.draw(st.booleans()):
+            made += map(told, core.feed(waiting))
+            waiting = []
+        if isinstance(step, int):
+            made += map(told, core.advance(step))
+        else:
+            waiting.append(step)
+    same(made, run(Core(some), script))
+
+
+@given(st.lists(rules(POINTWISE + JOINED), min_size=1, max_size=3), steps(), st.integers(0, 25))
+def test_a_snapshot_continues_where_it_was_taken(
+    some: list[Rule], script: list[Sample | SampleBatch | int], cut: int
+) -> None:
+    first, second = Core(some), Core(some)
+    made = run(first, script[:cut])
+    second.restore(first.snapshot())
+    same(made + run(second, script[cut:]), run(Core(some), script))
+
+
+@given(st.lists(rules(POINTWISE), min_size=1, max_size=3), steps())
+def test_a_batch_is_its_samples_where_rules_read_one_series_each(
+    some: list[Rule], script: list[Sample | SampleBatch | int]
+) -> None:
+    singles: list[Sample | SampleBatch | int] = []
+    for step in script:
+        if isinstance(step, SampleBatch):
+            singles += [
+                Sample(step.time_ms, text, value, step.interval_ms, step.stale)
+                for text, value in zip(step.series, step.values.tolist(), strict=True)
+            ]
+        else:
+            singles.append(step)
+    same(sorted(run(Core(some), script), key=repr), sorted(run(Core(some), singles), key=repr))
+
+
+@given(st.lists(rules(POINTWISE + JOINED), min_size=1, max_size=2), st.data())
+def test_more_advances_change_nothing_when_nothing_is_late(some: list[Rule], data: st.DataObject) -> None:
+    now, script, denser = 10_000, [], []
+    for _ in range(data.draw(st.integers(1, 20))):
+        step = data.draw(st.sampled_from([500, 1_000, 2_500, 6_000]))
+        for between in range(now + 250, now + step, 250):
+            if data.draw(st.booleans()):
+                denser.append(between)
+        now += step
+        atom = data.draw(st.one_of(samples(now), batches(now)))
+        script.append(atom)
+        denser.append(atom)
+    script.append(now + 20_000)
+    denser.append(now + 20_000)
+    same(sorted(run(Core(some), script), key=repr), sorted(run(Core(some), denser), key=repr))
