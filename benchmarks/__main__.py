@@ -28,9 +28,7 @@ NOT_BENCHMARKS = {"__main__", "harness"}
 def main(arguments: list[str] | None = None) -> int:
     """Run what was asked for, print a table each, and say whether the limits were kept."""
     known = sorted(
-        module.name
-        for module in pkgutil.iter_modules(benchmarks.__path__)
-        if module.name not in NOT_BENCHMARKS
+        module.name for module in pkgutil.iter_modules(benchmarks.__path__) if module.name not in NOT_BENCHMARKS
     )
     options = _parser(known).parse_args(arguments)
     if unknown := [name for name in options.names if name not in known]:
@@ -42,15 +40,11 @@ def main(arguments: list[str] | None = None) -> int:
 
     modules = {name: importlib.import_module(f"benchmarks.{name}") for name in options.names or known}
     if not options.names:
-        modules = {
-            name: module for name, module in modules.items() if not getattr(module, "ON_REQUEST", False)
-        }
+        modules = {name: module for name, module in modules.items() if not getattr(module, "ON_REQUEST", False)}
 
     console = Console()
     machine = _machine()
-    console.print(
-        "  ".join(f"{key} {value}" for key, value in machine.items()), highlight=False, markup=False
-    )
+    console.print("  ".join(f"{key} {value}" for key, value in machine.items()), highlight=False, markup=False)
     if not modules:
         console.print("There is nothing to run.")
 
@@ -93,12 +87,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser(known: list[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description="Measure, and hold against limits."
-    )
-    parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"one or more of: {', '.join(known) or 'none yet'}"
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure, and hold against limits.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one or more of: {', '.join(known) or 'none yet'}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file, too")
     parser.add_argument("--check", action="store_true", help="exit with 3 when a limit is not kept")
     parser.add_argument(
@@ -112,9 +102,7 @@ def _seconds(text: str) -> float:
     try:
         return float(text[:-1]) * units[text[-1:]]
     except (KeyError, ValueError):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a duration; write one like 90s, 10m or 1h"
-        ) from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration; write one like 90s, 10m or 1h") from None
 
 
 def _run(module: ModuleType, duration_s: float | None) -> list[Row]:
@@ -137,9 +125,7 @@ def _machine() -> dict[str, str]:
     }
 
 
-def _print_table(
-    console: Console, name: str, module: ModuleType, rows: list[Row], calibration_ms: float
-) -> None:
+def _print_table(console: Console, name: str, module: ModuleType, rows: list[Row], calibration_ms: float) -> None:
     title = (module.__doc__ or "").strip().partition("\n")[0]
     table = Table(title=f"{name}: {title}" if title else name, title_justify="left")
     table.add_column("what")

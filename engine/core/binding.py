@@ -12,13 +12,25 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.core.columns import Column
+from engine.core.columns import Column, Index, as_index
 from engine.core.promql.plan import Plan
 from engine.series import SeriesTable, series_text, split_series
 
-__all__ = ["Binding", "Touched"]
+__all__ = ["Binding", "Source", "Touched"]
 
 Slots: TypeAlias = NDArray[np.int64]
+
+
+class Source(NamedTuple):
+    """Where in an atom the samples of one selector are, for each of some slots.
+
+    Args:
+        at: Their positions; meaningless for a slot that is not `inside`.
+        inside: Which slots have one, or None if all do.
+    """
+
+    at: Index
+    inside: NDArray[np.bool_] | None
 
 
 class Touched(NamedTuple):
@@ -26,14 +38,13 @@ class Touched(NamedTuple):
 
     Args:
         slots: The label sets it can change, each once.
-        positions: For every selector, where in the atom its sample for each slot is, -1 if not in it; None if
-            the atom holds nothing for that selector.
-        place: For each slot, where in the atom the last of its samples is.
+        at: The same, for columns.
+        sources: For every selector, where its samples are; None if the atom holds none.
     """
 
     slots: Slots
-    positions: tuple[Slots | None, ...]
-    place: Slots
+    at: Index
+    sources: tuple[Source | None, ...]
 
 
 class Binding:
@@ -83,7 +94,7 @@ class Binding:
                 handles.resize(len(self._keys))
             self._slot_handles[leaf.leaf].array[slot] = handle
 
-    def handles(self, leaf: int, slots: Slots) -> NDArray[np.int64]:
+    def handles(self, leaf: int, slots: Index) -> NDArray[np.int64]:
         """The series of a selector for each slot, -1 where it has none."""
         return (self._members[0] if self.single else self._slot_handles[leaf]).array[slots]
 
@@ -114,29 +125,37 @@ class Binding:
 
     def touched(self, handles: NDArray[np.int64]) -> Touched | None:
         """What samples of these series touch; None if nothing. Handles must be distinct."""
-        positions: list[Slots | None] = []
-        hits: list[tuple[Slots, Slots] | None] = []
-        for leaf, members in enumerate(self._members):
-            where = np.searchsorted(members.array, handles)
-            inside = np.minimum(where, max(len(members) - 1, 0))
-            found = np.flatnonzero(members.array[inside] == handles) if len(members) else np.empty(0, np.int64)
-            if not len(found):
-                hits.append(None)
-                continue
-            rows = inside[found]
-            hits.append((rows if self.single else self._slots_of[leaf].array[rows], found))
-        present = [hit[0] for hit in hits if hit is not None]
-        if not present:
+        hits = [self._hits(leaf, handles) for leaf in range(len(self._members))]
+        found = [hit for hit in hits if hit is not None]
+        if not found:
             return None
-        slots = present[0] if self.single else np.unique(np.concatenate(present))
+        slots = found[0][0] if self.single else np.unique(np.concatenate([hit[0] for hit in found]))
+        sources: list[Source | None] = []
         for hit in hits:
             if hit is None:
-                positions.append(None)
+                sources.append(None)
                 continue
-            where_in_atom = np.full(len(slots), -1, dtype=np.int64)
-            where_in_atom[np.searchsorted(slots, hit[0]) if not self.single else slice(None)] = hit[1]
-            positions.append(where_in_atom)
-        return Touched(slots, tuple(positions), np.maximum.reduce([p for p in positions if p is not None]))
+            positions = np.full(len(slots), -1, dtype=np.int64)
+            positions[slice(None) if self.single else np.searchsorted(slots, hit[0])] = hit[1]
+            inside = positions >= 0
+            sources.append(Source(as_index(np.maximum(positions, 0)), None if inside.all() else inside))
+        return Touched(slots, as_index(slots), tuple(sources))
+
+    def placed(self, handles: NDArray[np.int64]) -> tuple[Slots, Slots]:
+        """Slots, and positions among `handles`, of what a rule with one selector selects. Repeats are kept."""
+        none = np.empty(0, np.int64)
+        return self._hits(0, handles) or (none, none)
+
+    def _hits(self, leaf: int, handles: NDArray[np.int64]) -> tuple[Slots, Slots] | None:
+        """Of these series, the slots of those that a selector selects, and where they stand among the handles."""
+        members = self._members[leaf].array
+        if not len(members):
+            return None
+        rows = np.minimum(np.searchsorted(members, handles), len(members) - 1)
+        found = np.flatnonzero(members[rows] == handles)
+        if not len(found):
+            return None
+        return (rows[found] if self.single else self._slots_of[leaf].array[rows[found]]), found
 
 
 def label_key(text: str, metric: str, labels: dict[str, str]) -> str:

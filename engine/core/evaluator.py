@@ -6,28 +6,27 @@ that a host's loop is not held; nobody else may enter the core meanwhile.
 
 Transitions of one atom come out ordered by (time, rule, labels), atoms in the order they were fed. So for
 a given sequence of atoms and advances it does not matter how the atoms are split into feeds. Runs of single
-samples of different series are landed together, which changes the cost and nothing else.
+samples are landed together (`engine.core.runs`), which changes the cost and nothing else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from engine.core.binding import Touched
-from engine.core.columns import Column
 from engine.core.judge import Judge, Look, Output, SavedRule
+from engine.core.layouts import Layouts
 from engine.core.rules import Rule
+from engine.core.runs import Run, Watch, accepted, positions_before
 from engine.core.store import Landing, Mark, Store, stale_after_ms, stale_mask
 from engine.core.timers import Deadline, Timers
 from engine.errors import StateError
 from engine.events import Blind, Event, Health, Sample, SampleBatch, Transition
 from engine.ports import Projector
-from engine.series import split_series
 from engine.status import AlertStatus
 
 __all__ = ["Core"]
@@ -35,26 +34,9 @@ __all__ = ["Core"]
 T = TypeVar("T")
 Steps: TypeAlias = Generator[None, None, list[Transition]]
 
-LAYOUTS_MAX = 1_024
 SNAPSHOT_VERSION = 1
 TIMERS_PER_ALERT_MAX = 4
 TIMERS_SLACK = 10_000
-
-
-class Layout(NamedTuple):
-    """What is known of a tuple of series that was seen before.
-
-    Args:
-        series: The tuple itself; it is held so that its identity stays its own.
-        handles: Of the series that are accepted, each once.
-        positions: Where these stand in the tuple, or None if all do.
-        touched: For each rule that reads any of them, what they touch.
-    """
-
-    series: tuple[str, ...]
-    handles: NDArray[np.int64]
-    positions: NDArray[np.int64] | None
-    touched: tuple[tuple[Judge, Touched], ...]
 
 
 class Snapshot(msgspec.Struct):
@@ -93,14 +75,8 @@ class Core:
         self._store = Store(series_max)
         self._timers = Timers()
         self._judges = [Judge(i, rule, self._store, self._timers, alerts_per_rule_max) for i, rule in enumerate(rules)]
-        self._readers: dict[str, list[Judge]] = {}
-        for judge in self._judges:
-            for metric in dict.fromkeys(leaf.metric for leaf in judge.rule.plan.leaves):
-                self._readers.setdefault(metric, []).append(judge)
-        self._by_metric: dict[str, Column[np.int64]] = {}
+        self._layouts = Layouts(self._store, self._judges, batch_samples_max, self._drop)
         self._projectors = tuple(projectors)
-        self._batch_samples_max = batch_samples_max
-        self._layouts: dict[int, Layout] = {}
         self._watermark_ms = -1
         self._begun = False
         self._counters: dict[str, int] = {}
@@ -181,12 +157,10 @@ class Core:
 
     def latest(self, metric: str) -> dict[str, float]:
         """The fresh values of a metric at the watermark, by canonical series text."""
-        known = self._by_metric.get(metric)
-        if known is None:
-            return {}
-        values, present = self._store.show(known.array, self._watermark_ms)
-        rows = np.flatnonzero(present)
-        return {self._store.table.text(int(known.array[row])): float(values[row]) for row in rows}
+        handles = self._layouts.of_metric(metric)
+        values, present = self._store.show(handles, self._watermark_ms)
+        rows = np.flatnonzero(present).tolist()
+        return {self._store.table.text(int(handles[row])): float(values[row]) for row in rows}
 
     def counters(self) -> dict[str, int]:
         """What was counted since the start: `samples_accepted_total`, `samples_late_total`,
@@ -209,92 +183,94 @@ class Core:
     # -- atoms -------------------------------------------------------------------------------------------------
 
     def _atoms(self, events: Sequence[Event]) -> Iterator[Event | list[Sample]]:
-        """Split events into what is landed at once: single samples of different series form a run."""
+        """Split events into what is landed at once: single samples that need no other beside them form a run."""
         run: list[Sample] = []
-        seen: set[str] = set()
         for event in events:
-            if isinstance(event, Sample) and event.series not in seen and self._joins_run(event):
-                run.append(event)
-                seen.add(event.series)
-                continue
-            if run:
-                yield run
-                run, seen = [], set()
-            if isinstance(event, Sample):
-                run, seen = [event], {event.series}
-                if not self._joins_run(event):
+            if not isinstance(event, Sample):
+                if run:
                     yield run
-                    run, seen = [], set()
-            else:
+                    run = []
                 yield event
+            elif event.value == event.value and self._layouts.reads_one_series_each(event.series):
+                run.append(event)
+            else:  # NaN may be a stale marker, and a rule with several selectors sees each sample by itself
+                if run:
+                    yield run
+                    run = []
+                yield [event]
         if run:
             yield run
 
-    def _joins_run(self, sample: Sample) -> bool:
-        """Whether a sample may land beside others: no rule that reads it must see it alone first."""
-        metric = sample.series.partition("{")[0]
-        if not metric or sample.value != sample.value:  # quoted names and NaN (stale markers) are rare
-            return False
-        return all(judge.binding.single for judge in self._readers.get(metric, ()))
-
     def _land_batch(self, batch: SampleBatch) -> Steps:
-        layout = self._layouts.get(id(batch.series)) or self._new_layout(batch.series)
+        layout = self._layouts.layout(batch.series)
         values = np.asarray(batch.values, dtype=np.float64)
         if len(values) != len(batch.series):
             raise ValueError(f"a batch of {len(batch.series)} series has {len(values)} values")
         if layout.positions is not None:
             values = values[layout.positions]
-        handles, touched = layout.handles, layout.touched
-        newer = self._store.last_ms(handles) < batch.time_ms if len(handles) else np.ones(0, np.bool_)
+        handles, index, touched = layout.handles, layout.at, layout.touched
+        newer = self._store.last_ms(index) < batch.time_ms
         if not newer.all():
             self._drop("old", int(np.count_nonzero(~newer)))
             handles, values = handles[newer], values[newer]
-            touched = self._touched(handles)
-        times = np.full(len(handles), batch.time_ms, dtype=np.int64)
+            index, touched = handles, self._layouts.touched(handles)
         after = stale_after_ms(batch.interval_ms)
-        landing = Landing(
-            handles, times, values, stale_mask(values), _MARKS[batch.stale], after, batch.time_ms + after + 1
-        )
-        at_ms = max(batch.time_ms, self._watermark_ms)
-        if at_ms != batch.time_ms or batch.time_ms == self._watermark_ms:
+        stale_from = batch.time_ms + after + 1
+        mark = _MARKS[batch.stale]
+        landing = Landing(handles, index, batch.time_ms, values, stale_mask(values), mark, after, stale_from)
+        if batch.time_ms <= self._watermark_ms:
             self._count("samples_late_total", len(handles))
-        return (yield from self._land(landing, touched, at_ms, one_atom=True))
+        return (yield from self._land(landing, touched, max(batch.time_ms, self._watermark_ms)))
 
-    def _land_samples(self, run: list[Sample]) -> Steps:
-        samples, handles = [], []
-        for sample in run:
-            handle = self._intern(sample.series)
-            if handle < 0:
-                continue
-            samples.append(sample)
-            handles.append(handle)
-        at = np.array(handles, dtype=np.int64)
+    def _land_samples(self, samples: list[Sample]) -> Steps:
+        """Land a run of samples, each an atom: those that change nothing in bulk, the others one by one."""
+        handles = np.array([self._layouts.handle(sample.series) for sample in samples], dtype=np.int64)
+        if handles.min() < 0:
+            samples = [sample for sample, handle in zip(samples, handles.tolist(), strict=True) if handle >= 0]
+            handles = handles[handles >= 0]
         times = np.array([sample.time_ms for sample in samples], dtype=np.int64)
-        newer = self._store.last_ms(at) < times if len(at) else np.ones(0, np.bool_)
+        newer = accepted(handles, times, self._store.last_ms(handles))
         if not newer.all():
             self._drop("old", int(np.count_nonzero(~newer)))
-            at, times = at[newer], times[newer]
             samples = [sample for sample, keep in zip(samples, newer.tolist(), strict=True) if keep]
+            handles, times = handles[newer], times[newer]
         if not samples:
             return []
         values = np.array([sample.value for sample in samples], dtype=np.float64)
         after = np.array([stale_after_ms(sample.interval_ms) for sample in samples], dtype=np.int64)
-        mark = _MARKS[samples[0].stale]  # a marker is always alone in its run
-        stale_from = int((times + after).min()) + 1
-        landing = Landing(at, times, values, stale_mask(values), mark, after, stale_from)
         self._count("samples_late_total", int(np.count_nonzero(times <= self._watermark_ms)))
-        return (
-            yield from self._land(landing, self._touched(at), np.maximum(times, self._watermark_ms), one_atom=False)
-        )
+        if len(samples) == 1:
+            stale_from, mark = int(times[0] + after[0]) + 1, _MARKS[samples[0].stale]
+            landing = Landing(handles, handles, times, values, stale_mask(values), mark, after, stale_from)
+            at_ms = max(samples[0].time_ms, self._watermark_ms)
+            return (yield from self._land(landing, self._layouts.touched(handles), at_ms))
+        at = np.maximum(times, self._watermark_ms)
+        return (yield from self._land_run(Run(handles, times, at, values, after, positions_before(handles))))
 
-    def _land(
-        self,
-        landing: Landing,
-        touched: Iterable[tuple[Judge, Touched]],
-        at_ms: NDArray[np.int64] | int,
-        *,
-        one_atom: bool,
-    ) -> Steps:
+    def _land_run(self, run: Run) -> Steps:
+        judges = self._layouts.readers(np.unique(run.handles))
+        watch = Watch(run, judges, self._store) if judges else None
+        made: list[Transition] = []
+        start = 0
+        while start < len(run.handles):
+            stop = watch.next(start) if watch else len(run.handles)
+            if stop > start:
+                landing = run.landing(start, stop)
+                self._store.land(landing)
+                self._count("samples_accepted_total", stop - start)
+                for judge in judges:
+                    judge.expect_stale(landing.stale_from_ms)
+                yield
+            if watch and stop < len(run.handles):
+                landing = run.landing(stop, stop + 1)
+                touched = self._layouts.touched(landing.handles)
+                made += yield from self._land(landing, touched, int(run.judged_at[stop]))
+                watch.looked(stop)
+                stop += 1
+            start = stop
+        return made
+
+    def _land(self, landing: Landing, touched: Iterable[tuple[Judge, Touched]], at_ms: int) -> Steps:
         """Land accepted samples: every rule looks, what was due before happens, the store is written, rules settle."""
         done: list[Output] = []
         looks: list[tuple[Judge, Look]] = []
@@ -313,60 +289,13 @@ class Core:
             for chunk in judge.settle(look):
                 done += chunk
                 yield
-        done.sort(key=lambda output: output.order[1:] if one_atom else output.order)
+        done.sort(key=lambda output: output.order)
         return [output.transition for output in done]
 
     def _blind(self, blind: Blind) -> None:
         if blind.scope == "*":
             for judge in self._judges:
                 judge.blind(blind.from_ms, blind.to_ms)
-
-    # -- series ------------------------------------------------------------------------------------------------
-
-    def _intern(self, text: str) -> int:
-        """Return the handle of a series, telling the rules of it at first sight; -1 if it is refused."""
-        known = len(self._store)
-        try:
-            handle = self._store.intern(text)
-        except ValueError:
-            self._drop("malformed", 1)
-            return -1
-        if handle < 0:
-            self._drop("series_limit", 1)
-        elif handle == known:
-            metric = split_series(text)[0]
-            for judge in self._readers.get(metric, ()):
-                judge.add_series(handle, text)
-            members = self._by_metric.get(metric)
-            if members is None:
-                members = self._by_metric[metric] = Column(np.int64, -1)
-            members.append(handle)
-        return handle
-
-    def _new_layout(self, series: tuple[str, ...]) -> Layout:
-        handles: dict[int, int] = {}
-        for position, text in enumerate(series[: self._batch_samples_max]):
-            handle = self._intern(text)
-            if handle >= 0 and handles.setdefault(handle, position) != position:
-                self._drop("duplicate", 1)
-        if len(series) > self._batch_samples_max:
-            self._drop("batch_limit", len(series) - self._batch_samples_max)
-        at = np.fromiter(handles, np.int64, len(handles))
-        positions = None if len(handles) == len(series) else np.fromiter(handles.values(), np.int64, len(handles))
-        layout = Layout(series, at, positions, self._touched(at))
-        # A layout with refused series is not kept: its drops are counted each time, and a place may come free.
-        if positions is None:
-            while len(self._layouts) >= LAYOUTS_MAX:
-                del self._layouts[next(iter(self._layouts))]
-            self._layouts[id(series)] = layout
-        return layout
-
-    def _touched(self, handles: NDArray[np.int64]) -> tuple[tuple[Judge, Touched], ...]:
-        metrics = {self._store.table.text(handle).partition("{")[0] for handle in handles.tolist()}
-        quoted = "" in metrics  # a quoted name stands inside the braces; then every rule is asked
-        judges = self._judges if quoted else [j for j in self._judges if j.binding.metrics & metrics]
-        found = [(judge, judge.binding.touched(handles)) for judge in judges]
-        return tuple((judge, touch) for judge, touch in found if touch is not None)
 
     # -- bookkeeping -------------------------------------------------------------------------------------------
 
@@ -427,7 +356,7 @@ class Core:
         if saved.version != SNAPSHOT_VERSION or len(saved.projectors) != len(self._projectors):
             raise StateError(f"a snapshot of version {saved.version} can't be restored by this one")
         for text in saved.series:
-            self._intern(text)
+            self._layouts.handle(text)
         try:
             self._store.refill(saved.series, saved.columns)
         except ValueError as error:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from engine.core.alerts import Alert, Input, Phase
 from engine.core.binding import Binding, Touched
-from engine.core.columns import Column
+from engine.core.columns import Column, Index
 from engine.core.promql.evaluate import Columns, evaluate, measured
 from engine.core.rules import Rule
 from engine.core.store import NEVER_MS, Landing, Mark, Store
@@ -40,15 +40,14 @@ _REASONS = {Input.FALSE: "recovered", Input.MISSING: "missing", Input.ENDED: "en
 
 
 class Output(NamedTuple):
-    """A transition with what it is ordered by. `position` is that of its sample in a run of single samples."""
+    """A transition with the place of its rule, which it is ordered by."""
 
-    position: int
     rule: int
     transition: Transition
 
     @property
-    def order(self) -> tuple[int, int, int, list[tuple[str, str]]]:
-        return self.position, self.transition.time_ms, self.rule, sorted(self.transition.labels.items())
+    def order(self) -> tuple[int, int, list[tuple[str, str]]]:
+        return self.transition.time_ms, self.rule, sorted(self.transition.labels.items())
 
 
 class Look(NamedTuple):
@@ -57,8 +56,7 @@ class Look(NamedTuple):
     slots: Slots
     times: Times
     columns: Columns
-    positions: Slots
-    touched: Slots
+    touched: Index
     touched_times: Times
     touched_columns: Columns
 
@@ -96,6 +94,7 @@ class Judge:
         self._judged: Column[np.int64] = Column(np.int64, 0)
         self._sweep_ms = NEVER_MS
         self._swept_ms = -1
+        self._due_ms = NEVER_MS  # no clock of an alert comes earlier
 
     def add_series(self, handle: int, text: str) -> None:
         """Take note of a series at first sight."""
@@ -106,57 +105,93 @@ class Judge:
 
     # -- a landing ---------------------------------------------------------------------------------------------
 
-    def look(self, touched: Touched, landing: Landing, at_ms: Times | int) -> Look | None:
+    def look(self, touched: Touched, landing: Landing, at_ms: int) -> Look | None:
         """Evaluate the touched label sets as they will be, before the store is written.
 
         Args:
-            at_ms: When each sample of the landing is judged, or one time for all.
+            at_ms: When the landing is judged.
 
         Returns:
             The label sets to step, or None.
         """
-        slots = touched.slots
-        place = touched.place
-        times = at_ms[place] if isinstance(at_ms, np.ndarray) else np.broadcast_to(np.int64(at_ms), slots.shape)
+        slots, conditions = touched.slots, self._conditions.array[touched.at]
+        times, latest = np.broadcast_to(np.int64(at_ms), slots.shape), at_ms
         if not self.binding.single:
-            times = np.maximum(times, self._judged.array[slots])
-        columns = self._evaluate_landing(touched, landing, times)
-        conditions = self._conditions.array[slots]
+            times = np.maximum(times, self._judged.array[touched.at])
+            latest = int(times.max())
+        columns = self._evaluate_landing(touched, landing, times, latest)
         stepping = columns.present != (conditions == _TRUE)
         if self.alerts:
             stepping |= conditions == _UNKNOWN
             if landing.stale is not None:
                 stepping |= self._has_alert(slots)
-            if (first := self._timers.next_ms()) is not None and first < int(times.max()):
-                stepping |= self._due_before(slots, times)
+            if self._due_ms < latest:
+                stepping |= np.isin(slots, self._due_before(latest))
         if self.alerts or self.rule.plan.absence_matters:
-            if self._sweep_ms < int(times.max()):  # an input may have been stale for a while in between
+            if self._sweep_ms < latest:  # an input may have been stale for a while in between
                 stepping |= self._stale_from(slots, self._swept_ms) < times
             self._expect(landing.stale_from_ms)
         rows = np.flatnonzero(stepping)
         if not len(rows) and self.binding.single:
             return None  # with several selectors `settle` keeps the times, and with `or` who fed what
         picked = Columns(columns.values[rows], columns.present[rows], _bits(columns.fed, len(slots))[rows])
-        return Look(slots[rows], times[rows], picked, place[rows], slots, times, columns)
+        return Look(slots[rows], times[rows], picked, touched.at, times, columns)
+
+    def matters(
+        self, handles: Slots, at_ms: Times, values: NDArray[np.float64], fresh_until: Times, before: Slots
+    ) -> NDArray[np.bool_]:
+        """Which samples of a run change the condition of their label set: aligned columns, see `engine.core.runs`.
+
+        Only for a rule with one selector. The first sample of a series is held against what is known now.
+        """
+        slots, places = self.binding.placed(handles)
+        shown = fresh_until >= at_ms
+        holds = np.zeros(len(handles), dtype=np.bool_)
+        holds[places] = evaluate(self.rule.plan.root, lambda _: (values[places], shown[places])).present
+        known = np.full(len(handles), _FALSE, dtype=np.int8)
+        known[places] = self._conditions.array[slots]
+        first = before < 0
+        differs = holds != np.where(first, known == _TRUE, holds[before])
+        changes: NDArray[np.bool_] = differs | (first & (known == _UNKNOWN))
+        return changes
+
+    def wakes(self, handle: int) -> int:
+        """After which instant the next sample of a series must be looked at, whatever its value: when
+        the clock of its alert comes; at once (-1) if it was refused an alert or its alert is unknown."""
+        slots, _ = self.binding.placed(np.array([handle]))
+        if not len(slots):
+            return NEVER_MS
+        alert = self.alerts.get(int(slots[0]))
+        if alert is None:
+            return -1 if len(self.alerts) >= self._alerts_max else NEVER_MS
+        if alert.unknown_since_ms is not None:
+            return -1
+        due = alert.next_input(*self._lengths)
+        return NEVER_MS if due is None else due[0]
+
+    def expect_stale(self, instant_ms: int) -> None:
+        """Samples were landed that no `look` saw; the first of them goes stale at `instant_ms`."""
+        if self.alerts:
+            self._expect(instant_ms)
 
     def catch_up(self, look: Look) -> Iterator[list[Output]]:
         """Let happen what was due for these label sets strictly before their new sample, in order of time."""
         if not self.alerts and not self.rule.plan.absence_matters:
             return
         stale = self._stale_from(look.slots, self._swept_ms)
-        rows = zip(look.slots.tolist(), look.times.tolist(), look.positions.tolist(), stale.tolist(), strict=True)
-        for slot, time_ms, position, stale_ms in rows:
+        rows = zip(look.slots.tolist(), look.times.tolist(), stale.tolist(), strict=True)
+        for slot, time_ms, stale_ms in rows:
             alert = self.alerts.get(slot)
             due = alert.next_input(*self._lengths) if alert else None
             if stale_ms < time_ms or (due is not None and due[0] < time_ms):
-                yield [Output(position, self.index, made) for made in self._catch_up(slot, time_ms)]
+                yield [Output(self.index, made) for made in self._catch_up(slot, time_ms)]
 
     def settle(self, look: Look) -> Iterator[list[Output]]:
         """Step the alerts of these label sets, after the store was written. Yields after each chunk."""
         if not self.binding.single:
             self._judged.array[look.touched] = look.touched_times
             if self.alerts and self.rule.plan.absence_matters:
-                self._refresh_fed(look.touched, look.touched_columns)
+                self._refresh_fed(np.arange(len(self.binding))[look.touched], look.touched_columns)
         values = self._values(look.slots, look.times, look.columns)
         rows = list(
             zip(
@@ -165,44 +200,42 @@ class Judge:
                 look.columns.present.tolist(),
                 values.tolist(),
                 _bits(look.columns.fed, len(look.slots)).tolist(),
-                look.positions.tolist(),
                 strict=True,
             )
         )
         for chunk in range(0, len(rows), STEPS_PER_CHUNK):
             yield [
-                Output(position, self.index, made)
-                for slot, time_ms, holds, value, fed, position in rows[chunk : chunk + STEPS_PER_CHUNK]
+                Output(self.index, made)
+                for slot, time_ms, holds, value, fed in rows[chunk : chunk + STEPS_PER_CHUNK]
                 for made in self._step(slot, time_ms, holds, value, fed)
             ]
         if self.alerts:
             self._expect(int(np.min(self._stale_from(look.slots, look.times), initial=NEVER_MS)))
 
-    def _evaluate_landing(self, touched: Touched, landing: Landing, times: Times) -> Columns:
-        latest = int(times.max())
-
-        def leaf(index: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-            where = touched.positions[index]
-            if where is None:
-                return self._store.show(self.binding.handles(index, touched.slots), times)
-            inside = where >= 0
-            landed = np.maximum(where, 0)
-            values = landing.values[landed]
-            present = inside if landing.stale is None else inside & ~landing.stale[landed]
+    def _evaluate_landing(self, touched: Touched, landing: Landing, times: Times, latest: int) -> Columns:
+        def leaf(number: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+            source = touched.sources[number]
+            if source is None:
+                return self._store.show(self.binding.handles(number, touched.at), times)
+            values = landing.values[source.at]
+            present = np.ones(len(values), dtype=np.bool_)
+            if landing.stale is not None:
+                present = ~landing.stale[source.at]
             if landing.stale_from_ms <= latest:  # so late that it is stale on arrival, it shows nothing
-                present = present & ((landing.times + landing.stale_after_ms)[landed] >= times)
-            if inside.all():
+                fresh_until = np.broadcast_to(landing.times + landing.stale_after_ms, landing.values.shape)
+                present = present & (fresh_until[source.at] >= times)
+            if source.inside is None:
                 return values, present
-            stored, shown = self._store.show(self.binding.handles(index, touched.slots), times)
-            return np.where(inside, values, stored), np.where(inside, present, shown)
+            stored, shown = self._store.show(self.binding.handles(number, touched.at), times)
+            return np.where(source.inside, values, stored), np.where(source.inside, present, shown)
 
         return evaluate(self.rule.plan.root, leaf)
 
-    def _due_before(self, slots: Slots, times: Times) -> NDArray[np.bool_]:
-        """Which slots have an alert whose clock comes strictly before the slot's time."""
+    def _due_before(self, time_ms: int) -> list[int]:
+        """Slots with an alert whose clock comes strictly before `time_ms`."""
         due = {slot: at[0] for slot, alert in self.alerts.items() if (at := alert.next_input(*self._lengths))}
-        instants = np.array([due.get(slot, NEVER_MS) for slot in slots.tolist()], dtype=np.int64)
-        return instants < times
+        self._due_ms = min(due.values(), default=NEVER_MS)
+        return [slot for slot, at_ms in due.items() if at_ms < time_ms]
 
     def _has_alert(self, slots: Slots) -> NDArray[np.bool_]:
         return np.isin(slots, np.fromiter(self.alerts, np.int64, len(self.alerts)))
@@ -226,7 +259,7 @@ class Judge:
             done: list[Output] = []
             rows = slice(chunk, chunk + STEPS_PER_CHUNK)
             for slot, value in zip(slots[rows], values[rows], strict=True):
-                done += [Output(0, self.index, made) for made in self._pass_time(slot, time_ms, value)]
+                done += [Output(self.index, made) for made in self._pass_time(slot, time_ms, value)]
             yield done
 
     def sweep(self, time_ms: int) -> Iterator[list[Output]]:
@@ -237,7 +270,7 @@ class Judge:
         slots = self._watched()
         instants = self._stale_from(slots, self._swept_ms)
         for slot in slots[instants <= time_ms].tolist():
-            yield [Output(0, self.index, made) for made in self._judge(slot, time_ms)]
+            yield [Output(self.index, made) for made in self._judge(slot, time_ms)]
         self._swept_ms = time_ms
         self._expect(int(np.min(self._stale_from(self._watched(), time_ms), initial=NEVER_MS)))
 
@@ -257,6 +290,7 @@ class Judge:
     def _arm(self, slot: int, alert: Alert) -> None:
         if (due := alert.next_input(*self._lengths)) is not None:
             self._timers.add(due[0], Deadline(self.index, slot, alert.version))
+            self._due_ms = min(self._due_ms, due[0])
 
     def _watched(self) -> Slots:
         """Label sets for which it matters that an input goes stale."""

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.core.columns import Column
+from engine.core.columns import Column, Index
 from engine.events import STALE_BITS
 from engine.series import SeriesTable, split_series
 
@@ -48,8 +48,9 @@ class Landing(NamedTuple):
     """Samples on their way in: aligned arrays over the accepted ones.
 
     Args:
-        handles: Series.
-        times: Event times, milliseconds.
+        handles: Series, each once.
+        at: The same, for columns.
+        times: Event times, milliseconds; one int if it is the same for all.
         values: float64.
         stale: Which are stale markers, or None if none is.
         mark: What the markers mean.
@@ -58,7 +59,8 @@ class Landing(NamedTuple):
     """
 
     handles: Handles
-    times: Times
+    at: Index
+    times: Times | int
     values: NDArray[np.float64]
     stale: NDArray[np.bool_] | None
     mark: Mark
@@ -98,7 +100,7 @@ class Store:
             column.resize(len(self.table))
         return handle
 
-    def last_ms(self, handles: Handles) -> Times:
+    def last_ms(self, handles: Index) -> Times:
         """Time of the last sample of each series; far in the past for one that has none."""
         return self._last_ms.array[handles]
 
@@ -127,11 +129,11 @@ class Store:
 
     def land(self, landing: Landing) -> None:
         """Write accepted samples."""
-        handles = landing.handles
-        self._last_ms.array[handles] = landing.times
-        self._values.array[handles] = landing.values
-        self._stale_after.array[handles] = landing.stale_after_ms
-        self._marks.array[handles] = Mark.LIVE if landing.stale is None else np.where(landing.stale, landing.mark, 0)
+        at = landing.at
+        self._last_ms.array[at] = landing.times
+        self._values.array[at] = landing.values
+        self._stale_after.array[at] = landing.stale_after_ms
+        self._marks.array[at] = Mark.LIVE if landing.stale is None else np.where(landing.stale, landing.mark, Mark.LIVE)
 
     def columns(self) -> dict[str, bytes]:
         """Every column as little-endian bytes, for a snapshot."""

@@ -184,3 +184,48 @@ def test_more_advances_change_nothing_when_nothing_is_late(some: list[Rule], dat
     script.append(now + 20_000)
     denser.append(now + 20_000)
     same(sorted(run(Core(some), script), key=repr), sorted(run(Core(some), denser), key=repr))
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> list[Sample]:
+    """Many samples of few series, mostly in order, without stale markers: what lands in bulk."""
+    made: list[Sample] = []
+    now = 10_000
+    for _ in range(draw(st.integers(2, 40))):
+        now += draw(st.sampled_from([0, 0, 500, 500, 1_000, 1_500, 4_000]))
+        text = series(draw(st.sampled_from(["a", "b"])), draw(st.sampled_from(["x", "y"])))
+        value = draw(st.sampled_from([0.0, 0.0, 2.0, 2.0, 3.0, math.inf]))
+        late = draw(st.sampled_from([0, 0, 0, 0, 500, 3_000]))
+        made.append(Sample(now - late, text, value, draw(st.sampled_from([500, 500, 1_000, 0]))))
+    return made
+
+
+@given(
+    st.lists(rules([*POINTWISE, "b > 1", "b == 2"]), min_size=1, max_size=3),
+    runs(),
+    st.lists(st.tuples(st.integers(1, 40), st.integers(-4_000, 4_000)), max_size=3),
+    st.integers(1, 3),
+)
+def test_a_run_is_its_samples_one_by_one(
+    some: list[Rule], samples_: list[Sample], cuts: list[tuple[int, int]], alerts_max: int
+) -> None:
+    """Landing in bulk gives what landing alone gives, in the same order, and what the oracle gives."""
+    advances = {cut: samples_[min(cut, len(samples_) - 1)].time_ms + shift for cut, shift in cuts}
+    limit = 10_000 if alerts_max == 3 else alerts_max
+    bulk, alone, oracle = Core(some, alerts_per_rule_max=limit), Core(some, alerts_per_rule_max=limit), Oracle(some)
+    waiting: list[Sample] = []
+    for place, sample in enumerate([*samples_, None]):
+        if sample is None or place in advances:
+            from_bulk = [told(t) for t in bulk.feed(waiting)]
+            same(from_bulk, [told(t) for atom in waiting for t in alone.feed([atom])])
+            expected = [entry for atom in waiting for entry in oracle.feed(atom)]
+            now = samples_[-1].time_ms + 20_000 if sample is None else advances[place]
+            last = [told(t) for t in bulk.advance(now)]
+            same(last, [told(t) for t in alone.advance(now)])
+            if limit == 10_000:
+                same(from_bulk, expected)
+                same(last, oracle.advance(now))
+            waiting = []
+        if sample is not None:
+            waiting.append(sample)
+    assert bulk.counters() == alone.counters()

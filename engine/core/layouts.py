@@ -1,0 +1,125 @@
+"""Recognising series: texts to handles, and what the series of an atom touch in which rule.
+
+A scrape comes again and again with the same series, so what is known of its tuple of texts is kept by the
+tuple's identity. Only at first sight is a text read, and are the rules that select its metric told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.core.binding import Touched
+from engine.core.columns import Column, Index, as_index
+from engine.core.judge import Judge
+from engine.core.store import Store
+from engine.series import split_series
+
+__all__ = ["Layout", "Layouts"]
+
+LAYOUTS_MAX = 1_024
+
+
+class Layout(NamedTuple):
+    """What is known of a tuple of series that was seen before.
+
+    Args:
+        series: The tuple itself; it is held so that its identity stays its own.
+        handles: Of the series that are accepted, each once.
+        at: The same, for columns.
+        positions: Where these stand in the tuple, or None if all do.
+        touched: For each rule that reads any of them, what they touch.
+    """
+
+    series: tuple[str, ...]
+    handles: NDArray[np.int64]
+    at: Index
+    positions: NDArray[np.int64] | None
+    touched: tuple[tuple[Judge, Touched], ...]
+
+
+class Layouts:
+    """Series by text and by metric, and layouts by tuple.
+
+    Args:
+        drop: Called with a reason and a number for what is not accepted.
+    """
+
+    def __init__(
+        self, store: Store, judges: Sequence[Judge], batch_samples_max: int, drop: Callable[[str, int], None]
+    ) -> None:
+        self._store = store
+        self._judges = judges
+        self._batch_samples_max = batch_samples_max
+        self._drop = drop
+        self._readers: dict[str, list[Judge]] = {}
+        for judge in judges:
+            for metric in judge.binding.metrics:
+                self._readers.setdefault(metric, []).append(judge)
+        self._by_metric: dict[str, Column[np.int64]] = {}
+        self._layouts: dict[int, Layout] = {}
+
+    def handle(self, text: str) -> int:
+        """Return the handle of a series, telling the rules of it at first sight; -1 if it is refused."""
+        known = len(self._store)
+        try:
+            handle = self._store.intern(text)
+        except ValueError:
+            self._drop("malformed", 1)
+            return -1
+        if handle < 0:
+            self._drop("series_limit", 1)
+        elif handle == known:
+            metric = split_series(text)[0]
+            for judge in self._readers.get(metric, ()):
+                judge.add_series(handle, text)
+            self._by_metric.setdefault(metric, Column(np.int64, -1)).append(handle)
+        return handle
+
+    def of_metric(self, metric: str) -> NDArray[np.int64]:
+        """Handles of every series of a metric."""
+        known = self._by_metric.get(metric)
+        return np.empty(0, np.int64) if known is None else known.array
+
+    def reads_one_series_each(self, text: str) -> bool:
+        """Whether each rule that reads this series has one selector, so that no other series matters to it."""
+        metric = text.partition("{")[0]
+        return bool(metric) and all(judge.binding.single for judge in self._readers.get(metric, ()))
+
+    def layout(self, series: tuple[str, ...]) -> Layout:
+        """What is known of the series of a batch."""
+        known = self._layouts.get(id(series))
+        if known is not None:
+            return known
+        handles: dict[int, int] = {}
+        for position, text in enumerate(series[: self._batch_samples_max]):
+            handle = self.handle(text)
+            if handle >= 0 and handles.setdefault(handle, position) != position:
+                self._drop("duplicate", 1)
+        if len(series) > self._batch_samples_max:
+            self._drop("batch_limit", len(series) - self._batch_samples_max)
+        array = np.fromiter(handles, np.int64, len(handles))
+        positions = None if len(handles) == len(series) else np.fromiter(handles.values(), np.int64, len(handles))
+        layout = Layout(series, array, as_index(array), positions, self.touched(array))
+        # A layout with refused series is not kept: its drops are counted each time, and a place may come free.
+        if positions is None:
+            while len(self._layouts) >= LAYOUTS_MAX:
+                del self._layouts[next(iter(self._layouts))]
+            self._layouts[id(series)] = layout
+        return layout
+
+    def touched(self, handles: NDArray[np.int64]) -> tuple[tuple[Judge, Touched], ...]:
+        """For each rule that reads any of these series, what they touch; in the order of rules."""
+        found = [(judge, judge.binding.touched(handles)) for judge in self.readers(handles)]
+        return tuple((judge, touch) for judge, touch in found if touch is not None)
+
+    def readers(self, handles: NDArray[np.int64]) -> list[Judge]:
+        """The rules that read the metrics of these series, in their order."""
+        metrics = {self._store.table.text(handle).partition("{")[0] for handle in handles.tolist()}
+        if "" in metrics:  # a quoted name stands inside the braces; then every rule is asked
+            return list(self._judges)
+        found = {judge.index: judge for metric in metrics for judge in self._readers.get(metric, ())}
+        return [found[index] for index in sorted(found)]
