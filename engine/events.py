@@ -165,6 +165,7 @@ class Transition(msgspec.Struct, frozen=True, tag="transition"):
         value: What the expression measured at that instant, without its comparison; NaN where nothing is known.
         active_since_ms: When the condition turned true; it never moves.
         annotations: Rendered text for people; not part of the identity.
+        fired_ms: When it began to fire; 0 if it never did.
     """
 
     time_ms: int
@@ -176,6 +177,7 @@ class Transition(msgspec.Struct, frozen=True, tag="transition"):
     value: float
     active_since_ms: int
     annotations: dict[str, str] = {}
+    fired_ms: int = 0
 
     @property
     def fingerprint(self) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import re
-import socket
 from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import Annotated, ClassVar, Final, Literal, NamedTuple
@@ -19,11 +18,11 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 import aiohttp
 import msgspec
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 from engine.errors import ProbeError
 from engine.events import Event
 from engine.ports import Options, ProbeContext
+from engine.resolver import PoolResolver
 from engine.secrets import Secret
 from probes.batcher import Batcher, key
 
@@ -111,55 +110,6 @@ def _origin(url: str) -> tuple[str, str]:
     return parts.scheme, _authority(parts)
 
 
-class _PoolResolver(AbstractResolver):
-    """Looks names up on the engine's thread pool.
-
-    aiohttp's own resolver takes the loop's default executor, where a few hung lookups would stop the
-    host's lookups, too. Addresses in a URL don't come here.
-    """
-
-    def __init__(self, context: ProbeContext) -> None:
-        self._call = context.call
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        try:
-            found = await self._call(
-                # As bytes: of text, Python would import the codec for it first, which needs a descriptor.
-                lambda: socket.getaddrinfo(
-                    host.encode("ascii"),
-                    port,
-                    family=family,
-                    type=socket.SOCK_STREAM,
-                    flags=socket.AI_ADDRCONFIG,
-                )
-            )
-        except UnicodeError:
-            raise OSError("no such name can exist") from None
-        except ProbeError as error:
-            if error.reason != "busy":
-                raise
-            # An earlier lookup of this name still hangs. That is how a target is that can't be found.
-            raise OSError("the lookup hangs") from None
-        if not found:
-            raise OSError("no address")
-        return [
-            ResolveResult(
-                hostname=host,
-                host=str(address[0]),
-                port=port,
-                family=kind,
-                proto=proto,
-                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-            )
-            for kind, _, proto, _, address in found
-        ]
-
-    async def close(self) -> None:
-        """Nothing is held."""
-
-
 class _Answer(NamedTuple):
     """`status` is 0 without an answer; `failure` is empty, or why this is not a success."""
 
@@ -202,7 +152,7 @@ class HttpProbe:
                 # would look down (F44). A new one each time also measures what a new client meets.
                 force_close=True,
                 use_dns_cache=False,
-                resolver=_PoolResolver(self._context),
+                resolver=PoolResolver(self._context.call),
                 ssl=not self._options.insecure_tls,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),

@@ -160,4 +160,4 @@ class Binding:
 
 def label_key(text: str, metric: str, labels: dict[str, str]) -> str:
     """The part of a canonical text that stands for its labels: equal for equal labels."""
-    return text[len(metric) :] if text.startswith(metric) else series_text("x", labels)[1:]
+    return text[len(metric) :] if not text.startswith("{") else series_text("x", labels)[1:]

@@ -35,7 +35,8 @@ Slots: TypeAlias = NDArray[np.int64]
 Times: TypeAlias = NDArray[np.int64]
 
 STEPS_PER_CHUNK = 256
-_FALSE, _TRUE, _UNKNOWN = 0, 1, 2
+_FALSE, _TRUE, _OPEN = 0, 1, 2  # open: unknown, or ended; whatever comes next is judged anew
+_CONDITIONS = {Input.TRUE: _TRUE, Input.UNKNOWN: _OPEN, Input.ENDED: _OPEN}
 _REASONS = {Input.FALSE: "recovered", Input.MISSING: "missing", Input.ENDED: "ended"}
 
 
@@ -122,7 +123,7 @@ class Judge:
         columns = self._evaluate_landing(touched, landing, times, latest)
         stepping = columns.present != (conditions == _TRUE)
         if self.alerts:
-            stepping |= conditions == _UNKNOWN
+            stepping |= conditions == _OPEN
             if landing.stale is not None:
                 stepping |= self._has_alert(slots)
             if self._due_ms < latest:
@@ -152,7 +153,7 @@ class Judge:
         known[places] = self._conditions.array[slots]
         first = before < 0
         differs = holds != np.where(first, known == _TRUE, holds[before])
-        changes: NDArray[np.bool_] = differs | (first & (known == _UNKNOWN))
+        changes: NDArray[np.bool_] = differs | (first & (known == _OPEN))
         return changes
 
     def wakes(self, handle: int) -> int:
@@ -366,7 +367,7 @@ class Judge:
             alert.fed = fed
         else:
             given = self._classify(slot, alert, time_ms)
-        self._conditions.array[slot] = {Input.TRUE: _TRUE, Input.UNKNOWN: _UNKNOWN}.get(given, _FALSE)
+        self._conditions.array[slot] = _CONDITIONS.get(given, _FALSE)
         if given in _REASONS and alert.phase is not Phase.KEEPING:
             alert.end_reason = _REASONS[given]
         return self._apply(slot, alert, given, time_ms, value)
@@ -424,6 +425,7 @@ class Judge:
                 value,
                 alert.active_since_ms,
                 self.rule.describe(alert.labels, value) if told else {},
+                alert.fired_ms,
             )
         ]
 
@@ -468,7 +470,7 @@ class Judge:
                 continue
             self.alerts[slot] = alert
             unknown = alert.unknown_since_ms is not None
-            self._conditions.array[slot] = _UNKNOWN if unknown else _FALSE if alert.phase is Phase.KEEPING else _TRUE
+            self._conditions.array[slot] = _OPEN if unknown or alert.phase is Phase.KEEPING else _TRUE
         if not self.binding.single:
             every = np.arange(len(self.binding), dtype=np.int64)
             for leaf in range(len(self.rule.plan.leaves)):

@@ -229,3 +229,18 @@ def test_a_run_is_its_samples_one_by_one(
         if sample is not None:
             waiting.append(sample)
     assert bulk.counters() == alone.counters()
+
+
+def test_an_ended_input_that_returns_while_another_is_stale_is_unknown() -> None:
+    """Whether time was advanced in between must not matter: the clock of `keep_firing_for` stands."""
+    rule = compile_rule("R", "a > b", keep_firing_for_ms=5_000)
+    script: list[Sample | SampleBatch | int] = [
+        Sample(10_000, "b", 0.0, 0),
+        Sample(11_000, "a", 1.0, 500),
+        SampleBatch(12_000, ("a", "b"), np.array([STALE, 0.0]), 500),
+        Sample(15_000, "a", 0.0, 0),
+        40_000,
+    ]
+    denser = [*script[:3], 14_900, *script[3:]]
+    assert [entry[3:5] for entry in run(Core([rule]), script)] == [("inactive", "firing")]
+    same(run(Core([rule]), script), run(Core([rule]), denser))

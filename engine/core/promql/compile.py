@@ -28,13 +28,15 @@ __all__ = ["PromQLError", "compile_expr"]
 EXPR_CHARS_MAX = 16_384
 LEAVES_MAX = 62  # which selectors fed a label set is remembered as bits of an int64
 DEPTH_MAX = 100
+READ_CHARS_MAX = 1_000  # a mistake is looked for with one attempt to parse per character
 OPERATORS_MAX = 1_000  # the parser recurses and would overflow its stack, killing the process, at some thousands
 
-_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|`[^`]*`')
+# Strings and comments, in one pass: a quote in a comment opens no string.
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|`[^`]*`|#[^\n]*')
 _OPERATOR = re.compile(r"[-+*/%^<>=!({\[]|\b(?:and|or|unless|atan2)\b", re.IGNORECASE)
 
 # Classes and groups that RE2 and Python's `re` read differently; a rule must not mean two things.
-_UNLIKE_RE2 = re.compile(r"\\[pPCQzZA]|\[\[:|\(\?(?!:|P<|[imsU]*[:)])|\\[1-9]|\*\+|\+\+|\?\+")
+_UNLIKE_RE2 = re.compile(r"\\[pPCQzZA]|\[\[:|\(\?(?!:|P<|[imsU]*[:)])|\\[1-9]|[*+?}]\+")
 
 
 class PromQLError(ValueError):
@@ -69,6 +71,8 @@ def compile_expr(expr: str) -> Plan:
 def _where(expr: str, message: str) -> str:
     """The parser's message; for its bare ones, how far the expression could be read."""
     if message != "invalid promql query":
+        return message
+    if len(expr) > READ_CHARS_MAX:
         return message
     for end in range(len(expr), 0, -1):
         try:

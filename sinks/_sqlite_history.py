@@ -1,0 +1,125 @@
+"""Reading history.db: short connections that can't write, so that any number of people may look.
+
+Every query takes all its rows at once: an open cursor would pin the write-ahead log (M15, F22).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from engine.errors import SinkError
+from engine.events import STALE, Health, Transition
+from engine.ports import History, RunInfo, SeriesSamples
+from sinks import _sqlite_schema as sql
+from sinks._sqlite_db import connect, sink_error
+
+__all__ = ["SqliteHistory", "open_history"]
+
+ROWS_PER_TURN: Final = 5_000
+"""Rows turned into objects before others may run."""
+_TIME_MIN: Final = -(2**63)
+
+
+def open_history(path: str | Path) -> History:
+    """Return a reader of a history file. The file is opened by each query, not here."""
+    return SqliteHistory(Path(path))
+
+
+class SqliteHistory:
+    """The `History` port over a file that somebody else may be writing.
+
+    Args:
+        path: The file. Every method raises `SinkError` if it is missing or not a history.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def samples(self, metric: str, start_ms: int, end_ms: int) -> list[SeriesSamples]:
+        """Samples of each series of a metric: 1-minute means, stamped with the minute's start, for what
+        is older than the raw samples kept; then raw ones. A stale marker is `engine.events.STALE`."""
+        raw_from = await self._raw_from()
+        (rollups, raw) = await self._query(
+            (sql.READ_ROLLUPS, (metric, start_ms, min(end_ms, raw_from))),
+            (sql.READ_SAMPLES, (metric, max(start_ms, raw_from), end_ms)),
+        )
+        columns: dict[str, tuple[list[int], list[float]]] = {}
+        for number, (series, time_ms, value, special) in enumerate([*rollups, *raw]):
+            times, values = columns.setdefault(series, ([], []))
+            times.append(time_ms)
+            values.append(_value(value, special))
+            if number % ROWS_PER_TURN == ROWS_PER_TURN - 1:
+                await asyncio.sleep(0)
+        return [
+            SeriesSamples(series, np.array(times, dtype=np.int64), np.array(values, dtype=np.float64))
+            for series, (times, values) in sorted(columns.items())
+        ]
+
+    async def transitions(self, start_ms: int, end_ms: int) -> list[Transition]:
+        """Transitions, oldest first."""
+        (rows,) = await self._query((sql.READ_TRANSITIONS, (start_ms, end_ms)))
+        found = []
+        for number, row in enumerate(rows):
+            time_ms, rule, labels, before, after, reason, value, active_since_ms, annotations, fired_ms = row
+            found.append(
+                Transition(
+                    time_ms,
+                    rule,
+                    msgspec.json.decode(labels, type=dict[str, str]),
+                    before,
+                    after,
+                    reason,
+                    math.nan if value is None else value,
+                    active_since_ms,
+                    msgspec.json.decode(annotations, type=dict[str, str]),
+                    fired_ms,
+                )
+            )
+            if number % ROWS_PER_TURN == ROWS_PER_TURN - 1:
+                await asyncio.sleep(0)
+        return found
+
+    async def health(self, start_ms: int, end_ms: int) -> list[Health]:
+        """Health events, oldest first."""
+        (rows,) = await self._query((sql.READ_HEALTH, (start_ms, end_ms)))
+        return [Health(*row) for row in rows]
+
+    async def runs(self) -> list[RunInfo]:
+        """Runs, newest first."""
+        (rows,) = await self._query((sql.READ_RUNS, ()))
+        return [RunInfo(*row) for row in rows]
+
+    async def _raw_from(self) -> int:
+        (rows,) = await self._query((sql.GET_META, ("raw_from_ms",)))
+        return int(rows[0][0]) if rows else _TIME_MIN
+
+    async def _query(self, *queries: tuple[str, Iterable[Any]]) -> list[list[Any]]:
+        """Run queries on one short connection. A cancelled reader still closes it, in its own time."""
+        task = asyncio.get_running_loop().create_task(self._read(queries))
+        await asyncio.wait({task})
+        return task.result()
+
+    async def _read(self, queries: tuple[tuple[str, Iterable[Any]], ...]) -> list[list[Any]]:
+        try:
+            connection = await connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True)
+            try:
+                return [list(await connection.execute_fetchall(text, values)) for text, values in queries]
+            finally:
+                await connection.close()
+        except sqlite3.Error as error:
+            failure = sink_error(error, self._path.name)
+        raise SinkError(failure.reason, str(failure), retryable=failure.retryable)
+
+
+def _value(value: float | None, special: str | None) -> float:
+    if value is not None:
+        return value
+    return math.nan if special in (None, "NaN") else STALE
