@@ -1,0 +1,101 @@
+"""`[rule.NAME]`: its keys, and whether its expression and its templates compile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from engine.config.checks import check_labels
+from engine.config.convert import BAD, Converter
+from engine.config.document import Places
+from engine.config.kinds import fields_of
+from engine.config.locate import KeyPath
+from engine.config.shape import RuleConfig, RuleTable
+from engine.errors import RuleError
+from engine.text import clean
+
+__all__ = ["rule_config"]
+
+_LATER = "this version does not have it yet"
+# Keys that are not ours, but that people will write, and what to write instead.
+_HINTS = {
+    **dict.fromkeys(("levels", "when", "clear", "of", "mode", "missing_for", "on_restart", "record"), _LATER),
+    "alert": "the table's name is the alert's name: [rule.NAME]",
+    "name": "the table's name is the rule's name: [rule.NAME]",
+    "query": 'did you mean "expr"?',
+    "condition": 'did you mean "expr"?',
+    "duration": 'did you mean "for"?',
+    "severity": 'write labels = { severity = "..." }',
+    "summary": 'write annotations = { summary = "..." }',
+    "description": 'write annotations = { description = "..." }',
+}
+
+
+def rule_config(
+    name: str,
+    table: Mapping[str, Any],
+    converter: Converter,
+    places: Places,
+    external_labels: Mapping[str, str],
+) -> RuleConfig | None:
+    """Read `[rule.NAME]`, or report why not."""
+    path: KeyPath = ("rule", name)
+    values = converter.table(fields_of(RuleTable), table, path, _HINTS)
+    _check_labels((*path, "labels"), converter)
+    templates = _templates((*path, "annotations"), converter)
+    if "expr" in values and values["expr"] is not BAD:
+        _compile(name, values, templates, external_labels, path, converter)
+    built = converter.build(RuleTable, values, path)
+    if built is None:
+        return None
+    _, file, line = places.find(path)
+    return RuleConfig(name=name, table=built, file=file, line=line)
+
+
+def _check_labels(path: KeyPath, converter: Converter) -> None:
+    check_labels(path, converter)
+    if "alertname" in converter.items(path):
+        message = "alertname is the rule's name and can't be set"
+        converter.report.error((*path, "alertname"), message, "rename the table")
+
+
+def _templates(path: KeyPath, converter: Converter) -> dict[str, Any]:
+    from engine.templates import TEMPLATE_CHARS_MAX, compile_template
+
+    compiled: dict[str, Any] = {}
+    check_labels(path, converter, TEMPLATE_CHARS_MAX)  # their names have the same alphabet as labels'
+    for name, text in converter.items(path).items():
+        if len(text) > TEMPLATE_CHARS_MAX:
+            continue
+        try:
+            compiled[name] = compile_template(text)
+        except ValueError as error:
+            _foreign((*path, name), str(error), "", "not a template", converter)
+    return compiled
+
+
+def _compile(
+    name: str,
+    values: Mapping[str, Any],
+    templates: Mapping[str, Any],
+    external_labels: Mapping[str, str],
+    path: KeyPath,
+    converter: Converter,
+) -> None:
+    from engine.core.rules import compile_rule
+
+    try:
+        # The expression alone: labels and durations were checked above, with better places.
+        compile_rule(name, values["expr"], annotations=templates, external_labels=external_labels)
+    except RuleError as error:
+        _foreign((*path, "expr"), error.message, error.hint, "not an expression", converter)
+
+
+def _foreign(path: KeyPath, message: str, hint: str, vague: str, converter: Converter) -> None:
+    """Report another module's message, which may quote the value: not if that is from the environment."""
+    if path in converter.from_environment:
+        converter.report.error(path, f"{vague}, with the values from the environment put in")
+        return
+    if not hint:
+        message, _, hint = message.partition("; ")
+    converter.report.error(path, clean(message, 300), clean(hint, 200))

@@ -1,0 +1,177 @@
+"""The shape of a loaded configuration: frozen, checked, complete. Nothing here reads a file.
+
+`EngineTable`, `RuleTable` and the common keys of probes and sinks are what the operator may write; the
+loader builds `Config` from them. Every limit has its unit in its name and a default a host can bear.
+Their docstrings are the descriptions in the JSON schema.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from engine.durations import Duration
+from engine.errors import Problem
+from engine.ports import Options
+
+__all__ = [
+    "Config",
+    "EngineTable",
+    "ProbeCommon",
+    "ProbeConfig",
+    "RuleConfig",
+    "RuleTable",
+    "SinkCommon",
+    "SinkConfig",
+]
+
+# msgspec bounds numbers; of a duration the bounds are ours, in `extra`, in milliseconds.
+_Resolution: TypeAlias = Annotated[Duration, Meta(extra={"min_ms": 100, "max_ms": 60_000})]
+_Slice: TypeAlias = Annotated[Duration, Meta(extra={"min_ms": 1, "max_ms": 1_000})]
+_Shutdown: TypeAlias = Annotated[Duration, Meta(extra={"min_ms": 1_000, "max_ms": 600_000})]
+_Interval: TypeAlias = Annotated[Duration, Meta(extra={"min_ms": 100, "max_ms": 86_400_000})]
+_Timeout: TypeAlias = Annotated[Duration, Meta(extra={"min_ms": 1, "max_ms": 86_400_000})]
+_HoldMax: TypeAlias = Annotated[Duration, Meta(extra={"min_ms": 1_000})]
+
+
+def _ms(text: str) -> Any:
+    return msgspec.field(default_factory=lambda: Duration.parse(text))
+
+
+class EngineTable(Options, frozen=True, kw_only=True):
+    """`[engine]`: this watch as a whole, and its limits.
+
+    Args:
+        name: Name of this watch: letters, digits, `.`, `_` and `-`. Its state folder is named after it.
+        timezone: IANA name of the time zone of every time a person reads; storage is UTC.
+        external_labels: Labels that tell this engine from others; sent with every notification.
+        rule_files: Prometheus rule files. Not supported by this version.
+        packs: Built-in rules to load. A [rule.X] of your own overrides single keys of the pack's rule X.
+        state_dir: Folder for everything the engine keeps; by default $STATE_DIRECTORY, else the XDG folder.
+        resolution: How often an expression is looked at whose value changes without new samples.
+        queue_samples_max: Capacity of the queue between probes and rules, in samples.
+        queue_policy: What a full queue does: make probes wait, or drop the newest or the oldest samples.
+        series_max: How many series are kept at most.
+        batch_samples_max: How many samples one measurement may have.
+        alerts_per_rule_max: How many alerts one rule may have.
+        sink_queue_records_max: How many records wait for one sink at most; then the oldest are dropped.
+        probe_threads_max: How many threads run the blocking calls of probes.
+        slice: How long rules are judged before other tasks of the process get a turn.
+        shutdown_timeout: How long stopping may take; then what is left is abandoned.
+    """
+
+    name: str = "longwatch"
+    timezone: str = "UTC"
+    external_labels: dict[str, str] = {}
+    rule_files: list[str] = []
+    packs: list[str] = []
+    state_dir: Path | None = None
+    resolution: _Resolution = _ms("1s")
+    queue_samples_max: Annotated[int, Meta(ge=1, le=100_000_000)] = 100_000
+    queue_policy: Literal["block", "drop_newest", "drop_oldest"] = "drop_oldest"
+    series_max: Annotated[int, Meta(ge=1, le=100_000_000)] = 1_000_000
+    batch_samples_max: Annotated[int, Meta(ge=1, le=10_000_000)] = 50_000
+    alerts_per_rule_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
+    sink_queue_records_max: Annotated[int, Meta(ge=1, le=10_000_000)] = 10_000
+    probe_threads_max: Annotated[int, Meta(ge=1, le=1_000)] = 16
+    slice: _Slice = _ms("2ms")
+    shutdown_timeout: _Shutdown = _ms("20s")
+
+
+class ProbeCommon(Options, frozen=True, kw_only=True):
+    """Keys of every `[probe.NAME]`, beside those of its type.
+
+    Args:
+        type: Which probe it is; by default the table's name.
+        interval: How often it measures; the default is the type's.
+        timeout: How long one measurement may take, at most the interval; the default is the type's, or
+            the interval if that is shorter.
+        labels: Labels for every series of this probe.
+    """
+
+    type: str | None = None
+    interval: _Interval | None = None
+    timeout: _Timeout | None = None
+    labels: dict[str, str] = {}
+
+
+class SinkCommon(Options, frozen=True, kw_only=True):
+    """Keys of every `[sink.NAME]`, beside those of its type.
+
+    Args:
+        type: Which sink it is; by default the table's name.
+    """
+
+    type: str | None = None
+
+
+class RuleTable(Options, frozen=True, kw_only=True, rename={"for_": "for"}):
+    """`[rule.NAME]`: when something is wrong, and for how long it must be.
+
+    Args:
+        expr: A PromQL expression; each label set in its result is one alert.
+        for: How long the expression must hold before the alert fires.
+        keep_firing_for: How long the alert goes on firing after the expression has ceased to hold.
+        on_missing: What happens while data is missing: `hold` keeps the state and stops its clocks, `reset`
+            takes it as "not true".
+        hold_max: How long a state is held without data before the alert ends as lost.
+        labels: Labels for the rule's alerts, such as severity.
+        annotations: Text for people; a template with $labels, $value and $externalLabels.
+    """
+
+    expr: str
+    for_: Duration = _ms("0s")
+    keep_firing_for: Duration = _ms("0s")
+    on_missing: Literal["hold", "reset"] = "hold"
+    hold_max: _HoldMax = _ms("24h")
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+
+
+class ProbeConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """One probe, ready to be built: `factory(options, context)`."""
+
+    name: str
+    type: str
+    factory: Any
+    options: Options
+    interval: Duration
+    timeout: Duration
+    labels: dict[str, str]
+
+
+class SinkConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """One sink, ready to be built: `factory(options, context)`."""
+
+    name: str
+    type: str
+    factory: Any
+    options: Options
+
+
+class RuleConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """One rule and where it was written (`file`, `line`), for messages."""
+
+    name: str
+    table: RuleTable
+    file: str = ""
+    line: int = 0
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole configuration.
+
+    Args:
+        source: The file it was read from, or None for the built-in one.
+        warnings: What works but was probably not meant, in file order.
+    """
+
+    engine: EngineTable = EngineTable()
+    probes: tuple[ProbeConfig, ...] = ()
+    rules: tuple[RuleConfig, ...] = ()
+    sinks: tuple[SinkConfig, ...] = ()
+    source: Path | None = None
+    warnings: tuple[Problem, ...] = ()

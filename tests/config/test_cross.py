@@ -1,0 +1,44 @@
+"""Warnings about metrics that nobody measures."""
+
+import pytest
+
+from engine.config import load_text
+from engine.config.cross import cross_check
+
+pytestmark = pytest.mark.usefixtures("demo_types")
+
+PROBE = "[probe.demo]\nurl = 'http://h/'\n"
+
+
+def warnings(text: str) -> list[str]:
+    return [str(warning) for warning in cross_check(load_text(text, environ={}))]
+
+
+def test_a_metric_that_no_probe_measures() -> None:
+    assert warnings(PROBE + "[rule.A]\n# x\nexpr = 'demo_vlue > 1 and demo_total > 0 or zzz == 1'\n") == [
+        'run.toml:3: rule.A.expr: no probe here measures "demo_vlue" (did you mean "demo_value"?)',
+        'run.toml:3: rule.A.expr: no probe here measures "zzz"',
+    ]
+
+
+def test_a_rule_of_a_pack_without_its_probe() -> None:
+    (first, *others) = warnings("[engine]\npacks = ['host']\n" + PROBE)
+    assert first == 'pack "host":4: rule.HostCpuHigh.expr: no probe here measures "host_cpu_percent"'
+    assert len(others) == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        PROBE + "[rule.A]\nexpr = 'demo_value > 1'\n",
+        PROBE + "[rule.A]\nexpr = 'longwatch_anything > 1'\n",
+        PROBE + "[probe.plain]\n[rule.A]\nexpr = 'anything > 1'\n",  # it does not say what it measures
+    ],
+)
+def test_nothing_to_warn_of(text: str) -> None:
+    assert warnings(text) == []
+
+
+def test_without_any_probe_every_metric_is_unknown() -> None:
+    assert warnings("[rule.A]\nexpr = 'up == 0'\n") == ['run.toml:1: rule.A.expr: no probe here measures "up"']
