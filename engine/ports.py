@@ -8,7 +8,6 @@ values and this module.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import msgspec
@@ -16,6 +15,8 @@ import msgspec
 from engine.events import DomainEvent, Event, Health, Record, SampleBatch, Transition
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import NDArray
 

@@ -298,6 +298,8 @@ def compare(op: str, left: float, right: float) -> bool:
 def calculate(op: str, left: float, right: float) -> float:
     if op == "/":
         if right == 0:
-            return math.nan if left == 0 or math.isnan(left) else math.copysign(math.inf, left) * math.copysign(1, right)
+            return (
+                math.nan if left == 0 or math.isnan(left) else math.copysign(math.inf, left) * math.copysign(1, right)
+            )
         return left / right
     return {"+": left + right, "-": left - right, "*": left * right}[op]

@@ -14,7 +14,7 @@ from engine.events import STALE, Sample, SampleBatch, Transition
 from engine.series import series_text
 from tests.core.oracle import Oracle, Told
 
-POINTWISE = ["a > 1", "a >= 2", "1 < a", "a == bool 2", "-a < -1", "a{i=\"x\"} > 1", "a{i=~\"x|y\"} != 1"]
+POINTWISE = ["a > 1", "a >= 2", "1 < a", "a == bool 2", "-a < -1", 'a{i="x"} > 1', 'a{i=~"x|y"} != 1']
 JOINED = [
     "a > b",
     "a / b > 1",
@@ -174,9 +174,7 @@ def test_more_advances_change_nothing_when_nothing_is_late(some: list[Rule], dat
     now, script, denser = 10_000, [], []
     for _ in range(data.draw(st.integers(1, 20))):
         step = data.draw(st.sampled_from([500, 1_000, 2_500, 6_000]))
-        for between in range(now + 250, now + step, 250):
-            if data.draw(st.booleans()):
-                denser.append(between)
+        denser += [between for between in range(now + 250, now + step, 250) if data.draw(st.booleans())]
         now += step
         atom = data.draw(st.one_of(samples(now), batches(now)))
         script.append(atom)

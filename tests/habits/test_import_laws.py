@@ -22,6 +22,7 @@ CORE_MAY_IMPORT = {
     "engine.events",
     "engine.ports",
     "engine.series",
+    "engine.status",
     "engine.text",
     # third parties
     "msgspec",
