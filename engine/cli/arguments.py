@@ -1,0 +1,103 @@
+"""The command line's grammar. Imports nothing heavy: `--help` and a wrong flag must answer at once."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import NoReturn
+
+from engine.durations import Duration, parse_ms
+
+__all__ = ["duration", "parse"]
+
+_HOUR_MS = 3_600_000
+_HOURS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,3})?")
+
+
+def duration(text: str) -> Duration:
+    """Read the value of `--duration`: a bare number is hours, anything else a duration such as `10m`.
+
+    Raises:
+        argparse.ArgumentTypeError: It is neither, or nothing.
+    """
+    if _HOURS.fullmatch(text):
+        length = Duration(round(float(text) * _HOUR_MS))
+    else:
+        try:
+            length = Duration(parse_ms(text))
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{error}, or hours like 24") from None
+    if length <= 0:
+        raise argparse.ArgumentTypeError("a run takes longer than nothing; leave --duration out to run until stopped")
+    return length
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Read the command line; `verb` is `run` where there is none. Exits with 2 on a wrong one, as argparse
+    does.
+    """
+    parser = _parser()
+    if arguments and arguments[0].endswith(".toml"):
+        parser.error(f"there is no verb {arguments[0]!r}; to watch with it: --config {arguments[0]}")
+    return parser.parse_args(arguments)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the whole usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; --help shows what there is\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="longwatch",
+        usage="longwatch [--config FILE] [--duration TIME] [OPTION ...]\n       longwatch VERB ...",
+        description="Watches a Python service and its host, and says what has been wrong for long enough. "
+        "Without a verb it watches; without --config it watches this host with built-in rules.",
+        epilog="Exit codes: 0 done, 1 internal error, 2 usage or configuration, 130 second interrupt.",
+        allow_abbrev=False,
+    )
+    parser.set_defaults(verb="run")
+    _run_options(parser)
+    parser.add_argument("--version", action="store_const", const="version", dest="verb", help="print the version")
+    verbs = parser.add_subparsers(metavar="VERB", title="verbs")
+    check = verbs.add_parser("check", help="say everything that is wrong with a configuration", allow_abbrev=False)
+    check.set_defaults(verb="check")
+    check.add_argument("files", nargs="*", type=Path, metavar="FILE", help="none: the built-in configuration")
+    check.add_argument("--strict", action="store_true", help="treat warnings as errors")
+    _set_option(check)
+    schema = verbs.add_parser("schema", help="print the JSON schema of run.toml", allow_abbrev=False)
+    schema.set_defaults(verb="schema")
+    health = verbs.add_parser("health", help="say whether a running engine is well", allow_abbrev=False)
+    health.set_defaults(verb="health")
+    health.add_argument("--config", type=Path, metavar="FILE", help="the configuration the engine was started with")
+    health.add_argument("--json", action="store_true", help="print one JSON object")
+    _set_option(health)
+    verbs.add_parser("version", help="print the version", allow_abbrev=False).set_defaults(verb="version")
+    return parser
+
+
+def _run_options(run: argparse.ArgumentParser) -> None:
+    run.add_argument("--config", type=Path, metavar="FILE", help="run.toml; without it the built-in configuration")
+    run.add_argument("--duration", type=duration, metavar="TIME", help="stop after 10m, 1h30m, or 24 (hours)")
+    _set_option(run)
+    run.add_argument("--memory", action="store_true", help="keep everything in memory and write no file")
+    live = run.add_mutually_exclusive_group()
+    live.add_argument("--live", dest="live", action="store_true", default=None, help="the live view, or say why not")
+    live.add_argument("--no-live", dest="live", action="store_false", help="plain lines, also in a terminal")
+    run.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="default: auto")
+    run.add_argument("--log-format", choices=("text", "json"), default="text", help="default: text")
+    run.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info", help="default: info")
+
+
+def _set_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="TABLE.NAME.KEY=VALUE",
+        dest="overrides",
+        help="override one key, e.g. probe.host.interval=1s; may be given many times",
+    )

@@ -1,0 +1,70 @@
+"""`check`: every problem of every configuration named, one per line, and a line that sums up each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from engine.config import Config, examine
+from engine.config.cross import cross_check
+from engine.config.packs import BUILT_IN_NAME
+from engine.text import clean
+
+__all__ = ["run_check"]
+
+
+def run_check(
+    paths: Sequence[Path],
+    overrides: Sequence[str],
+    strict: bool,
+    stream: TextIO,
+    environ: Mapping[str, str] | None = None,
+) -> int:
+    """Check configurations and print what was found.
+
+    Args:
+        paths: Files; none means the built-in configuration.
+        overrides: `--set` of the command line, applied to each.
+        strict: A warning counts as an error.
+        stream: Where to print.
+        environ: For `${NAME}`; by default the environment of this process.
+
+    Returns:
+        0 if all of them can be used, else 2.
+    """
+    results = [_check(path, overrides, strict, stream, environ) for path in paths or (None,)]
+    return 0 if all(results) else 2
+
+
+def _check(
+    path: Path | None,
+    overrides: Sequence[str],
+    strict: bool,
+    stream: TextIO,
+    environ: Mapping[str, str] | None,
+) -> bool:
+    config, problems, warnings = examine(path, overrides, environ)
+    if config is not None:
+        warnings = (*warnings, *cross_check(config))
+    for problem in problems:
+        print(problem, file=stream)
+    for warning in warnings:
+        print(f"warning: {warning}", file=stream)
+    counts = [_count(len(problems), "error"), _count(len(warnings), "warning")]
+    found = ", ".join(count for count in counts if count)
+    name = clean(str(path)) if path else BUILT_IN_NAME
+    contents = _contents(config) if config is not None else ""
+    good = not problems and not (strict and warnings)
+    parts = [name, *(["ok"] if good else []), *([found] if found else []), *([contents] if contents else [])]
+    print(": ".join(parts), file=stream)
+    return good
+
+
+def _contents(config: Config) -> str:
+    counts = [(config.probes, "probe"), (config.rules, "rule"), (config.sinks, "sink")]
+    return ", ".join(_count(len(items), word) or f"0 {word}s" for items, word in counts)
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}" if number else ""

@@ -1,0 +1,290 @@
+"""The parts of the view as rows of cells: alerts, targets, metrics, recent lines, header and footer.
+
+Pure functions of an `EngineStatus` and a `Scene`. Columns have fixed widths that depend on the terminal's
+width alone, so nothing jumps when a value changes. Every foreign text goes through `literal`.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, tzinfo
+from itertools import islice
+from typing import NamedTuple, TypeAlias
+
+from engine.events import HealthStatus
+from engine.series import split_series
+from engine.status import AlertStatus, EngineStatus, ProbeStatus, SinkStatus
+from engine.view.cells import bar, fit, labels_text, literal, number, short_ms
+
+__all__ = ["Line", "Scene", "Section", "alerts", "footer", "header", "metrics", "recent", "targets"]
+
+Line: TypeAlias = list[tuple[str, str]]
+"""Pieces of one row, each a text and the name of its style (`engine.view.frame.STYLES`)."""
+
+_HEALTH_STYLE: dict[HealthStatus, str] = {"ok": "ok", "degraded": "warn", "failed": "bad"}
+_LATE_INTERVALS = 3
+"""A probe whose last success is older than this many intervals is shown as late; rules call it stale then,
+too.
+"""
+_TABLE_CELLS_MIN = 72
+"""In a narrower terminal rows keep only their most important columns."""
+_METRIC_CELLS_MIN = 38
+"""The least width of one metric with its bar; a wider terminal shows several side by side."""
+
+
+class Scene(NamedTuple):
+    """What the view knows beside the status.
+
+    Args:
+        now_ms: When this frame is for; clocks of alerts run on from the status' own `heartbeat_ms`.
+        zone: Of every time that is shown.
+        ends_ms: When the run ends by itself; 0 if it does not.
+        targets: What each probe looks at, by its name.
+        files: Where files are written, in one line.
+        recent: Latest lines, oldest first, each with its style.
+    """
+
+    now_ms: int
+    zone: tzinfo
+    ends_ms: int = 0
+    targets: Mapping[str, str] = {}
+    files: str = ""
+    recent: Sequence[tuple[str, str]] = ()
+
+
+class Section(NamedTuple):
+    """A titled block. `rows(count, width)` builds the first `count` of `total` rows, and no more of them."""
+
+    title: str
+    total: int
+    rows: Callable[[int, int], list[Line]]
+
+
+def header(status: EngineStatus, scene: Scene, width: int) -> Line:
+    """The first row: name, worst state, and as much of the rest as there is room for, the most urgent
+    first.
+    """
+    firing = sum(alert.state == "firing" for alert in status.alerts)
+    word, style = _badge(status, firing)
+    name = literal(status.name)
+    used = min(len(name) + 2, max(width - len(word) - 2, 0))
+    left: Line = [(fit(f" {name}", used), "title"), (f" {word} ", style)]
+    room = width - used - len(word) - 2
+    told = []
+    for text in _facts(status, scene, firing):
+        if len(text) + 2 <= room:
+            told.append(text)
+            room -= len(text) + 2
+    return [*left, (" " * max(room, 0), "title"), *((f"{text}  ", "title") for text in told)]
+
+
+def _badge(status: EngineStatus, firing: int) -> tuple[str, str]:
+    if status.phase in ("draining", "stopped"):
+        return "STOPPING", "badge_warn"
+    if firing:
+        return "FIRING", "badge_bad"
+    if status.status != "ok":
+        return status.status.upper(), "badge_bad" if status.status == "failed" else "badge_warn"
+    return ("STARTING", "badge_warn") if status.phase == "starting" else ("OK", "badge_ok")
+
+
+def _facts(status: EngineStatus, scene: Scene, firing: int) -> list[str]:
+    if status.phase == "draining":
+        return ["Ctrl-C again stops at once"]
+    pending = len(status.alerts) - firing
+    counts = [f"{firing} firing"] * bool(firing) + [f"{pending} pending"] * bool(pending)
+    facts = [", ".join(counts) or "no alerts"]
+    if status.status != "ok":
+        parts: list[ProbeStatus | SinkStatus] = [*status.probes, *status.sinks]
+        facts.append(f"{sum(part.status != 'ok' for part in parts)} of {len(parts)} parts not ok")
+    if scene.ends_ms:
+        facts.append(f"{short_ms(scene.ends_ms - scene.now_ms)} left")
+    facts.append(f"up {short_ms(scene.now_ms - status.started_ms)}")
+    facts.append(_clock(scene.now_ms, scene.zone))
+    return facts
+
+
+def _clock(ms: int, zone: tzinfo) -> str:
+    return f"{datetime.fromtimestamp(ms / 1000, zone):%H:%M:%S %Z}"
+
+
+# --- alerts ---------------------------------------------------------------------------------------
+
+
+def alerts(status: EngineStatus, scene: Scene) -> Section:
+    """Alerts that are not inactive: firing before pending, the next to fire first."""
+    since_ms = max(scene.now_ms - status.heartbeat_ms, 0)
+
+    def rows(count: int, width: int) -> list[Line]:
+        if not status.alerts:
+            return [[(fit(f"none; {status.rules} rules are watching", width), "dim")]]
+        return [_alert(alert, since_ms, scene, width) for alert in heapq.nsmallest(count, status.alerts, key=_urgency)]
+
+    return Section("alerts", len(status.alerts), rows)
+
+
+def _urgency(alert: AlertStatus) -> tuple[bool, int, str, int]:
+    left_ms = alert.for_ms - alert.elapsed_ms if alert.state == "pending" else 0
+    return alert.state != "firing", left_ms, alert.rule, alert.active_since_ms
+
+
+def _alert(alert: AlertStatus, since_ms: int, scene: Scene, width: int) -> Line:
+    line: Line = [(fit(alert.state.upper(), 9), "bad" if alert.state == "firing" else "warn")]
+    labels = labels_text(alert.labels)
+    if width < _TABLE_CELLS_MIN:
+        clock_cells = 26 if width >= 50 else max(min(16, width - 20), 0)
+        line.append((fit(f"{literal(alert.rule)} {labels}", width - clock_cells - 10) + " ", "strong"))
+        return line + _alert_clock(alert, since_ms, scene.now_ms, clock_cells, 0)
+    wide = width >= 100
+    clock_cells, bar_cells, value_cells = (44, 20, 11) if wide else (34, 10, 0)
+    rule_cells = (width - clock_cells - value_cells - 10) * 2 // 5
+    line.append((fit(literal(alert.rule), rule_cells) + " ", "strong"))
+    line.append((fit(labels, width - 11 - rule_cells - value_cells - clock_cells) + " ", ""))
+    if wide:
+        line.append((fit(number(alert.value), value_cells - 2, "right") + "  ", ""))
+    return line + _alert_clock(alert, since_ms, scene.now_ms, clock_cells, bar_cells)
+
+
+def _alert_clock(alert: AlertStatus, since_ms: int, now_ms: int, width: int, bar_cells: int) -> Line:
+    """How long, against how long it has to be. A clock that stands is not advanced past what the status
+    says.
+    """
+    elapsed_ms = alert.elapsed_ms + (0 if alert.paused else since_ms)
+    if alert.state == "firing":
+        length = short_ms(elapsed_ms)
+        end = "; unknown, clock stands" if alert.paused else ""
+        if alert.keeping:
+            end = f", resolves in {short_ms(alert.due_ms - now_ms)}"
+        forms = (
+            f"firing for {length}{end}",
+            f"{length}{end}",
+            f"{length}; unknown" if alert.paused else f"{length}{end}",
+        )
+        return [(fit(next((form for form in forms if len(form) <= width), forms[-1]), width), "bad")]
+    elapsed_ms = min(elapsed_ms, alert.for_ms)
+    text = f"{short_ms(elapsed_ms)} of {short_ms(alert.for_ms)}"
+    if alert.paused:
+        return [(fit(f"{text} unknown, clock stands", width), "dim")]
+    if not bar_cells:
+        return [(fit(text, width), "warn")]
+    share = elapsed_ms / alert.for_ms if alert.for_ms else 1.0
+    return [(bar(share, bar_cells), "warn"), (fit(f" {text}", width - bar_cells), "")]
+
+
+# --- targets --------------------------------------------------------------------------------------
+
+
+def targets(status: EngineStatus, scene: Scene) -> Section:
+    """Probes in the order of the configuration, those that are not ok first."""
+
+    def rows(count: int, width: int) -> list[Line]:
+        if not status.probes:
+            return [[(fit("no probes", width), "dim")]]
+        first = heapq.nsmallest(count, enumerate(status.probes), key=lambda item: (item[1].status == "ok", item[0]))
+        return [_target(probe, scene, width) for _, probe in first]
+
+    return Section("targets", len(status.probes), rows)
+
+
+def _target(probe: ProbeStatus, scene: Scene, width: int) -> Line:
+    style = _HEALTH_STYLE[probe.status]
+    age_ms = scene.now_ms - probe.last_ms
+    late = bool(probe.last_ms) and age_ms > _LATE_INTERVALS * max(probe.interval_ms, 1_000)
+    age = f"{short_ms(max(age_ms, 0) // 1_000 * 1_000)} ago" if probe.last_ms else "no answer yet"
+    name_cells = min(max(width // 5, 10), 24)
+    line: Line = [(fit(probe.status, 9), style), (fit(literal(probe.name), name_cells) + " ", "strong")]
+    if width >= _TABLE_CELLS_MIN:
+        line.append((fit(literal(probe.type), 8) + " ", ""))
+        line.append((fit(f"every {short_ms(probe.interval_ms)}", 11) + " ", "dim"))
+    line.append((fit(age, 13) + " ", "warn" if late else ""))
+    if width >= 50:
+        line.append((fit(_took(probe.duration_ms) if probe.last_ms else "", 6, "right") + "  ", "dim"))
+    room = width - sum(len(text) for text, _ in line)
+    note, note_style = scene.targets.get(probe.name, ""), "dim"
+    if probe.status != "ok" and probe.message:
+        note, note_style = probe.message, style
+    return [*line, (fit(literal(note), room), note_style)]
+
+
+def _took(ms: float) -> str:
+    return f"{ms:.0f}ms" if ms < 1_000 else f"{ms / 1000:.1f}s"
+
+
+# --- metrics --------------------------------------------------------------------------------------
+
+
+def metrics(status: EngineStatus, width: int) -> Section:
+    """Key series, one cell each; a percentage has a bar. As many beside each other as the width has room
+    for.
+    """
+    columns = max(1, width // _METRIC_CELLS_MIN)
+    total = -(-len(status.gauges) // columns)
+
+    def rows(count: int, width: int) -> list[Line]:
+        if not status.gauges:
+            return [[(fit("waiting for the first samples", width), "dim")]]
+        shown = list(islice(status.gauges.items(), count * columns))
+        cells = width // columns
+        lines: list[Line] = []
+        for at in range(0, len(shown), columns):
+            row: Line = []
+            for series, value in shown[at : at + columns]:
+                row += _metric(series, value, cells)
+            lines.append(row)
+        return lines
+
+    return Section("metrics", total, rows)
+
+
+def _metric(series: str, value: float, width: int) -> Line:
+    try:
+        name, labels = split_series(series)
+    except ValueError:
+        name, labels = series, {}
+    told = " ".join([name, *labels.values()])
+    bar_cells = 9 if name.endswith("_percent") and width >= 34 else 0
+    line: Line = [(fit(literal(told), width - 10 - bar_cells), "")]
+    if bar_cells:
+        style = "bad" if value >= 90 else "warn" if value >= 75 else "ok"
+        line.append((f" {bar(value / 100, bar_cells - 1)}", style))
+    return [*line, (fit(number(value, name), 8, "right") + "  ", "strong")]
+
+
+# --- recent, footer -------------------------------------------------------------------------------
+
+
+def recent(scene: Scene) -> Section:
+    """The latest transitions, health events and log lines, newest last."""
+
+    def rows(count: int, width: int) -> list[Line]:
+        if not scene.recent:
+            return [[(fit("nothing has happened yet", width), "dim")]]
+        return [[(fit(literal(text), width), style)] for text, style in scene.recent[-count:]]
+
+    return Section("recent", len(scene.recent), rows)
+
+
+def footer(status: EngineStatus, scene: Scene, width: int) -> list[Line]:
+    """Three rows: the queue and the loop, the sinks, the files."""
+    channel = status.channel
+    dropped = " ".join(f"{reason} {number(float(count))}" for reason, count in sorted(channel.dropped.items()) if count)
+    drop_style = "bad" if dropped else "dim"
+    first: Line = [
+        (f"queue {channel.depth}/{channel.capacity} peak {channel.peak}  ", "dim"),
+        (literal(f"dropped {dropped or 0}  "), drop_style),
+        (f"loop lag {status.lag_ms:.1f}ms  ", "warn" if status.lag_ms >= 100 else "dim"),
+        (f"series {number(float(status.series))}  rules {status.rules}", "dim"),
+    ]
+    second: Line = [("sinks ", "dim")]
+    for sink in sorted(status.sinks, key=lambda sink: sink.status == "ok"):
+        text = f"{sink.name} {sink.status} {sink.queued}/{sink.queue_max}"
+        text += f" dropped {sink.dropped}" if sink.dropped else ""
+        text += f" ({sink.message})" if sink.message and sink.status != "ok" else ""
+        second.append((literal(text) + "   ", "dim" if sink.status == "ok" else _HEALTH_STYLE[sink.status]))
+    hint = "Ctrl-C stops"
+    third: Line = [
+        (fit(literal(f"files {scene.files}"), max(width - len(hint) - 1, 0)) + " ", "dim"),
+        (hint, "dim"),
+    ]
+    return [first, second, third]

@@ -1,0 +1,90 @@
+"""The latest things that happened, for the view: transitions, health events and log lines.
+
+While the view has the terminal, nothing else may print to it. `RecentSink` stands in for the console sink,
+and the log's lines come here, too. When the view ends, what was kept is read back and printed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import datetime, tzinfo
+from typing import ClassVar
+
+from engine.events import Health, Record, Transition
+from engine.ports import Options, RecordKind, SinkContext
+from engine.view.cells import labels_text, literal, number
+
+__all__ = ["RecentLines", "RecentSink", "recent_factory"]
+
+LINES_MAX = 200
+
+_KIND_STYLE = {"firing": "bad", "pending": "warn", "lost": "warn", "resolved": "ok", "cleared": "dim"}
+_HEALTH_STYLE = {"ok": "ok", "degraded": "warn", "failed": "bad"}
+
+
+class RecentLines:
+    """A bounded list of lines, each with its style; `add` may be called from any thread.
+
+    Args:
+        zone: Of the times in the lines.
+    """
+
+    def __init__(self, zone: tzinfo) -> None:
+        self._zone = zone
+        self._lines: deque[tuple[str, str]] = deque(maxlen=LINES_MAX)
+        self._follow: Callable[[str], None] | None = None
+
+    def add(self, text: str, style: str = "") -> None:
+        """Keep a line; the oldest one beyond `LINES_MAX` is forgotten."""
+        self._lines.append((text, style))
+        if self._follow is not None:
+            self._follow(text)
+
+    def add_record(self, record: Record) -> None:
+        """Keep a transition or a health event as a line; other records are not for people."""
+        if isinstance(record, Transition):
+            value = "" if record.value != record.value else f" value {number(record.value)}"  # NaN
+            labels = labels_text(record.labels)
+            told = " ".join(part for part in (record.kind.upper(), literal(record.rule), labels) if part)
+            self.add(f"{self._time(record.time_ms)} {told}{value} ({record.reason})", _KIND_STYLE[record.kind])
+        elif isinstance(record, Health):
+            message = f": {record.message}" if record.message else ""
+            told = f"{record.status} {record.component} {record.reason}{message}"
+            self.add(f"{self._time(record.time_ms)} {literal(told)}", _HEALTH_STYLE[record.status])
+
+    def follow(self, write: Callable[[str], None]) -> None:
+        """From now on hand each new line to `write`, too: the view is gone, and nobody shows them."""
+        self._follow = write
+
+    def latest(self, count: int) -> list[tuple[str, str]]:
+        """The newest lines, oldest of them first."""
+        return list(self._lines)[-count:] if count > 0 else []
+
+    def _time(self, ms: int) -> str:
+        return f"{datetime.fromtimestamp(ms / 1000, self._zone):%H:%M:%S}"
+
+
+class RecentSink:
+    """A recorder that keeps lines in memory. Never fails, never waits."""
+
+    WANTS: ClassVar[frozenset[RecordKind]] = frozenset({"transitions", "health"})
+
+    def __init__(self, lines: RecentLines) -> None:
+        self._lines = lines
+
+    async def open(self) -> None:
+        """Nothing to acquire."""
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+    async def write(self, records: Sequence[Record]) -> None:
+        """Keep what a person would want to see."""
+        for record in records:
+            self._lines.add_record(record)
+
+
+def recent_factory(lines: RecentLines) -> Callable[[Options, SinkContext], RecentSink]:
+    """Return a factory to put in the place of a console sink's."""
+    return lambda options, context: RecentSink(lines)

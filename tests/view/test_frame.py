@@ -1,0 +1,251 @@
+"""A frame: always as large as the terminal, whatever is in it, and everything in words."""
+
+import io
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console
+
+from engine.status import ChannelStatus, EngineStatus, ProbeStatus, SinkStatus
+from engine.view.frame import frame
+from tests.view.story import MINUTE_MS, NOW_MS, alert, pending, scene, status
+
+SIZES = [(80, 24), (120, 40), (40, 12), (20, 5), (1, 1), (2, 3), (300, 100), (80, 1), (1, 50), (60, 14)]
+
+
+def text_at(width: int, height: int, what: EngineStatus | None = None, **changes: object) -> str:
+    return "\n".join(frame(what or status(), scene(**changes), width, height).plain)
+
+
+def row(text: str, word: str) -> str:
+    """The only row with a word in it."""
+    (found,) = [line for line in text.splitlines() if word in line]
+    return found.rstrip()
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_it_fills_the_terminal_exactly(width: int, height: int) -> None:
+    """F105: any size, down to one cell."""
+    rows = frame(status(), scene(), width, height).plain
+    assert [cell_len(line) for line in rows] == [width] * height
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_an_engine_that_knows_nothing_yet_can_be_shown(width: int, height: int) -> None:
+    empty = EngineStatus("x", 1, "starting", NOW_MS, NOW_MS)
+    rows = frame(empty, scene(recent=(), ends_ms=0), width, height).plain
+    assert [cell_len(line) for line in rows] == [width] * height
+
+
+def test_80x24_reads_like_this() -> None:
+    assert [line.rstrip() for line in frame(status(), scene(), 80, 24).plain] == [
+        " trade-1  FIRING  3 firing, 2 pending  3 of 6 parts not ok  21h left  up 2h03m",
+        "─ alerts ───────────────────────────────────────────────────────────────────────",
+        "FIRING   HighCpu        instance=a            firing for 12m",
+        "FIRING   Lost           instance=a            12m; unknown, clock stands",
+        "FIRING   Swap           instance=a            firing for 12m, resolves in 2m",
+        "PENDING  DiskFull       instance=a            ██████░░░░ 3m12s of 5m",
+        "PENDING  HealthDown     instance=a            1m of 5m unknown, clock stands",
+        "─ targets ──────────────────────────────────────────────────────────────────────",
+        "failed   health           http     every 30s   no answer yet         connection…",
+        "degraded slow             http     every 30s   5m ago          3.0s  took too l…",
+        "ok       host             host     every 5s    2s ago          12ms  this host",
+        "─ metrics ──────────────────────────────────────────────────────────────────────",
+        "host_cpu_percent      ███░░░░░   43.2%  host_memory_percent   ██████░░   78.0%",
+        "host_disk_percent /   ███████░   91.0%  host_load1                        1.23",
+        "host_network_receive_bytes_to…  1.5GiB  probe_duration_seconds health   12.3ms",
+        "─ recent ───────────────────────────────────────────────────────────────────────",
+        "14:12:01 FIRING HighCpu instance=a",
+        "14:13:05 WARNING engine.sinks ops: http_503",
+        "",
+        "",
+        "",
+        "queue 12/100000 peak 340  dropped old 12  loop lag 0.4ms  series 341  rules 12",
+        "sinks ops degraded 3/1000 dropped 2 (http_503)   console ok 0/10000   history ok",
+        "files /var/lib/longwatch                                            Ctrl-C stops",
+    ]
+
+
+def test_40x12_keeps_the_most_important() -> None:
+    text = text_at(40, 12)
+    assert "FIRING   HighCpu instance=a firing…" not in text
+    assert row(text, "HighCpu in").startswith("FIRING   HighCpu insta… firing for 12m")
+    assert "and 2 more" in row(text, "─ alerts")
+    assert "host_cpu_percent" in text
+    assert "queue" not in text
+
+
+def test_20x5_still_says_that_something_fires() -> None:
+    rows = text_at(20, 5).splitlines()
+    assert rows[0].split() == ["trade-1", "FIRING"]
+    assert rows[1].endswith("+4")
+    assert rows[2].startswith("FIRING   HighCpu")
+
+
+def test_a_wide_terminal_shows_values_and_longer_bars() -> None:
+    text = text_at(120, 40)
+    assert "93.1  firing for 12m" in row(text, "HighCpu  ")
+    assert "█████████████░░░░░░░ 3m12s of 5m" in row(text, "DiskFull")
+    assert "firing for 12m; unknown, clock stands" in row(text, "Lost")
+    assert "connection refused" in row(text, "failed   health")
+    assert "up 2h03m  23:13:20 CET" in text
+
+
+# --- clocks ---------------------------------------------------------------------------------------
+
+
+def test_clocks_run_on_between_two_statuses() -> None:
+    later = text_at(80, 24, None, now_ms=NOW_MS + 30_000)
+    assert "███████░░░ 3m42s of 5m" in row(later, "DiskFull")
+    assert "firing for 12m30s" in row(later, "HighCpu  ")
+
+
+def test_a_clock_that_stands_does_not() -> None:
+    later = text_at(80, 24, None, now_ms=NOW_MS + 30_000)
+    assert "1m of 5m unknown, clock stands" in row(later, "HealthDown")
+    assert "12m; unknown, clock stands" in row(later, "Lost")
+
+
+def test_a_bar_is_never_fuller_than_full() -> None:
+    """The engine says when an alert fires; until it does, the view does not claim it."""
+    late = text_at(80, 24, None, now_ms=NOW_MS + 60 * MINUTE_MS)
+    assert "██████████ 5m of 5m" in row(late, "DiskFull")
+
+
+def test_a_clock_before_the_status_was_made_does_not_run_backwards() -> None:
+    assert "3m12s of 5m" in row(text_at(80, 24, None, now_ms=NOW_MS - 5_000), "DiskFull")
+
+
+def test_firing_comes_first_and_then_what_is_next_to_fire() -> None:
+    far, near = pending("Far", elapsed_ms=1_000), pending("Near", elapsed_ms=299_000)
+    text = text_at(80, 24, status(alerts=(far, near, alert("Burning"))))
+    assert text.index("Burning") < text.index("Near") < text.index("Far")
+
+
+# --- what the words say ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({}, "FIRING"),
+        ({"alerts": ()}, "FAILED"),
+        ({"alerts": (), "probes": ()}, "DEGRADED"),
+        ({"alerts": (), "probes": (), "sinks": ()}, "OK"),
+        ({"alerts": (), "probes": (), "sinks": (), "phase": "starting"}, "STARTING"),
+        ({"phase": "draining"}, "STOPPING"),
+    ],
+)
+def test_the_header_says_the_worst(changes: dict[str, object], word: str) -> None:
+    assert f" {word} " in text_at(80, 24, status(**changes)).splitlines()[0]
+
+
+def test_while_it_stops_the_header_says_how_to_stop_at_once() -> None:
+    assert "Ctrl-C again stops at once" in text_at(80, 24, status(phase="draining"))
+
+
+def test_a_quiet_engine_says_so() -> None:
+    text = text_at(80, 24, status(alerts=(), channel=ChannelStatus(capacity=10)), recent=())
+    assert "none; 12 rules are watching" in text
+    assert "dropped 0" in text
+    assert "nothing has happened yet" in text
+
+
+def test_a_probe_that_is_late_is_told_apart_by_style_and_by_its_age() -> None:
+    late = ProbeStatus("slow", "http", 1_000, last_ms=NOW_MS - 10_000)
+    lines = frame(status(probes=(late,)), scene(), 80, 24).lines
+    assert any(text.startswith("10s ago") and style == "warn" for line in lines for text, style in line)
+
+
+def test_a_storm_is_cut_and_says_by_how_much() -> None:
+    storm = tuple(alert(f"Rule{at}") for at in range(500))
+    probes = tuple(ProbeStatus(f"p{at}", "http", 1_000) for at in range(100))
+    rows = frame(status(alerts=storm, probes=probes), scene(), 80, 24).plain
+    shown = sum(line.startswith("FIRING") for line in rows)
+    assert shown >= 5
+    assert f"and {500 - shown} more" in row("\n".join(rows), "─ alerts")
+    assert sum("http" in line and "every 1s" in line for line in rows) >= 2
+
+
+# --- hostile text ---------------------------------------------------------------------------------
+
+hostile = st.one_of(
+    st.text(max_size=60),
+    st.sampled_from(
+        [
+            "\x1b[2J\x1b[31mred",
+            "\x1b]8;;http://evil\x07link\x1b]8;;\x07",
+            "[/bold][red]x[/red]",
+            ":skull: :warning:",
+            "漢字" * 30,
+            "\u202egnp.exe",
+            "e\u0301" * 40,
+            "\U0001f468\u200d\U0001f469\u200d\U0001f467",
+            "\ud800",
+            "a\r\nb\tc",
+            "\u2028",
+        ]
+    ),
+)
+
+
+@given(hostile, hostile, hostile, st.sampled_from(SIZES), st.floats())
+def test_hostile_text_changes_no_row_and_no_column(
+    label: str, name: str, message: str, size: tuple[int, int], value: float
+) -> None:
+    """F139, M19: it is printed literally, and nothing of it reaches the terminal as a command."""
+    what = status(
+        name=name,
+        alerts=(alert(name, labels={name: label}, value=value), pending(label, labels={"x": message})),
+        probes=(ProbeStatus(name, label, 1_000, status="failed", message=message),),
+        sinks=(SinkStatus(name, label, status="failed", message=message),),
+        channel=ChannelStatus(dropped={name: 1}),
+        gauges={label: value, f'm{{a="{name}"}}': value},
+    )
+    width, height = size
+    shown = frame(what, scene(files=message, targets={name: label}, recent=((message, "bad"),)), width, height)
+    assert [cell_len(line) for line in shown.plain] == [width] * height
+    assert not any(char < " " or "\x7f" <= char <= "\x9f" for line in shown.plain for char in line)
+
+
+def test_markup_and_emoji_codes_are_printed_as_they_are() -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=120, height=24, force_terminal=True, color_system="truecolor")
+    labels = {"path": "[/dev/sda1]", "say": ":skull:", "esc": "\x1b[31m"}
+    console.print(frame(status(alerts=(alert("Disk", labels=labels),)), scene(), 120, 24), end="")
+    text = out.getvalue()
+    assert "[/dev/sda1] say=:skull:" in text or "path=[/dev/sda1]" in text
+    assert "\\x1b[31m" in text
+
+
+@pytest.mark.parametrize("no_color", [True, False])
+def test_colour_only_repeats_what_words_say(no_color: bool) -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=80, height=24, force_terminal=True, color_system="standard", no_color=no_color)
+    console.print(frame(status(), scene(), 80, 24), end="")
+    assert ("\x1b[1;31m" in out.getvalue()) is not no_color
+    assert "FIRING" in out.getvalue()
+
+
+# --- cost -----------------------------------------------------------------------------------------
+
+
+class CountedLabels(dict[str, str]):
+    """Labels that count how often they are read."""
+
+    read = 0
+
+    def items(self) -> Any:
+        CountedLabels.read += 1
+        return super().items()
+
+
+def test_only_the_rows_that_fit_are_built() -> None:
+    """Whatever the number of alerts, a frame costs what its rows cost."""
+    storm = tuple(alert(f"Rule{at}", labels=CountedLabels(a="b")) for at in range(2_000))
+    CountedLabels.read = 0
+    frame(status(alerts=storm), scene(), 80, 24)
+    assert 1 <= CountedLabels.read <= 24

@@ -1,0 +1,74 @@
+"""The latest lines: bounded, literal, from transitions, health events and the log."""
+
+import math
+import threading
+from zoneinfo import ZoneInfo
+
+from engine.events import Health, Sample, Transition
+from engine.ports import Recorder
+from engine.view.recent import LINES_MAX, RecentLines, RecentSink
+
+T_MS = 1_700_000_000_000
+
+
+def lines() -> RecentLines:
+    return RecentLines(ZoneInfo("Europe/Berlin"))
+
+
+def transition(before: str, after: str, reason: str, value: float = 93.12) -> Transition:
+    labels = {"alertname": "HighCpu", "instance": "\x1b[31ma"}
+    return Transition(T_MS, "HighCpu", labels, before, after, reason, value, T_MS)  # type: ignore[arg-type]
+
+
+async def test_the_sink_keeps_what_people_would_want_to_see() -> None:
+    kept = lines()
+    sink = RecentSink(kept)
+    assert isinstance(sink, Recorder)
+    await sink.open()
+    await sink.write(
+        [
+            Sample(T_MS, "up", 1.0),
+            transition("inactive", "pending", "condition"),
+            transition("pending", "firing", "held"),
+            transition("firing", "inactive", "recovered", math.nan),
+            transition("firing", "inactive", "lost"),
+            Health(T_MS, "probe.health", "failed", "timeout", "no answer\nwithin 3s"),
+            Health(T_MS, "probe.health", "ok", "recovered"),
+        ]
+    )
+    await sink.close()
+    assert kept.latest(10) == [
+        ("23:13:20 PENDING HighCpu instance=\\x1b[31ma value 93.1 (condition)", "warn"),
+        ("23:13:20 FIRING HighCpu instance=\\x1b[31ma value 93.1 (held)", "bad"),
+        ("23:13:20 RESOLVED HighCpu instance=\\x1b[31ma (recovered)", "ok"),
+        ("23:13:20 LOST HighCpu instance=\\x1b[31ma value 93.1 (lost)", "warn"),
+        ("23:13:20 failed probe.health timeout: no answer\\nwithin 3s", "bad"),
+        ("23:13:20 ok probe.health recovered", "ok"),
+    ]
+
+
+def test_lines_are_bounded_from_any_thread() -> None:
+    kept = lines()
+
+    def add_many() -> None:
+        for _ in range(1_000):
+            kept.add("x")
+
+    threads = [threading.Thread(target=add_many) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    kept.add("newest")
+    assert len(kept.latest(10_000)) == LINES_MAX
+    assert kept.latest(1) == [("newest", "")]
+    assert kept.latest(0) == []
+
+
+def test_when_the_view_is_gone_new_lines_are_handed_on() -> None:
+    kept = lines()
+    kept.add("before")
+    printed: list[str] = []
+    kept.follow(printed.append)
+    kept.add("after")
+    assert printed == ["after"]
