@@ -1,0 +1,158 @@
+"""From a configuration to the parts of an engine: rules compiled, probes and sinks built. Starts nothing.
+
+Whatever can't be built is the operator's to mend, so it becomes a `ConfigError` that names the table.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from engine.config.shape import Config
+from engine.core.evaluator import Core
+from engine.core.projectors import EventCounter, HealthProjector
+from engine.core.rules import Rule, compile_rule
+from engine.errors import ConfigError, LongwatchError, Problem, RuleError, SinkError
+from engine.events import Deployment, DomainEvent, SecurityViolation, TradeClosed
+from engine.ports import Probe, ProbeContext, Sink, SinkContext
+from engine.runtime.contain import describe
+from engine.runtime.delivery import SinkRunner, SinkSpec
+from engine.runtime.supervisor import ProbeRunner, ProbeSpec, Shared
+from engine.runtime.threads import ThreadPool
+
+__all__ = ["Extras", "build_core", "build_probes", "build_sinks", "compile_rules"]
+
+T = TypeVar("T")
+
+
+class Extras(NamedTuple):
+    """What a host adds to the configuration: ready-made probes and sinks."""
+
+    probes: Sequence[ProbeSpec]
+    sinks: Mapping[str, Sink]
+
+
+def compile_rules(config: Config) -> list[Rule]:
+    """Compile every rule.
+
+    Raises:
+        ConfigError: With every rule that can't be compiled.
+    """
+    rules: list[Rule] = []
+    problems: list[Problem] = []
+    for rule in config.rules:
+        table = rule.table
+        try:
+            rules.append(
+                compile_rule(
+                    rule.name,
+                    table.expr,
+                    for_ms=int(table.for_),
+                    keep_firing_for_ms=int(table.keep_firing_for),
+                    on_missing=table.on_missing,
+                    hold_max_ms=int(table.hold_max),
+                    labels=table.labels,
+                    annotations=_templates(table.annotations),
+                    external_labels=config.engine.external_labels,
+                )
+            )
+        except RuleError as error:
+            problems.append(Problem(rule.file, rule.line, f"rule.{rule.name}", error.message, error.hint))
+        except ValueError as error:
+            problems.append(Problem(rule.file, rule.line, f"rule.{rule.name}.annotations", str(error)))
+    if problems:
+        raise ConfigError(problems)
+    return rules
+
+
+def _templates(annotations: Mapping[str, str]) -> dict[str, Any]:
+    if not annotations:
+        return {}
+    from engine.templates import compile_template  # loads Jinja: only for those who use it
+
+    return {name: compile_template(text) for name, text in annotations.items()}
+
+
+def build_core(config: Config, event_types: Iterable[type[DomainEvent]]) -> Core:
+    """The core with its rules. Raises `ConfigError` as `compile_rules` does."""
+    limits = config.engine
+    kinds: tuple[type[DomainEvent], ...] = (TradeClosed, SecurityViolation, Deployment, *event_types)
+    counted = sorted(str(kind.__struct_config__.tag) for kind in kinds)
+    return Core(
+        compile_rules(config),
+        series_max=limits.series_max,
+        batch_samples_max=limits.batch_samples_max,
+        alerts_per_rule_max=limits.alerts_per_rule_max,
+        projectors=(HealthProjector(), EventCounter(counted)),
+    )
+
+
+def build_probes(config: Config, extra: Sequence[ProbeSpec], shared: Shared, pool: ThreadPool) -> list[ProbeRunner]:
+    """A runner for each probe. Raises `ConfigError` if a class refuses its options."""
+    specs = []
+    for probe in config.probes:
+        context = ProbeContext(
+            name=probe.name,
+            interval_ms=int(probe.interval),  # a plain int: it goes into events, which are encoded
+            timeout_ms=int(probe.timeout),
+            labels=probe.labels,
+            clock=shared.clock,
+            call=pool.caller(f"probe.{probe.name}"),
+        )
+        built: Probe = _built(probe.factory, probe.options, context, f"probe.{probe.name}", config)
+        specs.append(ProbeSpec(probe.name, probe.type, int(probe.interval), int(probe.timeout), built))
+    _check_names("probe", [spec.name for spec in specs], [spec.name for spec in extra])
+    return [ProbeRunner(spec, shared) for spec in (*specs, *extra)]
+
+
+def build_sinks(
+    config: Config, extra: Mapping[str, Sink], shared: Shared, pool: ThreadPool, rng: random.Random
+) -> list[SinkRunner]:
+    """A runner for each sink. Raises `ConfigError` if a class refuses its options."""
+    limits = config.engine
+    specs = []
+    for sink in config.sinks:
+        context = SinkContext(
+            name=sink.name,
+            engine_name=limits.name,
+            clock=shared.clock,
+            state_dir=limits.state_dir,
+            timezone=limits.timezone,
+            external_labels=limits.external_labels,
+            call=pool.caller(f"sink.{sink.name}", _sink_error),
+        )
+        specs.append(
+            SinkSpec(sink.name, sink.type, _built(sink.factory, sink.options, context, f"sink.{sink.name}", config))
+        )
+    _check_names("sink", [spec.name for spec in specs], list(extra))
+    specs += [SinkSpec(name, type(sink).__name__, sink) for name, sink in extra.items()]
+    token = f"{rng.getrandbits(128):032x}"
+    return [
+        SinkRunner(
+            spec,
+            shared,
+            queue_records_max=limits.sink_queue_records_max,
+            run_token=token,
+            external_labels=limits.external_labels,
+        )
+        for spec in specs
+    ]
+
+
+def _built(factory: Callable[[Any, Any], T], options: Any, context: Any, address: str, config: Config) -> T:
+    try:
+        return factory(options, context)
+    except Exception as error:  # a third party's class
+        source = str(config.source or "the configuration")
+        raise ConfigError([Problem(source, 0, address, f"can't be built: {describe(error).message}")]) from error
+
+
+def _check_names(kind: str, configured: Sequence[str], added: Sequence[str]) -> None:
+    for name in added:
+        if name in configured:
+            raise LongwatchError(f'there is a {kind} "{name}" in the configuration already; add it under another name')
+
+
+def _sink_error(reason: str, message: str) -> SinkError:
+    return SinkError(reason, message, retryable=True)

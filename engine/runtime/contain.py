@@ -1,0 +1,192 @@
+"""Foreign code, kept in: whatever a probe or a sink raises, however long it takes, the engine goes on.
+
+Each call runs in an asyncio task of its own, so that one which ignores its cancellation can be left behind
+instead of being waited for. Nothing it raises reaches the event loop: SystemExit or KeyboardInterrupt out of a
+task would end the host's loop. A failure becomes a reason code and a message without foreign text: an
+exception's own text may carry a URL with a token in it, so only that of our own errors is repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Awaitable, Callable, Collection
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from engine.errors import LongwatchError, ProbeError, SinkError
+from engine.text import clean
+
+__all__ = ["Containment", "Failure", "Outcome", "describe", "settle"]
+
+T = TypeVar("T")
+GRACE_S = 2.0
+"""How long a call may take to end after its cancellation before it is left behind."""
+
+
+class Failure(NamedTuple):
+    """Why a call gave no value.
+
+    Args:
+        reason: `timeout`, `hung` (it ignored its cancellation, too), `cancelled`, `raised`, or the code of our own
+            errors.
+        message: For a person, clean and without secrets.
+        error: What was raised, if anything was.
+    """
+
+    reason: str
+    message: str
+    error: BaseException | None = None
+
+
+class Outcome(NamedTuple, Generic[T]):
+    """What came of a call: a value, or a failure."""
+
+    value: T | None
+    failure: Failure | None = None
+
+
+def describe(error: BaseException) -> Failure:
+    """Turn an exception into a reason and a message that are safe to show."""
+    try:
+        if isinstance(error, ProbeError | SinkError):
+            return Failure(clean(str(error.reason), 64), clean(str(error)), error)
+        if isinstance(error, LongwatchError):
+            return Failure("raised", clean(str(error)), error)
+        code = (
+            f" ({errno.errorcode.get(error.errno, error.errno)})" if isinstance(error, OSError) and error.errno else ""
+        )
+        return Failure("raised", clean(f"{type(error).__name__}{code} raised{_place(error)}"), error)
+    except Exception:  # noqa: BLE001  # a foreign exception may fail even at being described
+        return Failure("raised", "an exception that can't be described", error)
+
+
+def _place(error: BaseException) -> str:
+    """Where it was raised: file and line of the innermost frame."""
+    trace = error.__traceback__
+    if trace is None:
+        return ""
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return f" at {Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+
+
+class Containment:
+    """Runs calls into foreign code, and keeps hold of those that had to be left behind."""
+
+    def __init__(self, grace_s: float = GRACE_S) -> None:
+        self.grace_s = grace_s
+        self._running: set[asyncio.Task[Any]] = set()
+        self._abandoned: dict[asyncio.Task[Any], str] = {}
+        self.abandoned_total = 0
+
+    @property
+    def abandoned(self) -> int:
+        """Calls left behind that have still not ended."""
+        return len(self._abandoned)
+
+    def is_hung(self, owner: str) -> bool:
+        """Whether a call of this owner was left behind and has not ended: then it gets no other."""
+        return owner in self._abandoned.values()
+
+    async def call(self, owner: str, function: Callable[[], Awaitable[T]], timeout_s: float) -> Outcome[T]:
+        """Call an async function of foreign code.
+
+        Args:
+            owner: Who it belongs to, such as `probe.host`.
+            timeout_s: After this it is cancelled, and left behind if it ignores that.
+
+        Raises:
+            asyncio.CancelledError: The caller was cancelled; the call was, too.
+        """
+        task = asyncio.get_running_loop().create_task(_outcome(function), name=f"longwatch {owner}")
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        try:
+            await asyncio.wait({task}, timeout=timeout_s)
+            if task.done():
+                return _result(task)
+            task.cancel()
+            await asyncio.wait({task}, timeout=self.grace_s)
+        except asyncio.CancelledError:
+            task.cancel()
+            await settle({task}, self.grace_s)
+            self._give_up(task, owner)
+            raise
+        if self._give_up(task, owner):
+            return Outcome(None, Failure("hung", f"no answer after {timeout_s:g} s, and it ignores being cancelled"))
+        return Outcome(None, Failure("timeout", f"no answer after {timeout_s:g} s"))
+
+    async def close(self, timeout_s: float) -> int:
+        """Cancel everything that is left, and return how many calls could not be ended."""
+        for task in self._running:
+            task.cancel()
+        await settle(self._running, timeout_s)
+        for task in list(self._running):
+            _put_down(task)
+        await settle(self._running, min(timeout_s, self.grace_s))
+        return len(self._running)
+
+    def _give_up(self, task: asyncio.Task[Any], owner: str) -> bool:
+        if task.done():
+            return False
+        self._abandoned[task] = owner
+        self.abandoned_total += 1
+        return True
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        self._abandoned.pop(task, None)
+        if not task.cancelled():
+            task.exception()  # taken note of, so that asyncio does not print it
+
+
+async def settle(tasks: Collection[asyncio.Task[Any]], timeout_s: float, *, through: int = 1) -> int:
+    """Wait until the tasks have ended or the time is over, without being turned away by a cancellation.
+
+    Returns how often the waiting was cancelled meanwhile; the caller owes that to whoever cancelled it.
+
+    Args:
+        through: How many cancellations it waits through; one more means "at once", and the waiting ends.
+    """
+    loop = asyncio.get_running_loop()
+    until = loop.time() + timeout_s
+    cancelled = 0
+    while cancelled <= through and (left := [task for task in tasks if not task.done()]) and loop.time() < until:
+        try:
+            await asyncio.wait(left, timeout=until - loop.time())
+        except asyncio.CancelledError:
+            cancelled += 1
+    return cancelled
+
+
+async def _outcome(function: Callable[[], Awaitable[T]]) -> Outcome[T]:
+    try:
+        return Outcome(await function())
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            return Outcome(None, Failure("cancelled", "cancelled", error))
+        return Outcome(None, describe(error))
+    except BaseException as error:  # noqa: BLE001  # SystemExit and its kin must not reach the host's loop
+        return Outcome(None, describe(error))
+
+
+def _result(task: asyncio.Task[Outcome[T]]) -> Outcome[T]:
+    if task.cancelled():  # cancelled before its first step, by the loop's owner
+        return Outcome(None, Failure("cancelled", "cancelled"))
+    return task.result()
+
+
+def _put_down(task: asyncio.Task[Any]) -> None:
+    """End a task that ignores cancellation: close its coroutine, so that its next step fails for good.
+
+    GeneratorExit passes the `except Exception` that swallowed the cancellation. What catches even that stays.
+    """
+    coroutine = task.get_coro()
+    try:
+        if coroutine is not None:
+            coroutine.close()
+    except (RuntimeError, ValueError):
+        return  # it ignores this as well, or is running at this moment
+    task.cancel()

@@ -1,0 +1,136 @@
+"""From the pipeline to one sink: opened, fed, flushed, closed, and none of its troubles anybody else's.
+
+Each sink has queues and tasks of its own; `offer` never waits. The two roles of a sink are two workers:
+`recording` writes what happened, `messaging` tells people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from engine.errors import SinkError
+from engine.events import Record, Transition
+from engine.ports import Receiver, Recorder, RecordKind, Sink
+from engine.runtime.desk import Desk
+from engine.runtime.messaging import MessageWorker
+from engine.runtime.recording import RecordWorker
+from engine.runtime.schedule import BACKOFF_MAX_S
+from engine.runtime.supervisor import Shared
+from engine.status import SinkStatus
+
+__all__ = ["SinkRunner", "SinkSpec"]
+
+OPEN_TIMEOUT_S: Final = 30.0
+CLOSE_TIMEOUT_S: Final = 5.0
+
+
+class SinkSpec(NamedTuple):
+    """A sink to run: its table's name, what it is for people, and itself."""
+
+    name: str
+    type: str
+    sink: Sink
+
+
+class SinkRunner:
+    """Runs one sink.
+
+    Args:
+        spec: The sink.
+        shared: The engine's clock, channel and so on.
+        queue_records_max: Records that wait for it at most; messages have a bound of their own.
+        run_token: Random, of this run, for message ids.
+        external_labels: Labels that identify this engine.
+    """
+
+    def __init__(
+        self,
+        spec: SinkSpec,
+        shared: Shared,
+        *,
+        queue_records_max: int,
+        run_token: str,
+        external_labels: Mapping[str, str],
+    ) -> None:
+        self.spec = spec
+        self.desk = Desk(f"sink.{spec.name}", shared)
+        self._records = (
+            RecordWorker(spec.sink, self.desk, queue_records_max) if isinstance(spec.sink, Recorder) else None
+        )
+        self._messages = (
+            MessageWorker(spec.sink, self.desk, spec.name, run_token, external_labels)
+            if isinstance(spec.sink, Receiver)
+            else None
+        )
+        if self._records is None and self._messages is None:
+            raise TypeError(f"{type(spec.sink).__name__} is neither a Recorder nor a Receiver")
+
+    def offer(self, records: Sequence[tuple[RecordKind, Record]], transitions: Sequence[Transition]) -> None:
+        """Hand over what one step brought; never waits.
+
+        Args:
+            records: Everything, transitions included, in order.
+            transitions: The transitions alone, for notifications.
+        """
+        if self._records is not None:
+            self._records.offer(records)
+        if self._messages is not None and transitions:
+            self._messages.offer(transitions)
+
+    def jobs(self) -> list[tuple[str, Callable[[], Coroutine[Any, Any, None]]]]:
+        """The loops of this sink by name, for the pipeline to run side by side."""
+        jobs: list[tuple[str, Callable[[], Coroutine[Any, Any, None]]]] = [(self.desk.component, self._open)]
+        if self._records is not None:
+            jobs.append((f"{self.desk.component} records", self._records.run))
+        if self._messages is not None:
+            jobs.append((f"{self.desk.component} messages", self._messages.run))
+        return jobs
+
+    def drain(self) -> None:
+        """Let the loops end as soon as nothing waits any more."""
+        self.desk.draining = True
+        self.desk.note_change()
+        for worker in (self._records, self._messages):
+            if worker is not None:
+                worker.wake()
+
+    async def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
+        """Count what was not delivered, and let the sink release what it holds; does not raise."""
+        for worker in (self._records, self._messages):
+            if worker is not None:
+                self.desk.lose("shutdown", worker.abandon())
+        outcome = await self.desk.call(self.spec.sink.close, timeout_s)
+        self.desk.is_open = False
+        if outcome.failure is not None:
+            self.desk.tell(outcome.failure.reason, outcome.failure.message, status="degraded")
+
+    def status(self) -> SinkStatus:
+        """How it is now."""
+        workers = [worker for worker in (self._records, self._messages) if worker is not None]
+        return SinkStatus(
+            name=self.spec.name,
+            type=self.spec.type,
+            status=self.desk.status,
+            message=self.desk.message,
+            queued=sum(worker.queued for worker in workers),
+            queue_max=sum(worker.queue_max for worker in workers),
+            written=self.desk.written,
+            retries=self.desk.retries,
+            dropped=sum(self.desk.dropped.values()),
+        )
+
+    async def _open(self) -> None:
+        desk, attempt = self.desk, 0
+        while not desk.draining:
+            outcome = await desk.call(self.spec.sink.open, OPEN_TIMEOUT_S)
+            if outcome.failure is None:
+                desk.is_open = True
+                desk.works()
+                desk.note_change()
+                return
+            attempt += 1
+            desk.tell(outcome.failure.reason, f"can't open: {outcome.failure.message}")
+            error = outcome.failure.error
+            final = isinstance(error, SinkError) and not error.retryable  # a person must act; look now and then
+            await desk.pause(BACKOFF_MAX_S if final else desk.retry_pause_s(outcome.failure, attempt))

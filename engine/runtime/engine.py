@@ -1,0 +1,278 @@
+"""The public class: an engine inside somebody else's event loop, and out of their way.
+
+It installs no signal handlers, prints nothing, configures no logging, keeps no global state, starts no threads but
+the few of its pool, and without a state folder writes no file. `emit` never waits and never raises.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import anyio
+
+from engine.channel import Channel
+from engine.clock import SystemClock
+from engine.config.shape import Config
+from engine.durations import Duration
+from engine.errors import LongwatchError
+from engine.events import DomainEvent, Event, SampleBatch
+from engine.ports import Clock, Probe, Sink
+from engine.runtime.assembly import build_core, build_probes, build_sinks
+from engine.runtime.contain import Containment, settle
+from engine.runtime.intake import Intake, Refused
+from engine.runtime.overview import KEY_METRICS, Overview
+from engine.runtime.pipeline import Parts, Pipeline, deliver_to
+from engine.runtime.report import Reporter
+from engine.runtime.statefiles import StateLock, StatusFile
+from engine.runtime.stepping import Stepper
+from engine.runtime.supervisor import ProbeSpec, Shared
+from engine.runtime.threads import ThreadPool
+from engine.status import AlertStatus, EngineStatus
+
+__all__ = ["Engine"]
+
+EXIT_TIMEOUT_S = 5.0
+"""How long leaving `async with` may take when the host's own code has raised."""
+STOP_MARGIN_S = 5.0
+
+
+class Engine:
+    """One watch. It runs once; make a new one to run again.
+
+    Args:
+        config: What to watch, from `engine.config.load`; None is an empty one, to which a host adds.
+        clock: Instead of the machine's clocks.
+        event_types: The host's own event types, each a `DomainEvent` with a tag.
+        probes: Ready-made probes by name, at their default interval; see `add_probe`.
+        sinks: Ready-made sinks by name.
+        rng: Instead of a random generator of its own; decides jitter and the run's token.
+    """
+
+    def __init__(
+        self,
+        config: Config | None = None,
+        *,
+        clock: Clock | None = None,
+        event_types: Sequence[type[DomainEvent]] = (),
+        probes: Mapping[str, Probe] | None = None,
+        sinks: Mapping[str, Sink] | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.config = config if config is not None else Config()
+        self._clock: Clock = clock if clock is not None else SystemClock()
+        self._event_types = tuple(event_types)
+        self._rng = rng if rng is not None else random.Random()
+        self._extra_probes: dict[str, ProbeSpec] = {}
+        self._extra_sinks: dict[str, Sink] = {}
+        self._parts: Parts | None = None
+        self._pipeline: Pipeline | None = None
+        self._root: asyncio.Task[None] | None = None
+        self._lock: StateLock | None = None
+        self._overview: Overview | None = None
+        self._emit_refused: dict[str, int] = {}
+        for name, probe in (probes or {}).items():
+            self.add_probe(name, probe)
+        for name, sink in (sinks or {}).items():
+            self.add_sink(name, sink)
+
+    @classmethod
+    def from_toml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
+        """An engine for a configuration file.
+
+        Args:
+            overrides: Each `table.name.key=value`, as with `--set`.
+
+        Raises:
+            ConfigError: With every problem in the file.
+        """
+        from engine.config.load import load
+
+        return cls(load(Path(path), overrides=overrides, environ=os.environ))
+
+    def add_probe(self, name: str, probe: Probe, interval: str | None = None, timeout: str | None = None) -> None:
+        """Add a ready-made probe, before the start.
+
+        Args:
+            interval: Such as `"1s"`; otherwise the probe's default.
+            timeout: Otherwise the probe's default, and never longer than the interval.
+
+        Raises:
+            LongwatchError: The engine runs already, or the name is taken.
+            ValueError: Not a duration, or none at all.
+        """
+        self._check_new(name, self._extra_probes)
+        every = Duration.parse(interval or probe.DEFAULT_INTERVAL)
+        if every <= 0:
+            raise ValueError("an interval must be longer than 0s")
+        limit = min(Duration.parse(timeout or probe.DEFAULT_TIMEOUT), every)
+        self._extra_probes[name] = ProbeSpec(name, type(probe).__name__, int(every), int(limit), probe)
+
+    def add_sink(self, name: str, sink: Sink) -> None:
+        """Add a ready-made sink, before the start. Raises `LongwatchError` as `add_probe` does."""
+        self._check_new(name, self._extra_sinks)
+        self._extra_sinks[name] = sink
+
+    async def start(self) -> None:
+        """Start everything in the running loop and return. A second call does nothing.
+
+        Raises:
+            ConfigError: Something can't be built, or another engine uses the state folder.
+            LongwatchError: The engine has been stopped.
+        """
+        if self._root is not None:
+            if self._root.done():
+                raise LongwatchError("an engine runs once; make a new one to run again")
+            return
+        if self.config.engine.state_dir is not None:
+            self._lock = StateLock(self.config.engine.state_dir)
+            self._lock.acquire()
+        try:
+            self._parts = self._build()
+            self._overview = Overview(self.config, self._clock, self._parts, self._emit_refused)
+        except BaseException:
+            self._release()
+            raise
+        self._pipeline = Pipeline(self._parts)
+        self._root = asyncio.get_running_loop().create_task(self._pipeline.run(), name="longwatch")
+        self._root.add_done_callback(self._ended)
+        try:
+            await asyncio.sleep(0)  # its first turn: from here on everything runs
+        except asyncio.CancelledError:
+            await self._finish(EXIT_TIMEOUT_S)
+            raise
+
+    async def stop(self) -> None:
+        """Drain, flush, close and return; at most the shutdown time. Any number of calls, at any time, is one stop."""
+        await self._finish(None)
+        self._raise_if_broken()
+
+    def request_stop(self) -> None:
+        """Begin to stop and return at once; `wait_stopped` tells when it is done."""
+        if self._pipeline is not None:
+            self._pipeline.request_stop()
+
+    async def wait_stopped(self) -> None:
+        """Wait until the engine has stopped. Raises what went wrong inside, if the engine itself was broken."""
+        if self._root is None:
+            raise LongwatchError("the engine was not started")
+        await asyncio.wait({self._root})
+        self._raise_if_broken()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            await self.stop()
+        else:
+            await self._finish(EXIT_TIMEOUT_S)
+
+    def emit(self, event: Event) -> bool:
+        """Hand over an event from the host's own code. Returns whether it was taken.
+
+        Never waits and never raises: an event that is not valid, or for which there is no room, is counted. To be
+        called in the engine's loop; from a thread use `loop.call_soon_threadsafe(engine.emit, event)`.
+        """
+        try:
+            if self._parts is None:
+                return self._refuse("not_running")
+            shared = self._parts.shared
+            return shared.channel.put_nowait(shared.intake.one(event, self._clock.now_ms()))
+        except Refused as refused:
+            return self._refuse(refused.reason)
+        except Exception:  # noqa: BLE001  # a hostile object; the host's path must not feel it
+            return self._refuse("type")
+
+    def alerts(self) -> tuple[AlertStatus, ...]:
+        """Every pending and firing alert."""
+        return () if self._parts is None else tuple(self._parts.stepper.published().alerts)
+
+    def status(self) -> EngineStatus:
+        """How everything is now."""
+        if self._overview is None:
+            name, now_ms = self.config.engine.name, self._clock.now_ms()
+            return EngineStatus(name, os.getpid(), "starting", now_ms, now_ms)
+        return self._overview.status(self._phase())
+
+    def _phase(self) -> str:
+        if self._root is not None and self._root.done():
+            return "stopped"
+        return "starting" if self._pipeline is None else self._pipeline.phase
+
+    def _build(self) -> Parts:
+        settings = self.config.engine
+        pool = ThreadPool(settings.probe_threads_max)
+        shared = Shared(
+            clock=self._clock,
+            channel=Channel(settings.queue_samples_max, settings.queue_policy),
+            containment=Containment(),
+            intake=Intake(settings.batch_samples_max, settings.series_max, self._event_types),
+            reporter=Reporter(),
+            rng=self._rng,
+        )
+        sinks = build_sinks(self.config, self._extra_sinks, shared, pool, self._rng)
+        stepper = Stepper(
+            build_core(self.config, self._event_types),
+            shared,
+            resolution_ms=int(settings.resolution),
+            slice_s=settings.slice.seconds,
+            key_metrics=KEY_METRICS,
+            own=self._own_batch,
+            deliver=deliver_to(sinks),
+        )
+        probes = build_probes(self.config, list(self._extra_probes.values()), shared, pool)
+        folder = settings.state_dir
+        status_file = None if folder is None else StatusFile(folder, self.status, shared, pool)
+        return Parts(shared, stepper, probes, sinks, status_file, pool, settings.shutdown_timeout.seconds)
+
+    def _own_batch(self, now_ms: int) -> SampleBatch | None:
+        return None if self._overview is None else self._overview.due_batch(now_ms)
+
+    def _refuse(self, reason: str) -> bool:
+        self._emit_refused[reason] = self._emit_refused.get(reason, 0) + 1
+        return False
+
+    def _check_new(self, name: str, taken: Mapping[str, object]) -> None:
+        if self._root is not None:
+            raise LongwatchError("probes and sinks are added before the start")
+        if name in taken:
+            raise LongwatchError(f'the name "{name}" is taken')
+
+    async def _finish(self, timeout_s: float | None) -> None:
+        """Stop, and stay until that is done, whatever cancels the wait meanwhile; then pass the cancellation on."""
+        root, pipeline = self._root, self._pipeline
+        if root is None or pipeline is None:
+            return
+        pipeline.request_stop(timeout_s)
+        with anyio.CancelScope(shield=True):  # a cancelled scope of the host's would ask again in each loop turn
+            limit_s = min(self.config.engine.shutdown_timeout.seconds, timeout_s or float("inf")) + STOP_MARGIN_S
+            cancelled = await settle([root], limit_s)
+            if not root.done():  # hurried, or broken
+                for _ in range(2):  # one cancellation means stop, a second means at once
+                    root.cancel()
+                    cancelled += await settle([root], STOP_MARGIN_S / 2)
+        if cancelled:
+            raise asyncio.CancelledError
+
+    def _ended(self, root: asyncio.Task[None]) -> None:
+        self._release()
+        if not root.cancelled():
+            root.exception()  # taken note of here, raised by `stop` and `wait_stopped`
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+
+    def _raise_if_broken(self) -> None:
+        root = self._root
+        if root is not None and root.done() and not root.cancelled() and (error := root.exception()) is not None:
+            raise error

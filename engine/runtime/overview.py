@@ -1,0 +1,102 @@
+"""The engine as others see it: its status at one instant, and its own metrics, from the same figures. Reads only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Final
+
+from engine.config.shape import Config
+from engine.events import SampleBatch
+from engine.ports import Clock
+from engine.runtime.metrics import OWN_INTERVAL_MS, Figures, OwnBatches, own_metrics
+from engine.runtime.pipeline import Parts
+from engine.runtime.stepping import Published
+from engine.status import EngineStatus
+
+__all__ = ["KEY_METRICS", "Overview"]
+
+KEY_METRICS: Final = (
+    "host_cpu_percent",
+    "host_memory_percent",
+    "host_load1",
+    "host_disk_percent",
+    "probe_success",
+    "probe_duration_seconds",
+)
+"""Metrics whose latest values are part of the status, for the view."""
+
+
+class Overview:
+    """Makes statuses and batches of own metrics.
+
+    Args:
+        config: What is watched.
+        parts: What to look at.
+        emit_refused: Events refused from `emit`, by reason; read anew each time.
+    """
+
+    def __init__(self, config: Config, clock: Clock, parts: Parts, emit_refused: Mapping[str, int]) -> None:
+        self._config = config
+        self._clock = clock
+        self._parts = parts
+        self._emit_refused = emit_refused
+        self._started_ms = clock.now_ms()
+        self._batches = OwnBatches()
+        self._due_s = clock.monotonic()
+
+    def status(self, phase: str) -> EngineStatus:
+        """Everything, now."""
+        parts, published = self._parts, self._parts.stepper.published()
+        return EngineStatus(
+            name=self._config.engine.name,
+            pid=os.getpid(),
+            phase=phase,
+            started_ms=self._started_ms,
+            heartbeat_ms=self._clock.now_ms(),
+            lag_ms=parts.stepper.lag_s * 1000,
+            series=published.series,
+            rules=len(self._config.rules),
+            probes=tuple(probe.status() for probe in parts.probes),
+            sinks=tuple(sink.status() for sink in parts.sinks),
+            alerts=tuple(published.alerts),
+            channel=parts.shared.channel.statistics(),
+            gauges=published.gauges,
+            counters=own_metrics(self._figures(published)),
+        )
+
+    def due_batch(self, now_ms: int) -> SampleBatch | None:
+        """The engine's own metrics, if it is time for them."""
+        now_s = self._clock.monotonic()
+        if now_s < self._due_s:
+            return None
+        self._due_s = now_s + OWN_INTERVAL_MS / 1000
+        return self._batches.batch(now_ms, own_metrics(self._figures(self._parts.stepper.published())))
+
+    def _figures(self, published: Published) -> Figures:
+        parts, stepper, containment = self._parts, self._parts.stepper, self._parts.shared.containment
+        return Figures(
+            channel=parts.shared.channel.statistics(),
+            probes=[probe.status() for probe in parts.probes],
+            sinks=[sink.status() for sink in parts.sinks],
+            alerts=published.alerts,
+            refused={probe.spec.name: probe.refused for probe in parts.probes},
+            lost={sink.spec.name: sink.desk.dropped for sink in parts.sinks},
+            core=published.counters,
+            emit_refused=self._emit_refused,
+            plain={
+                "longwatch_uptime_seconds": (self._clock.now_ms() - self._started_ms) / 1000,
+                "longwatch_rules": len(self._config.rules),
+                "longwatch_series": published.series,
+                "longwatch_loop_lag_seconds": stepper.lag_s,
+                "longwatch_loop_lag_max_seconds": stepper.lag_s_max,
+                "longwatch_steps_total": stepper.steps,
+                "longwatch_step_seconds_total": stepper.step_s,
+                "longwatch_core_errors_total": stepper.errors,
+                "longwatch_calls_hung": containment.abandoned,
+                "longwatch_calls_abandoned_total": containment.abandoned_total,
+                "longwatch_status_write_failures_total": parts.status_file.failures if parts.status_file else 0,
+                "longwatch_threads": parts.pool.threads,
+                "longwatch_thread_calls": parts.pool.busy,
+            },
+        )

@@ -1,0 +1,168 @@
+"""The only task group: what runs side by side, in which order it stops, and the one deadline for that.
+
+Every component is supervised on its own: one that fails is told, waited for and started again, and no failure
+cancels a sibling. The stop goes with the stream: probes end, the core drains the channel and advances once more,
+sinks flush, everything is closed. A cancellation from outside means the same; a second one means at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from typing import Any, Final, NamedTuple
+
+from engine.events import Event, Transition
+from engine.runtime.contain import describe, settle
+from engine.runtime.delivery import SinkRunner
+from engine.runtime.queues import kind_of
+from engine.runtime.schedule import backoff_s
+from engine.runtime.statefiles import StatusFile
+from engine.runtime.stepping import Stepper
+from engine.runtime.supervisor import ProbeRunner, Shared
+from engine.runtime.threads import ThreadPool
+
+__all__ = ["Parts", "Pipeline", "deliver_to"]
+
+CLOSE_SHARE: Final = 0.25
+"""The share of the shutdown time that is kept for closing, however long flushing takes."""
+CLOSE_S_MIN: Final = 1.0
+"""Even a hurried stop gives sinks this long to close: an open database connection keeps a process from ending."""
+
+
+class Parts(NamedTuple):
+    """What a pipeline is made of."""
+
+    shared: Shared
+    stepper: Stepper
+    probes: Sequence[ProbeRunner]
+    sinks: Sequence[SinkRunner]
+    status_file: StatusFile | None
+    pool: ThreadPool
+    shutdown_timeout_s: float
+
+
+def deliver_to(sinks: Sequence[SinkRunner]) -> Callable[[list[Event], list[Transition]], None]:
+    """The stepper's way out: every record of a step to every sink, without waiting for any."""
+
+    def deliver(events: list[Event], transitions: list[Transition]) -> None:
+        records = [(kind_of(record), record) for record in (*events, *transitions)]
+        for sink in sinks:
+            sink.offer(records, transitions)
+
+    return deliver
+
+
+class Pipeline:
+    """Runs the parts until it is asked to stop."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._stop = asyncio.Event()
+        self._shutdown_timeout_s = parts.shutdown_timeout_s
+        self._cancelled = 0
+        self.phase = "starting"
+        self.left_running = 0
+        """Calls of probes and sinks that could not be ended."""
+
+    def request_stop(self, timeout_s: float | None = None) -> None:
+        """Begin to stop; a shorter time for it than the configured one may be given."""
+        if timeout_s is not None:
+            self._shutdown_timeout_s = min(self._shutdown_timeout_s, timeout_s)
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Start everything, wait for the request to stop, and stop it in order.
+
+        Raises:
+            asyncio.CancelledError: It was cancelled, and has stopped everything nevertheless.
+        """
+        async with asyncio.TaskGroup() as group:
+            tasks = self._start(group)
+            self.phase = "running"
+            try:
+                await self._stop.wait()
+            except asyncio.CancelledError:
+                self._cancelled += 1
+            self.phase = "draining"
+            try:
+                await self._wind_down(group, tasks)
+            finally:
+                for task in (*tasks.upstream, tasks.core, *tasks.downstream, *tasks.beside):
+                    task.cancel()
+        self.phase = "stopped"
+        if self._cancelled:
+            raise asyncio.CancelledError
+
+    def _start(self, group: asyncio.TaskGroup) -> _Tasks:
+        def spawn(name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
+            return group.create_task(self._supervise(name, run), name=f"longwatch {name}")
+
+        parts = self._parts
+        downstream = [spawn(name, job) for sink in parts.sinks for name, job in sink.jobs()]
+        core = spawn("core", parts.stepper.run)
+        upstream = [spawn(probe.component, probe.run) for probe in parts.probes]
+        beside = [spawn("state", parts.status_file.run)] if parts.status_file is not None else []
+        return _Tasks(upstream, core, downstream, beside)
+
+    async def _supervise(self, name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run one component; if it fails, tell it and start it again after a while."""
+        failures, shared = 0, self._parts.shared
+        while True:
+            try:
+                await run()
+                return
+            except Exception as error:  # noqa: BLE001  # our own bug, in one component: the others go on
+                failures += 1
+                now_ms = shared.clock.now_ms()
+                shared.report(shared.reporter.failed(now_ms, name, "crashed", describe(error).message))
+            await asyncio.sleep(backoff_s(failures, shared.rng))
+
+    async def _wind_down(self, group: asyncio.TaskGroup, tasks: _Tasks) -> None:
+        parts, loop = self._parts, asyncio.get_running_loop()
+        deadline = loop.time() + self._shutdown_timeout_s
+        flush_until = deadline - self._shutdown_timeout_s * CLOSE_SHARE
+        parts.shared.containment.grace_s = min(parts.shared.containment.grace_s, self._shutdown_timeout_s / 10)
+
+        for task in tasks.upstream:
+            task.cancel()
+        await self._settle(tasks.upstream, flush_until)
+        parts.shared.channel.close()
+        await self._settle([tasks.core], flush_until)
+        tasks.core.cancel()
+        for sink in parts.sinks:
+            sink.drain()
+        await self._settle(tasks.downstream, flush_until)
+        for task in (*tasks.downstream, *tasks.beside):
+            task.cancel()
+        await self._settle([tasks.core, *tasks.downstream, *tasks.beside], deadline)
+
+        await self._close_all(group, deadline)
+        parts.pool.close()
+
+    async def _close_all(self, group: asyncio.TaskGroup, deadline: float) -> None:
+        parts, loop = self._parts, asyncio.get_running_loop()
+        grace_s = parts.shared.containment.grace_s
+        close_s = max(deadline - loop.time() - 2 * grace_s, min(CLOSE_S_MIN, self._shutdown_timeout_s))
+        closes = [part.close(close_s) for part in parts.sinks] + [part.close(close_s) for part in parts.probes]
+        if parts.status_file is not None:
+            closes.append(parts.status_file.close())
+        closing = [group.create_task(close, name="longwatch close") for close in closes]
+        until = loop.time() + close_s + grace_s
+        while (left := [task for task in closing if not task.done()]) and loop.time() < until:
+            self._cancelled += await settle(left, until - loop.time())
+        for task in closing:
+            task.cancel()
+        self.left_running = await parts.shared.containment.close(grace_s)
+
+    async def _settle(self, tasks: Collection[asyncio.Task[Any]], until: float) -> None:
+        """Wait for the tasks until a time of the loop's clock; not at all once the stop is hurried."""
+        remaining = until - asyncio.get_running_loop().time()
+        if self._cancelled < 2 and remaining > 0:
+            self._cancelled += await settle(tasks, remaining, through=1 - self._cancelled)
+
+
+class _Tasks(NamedTuple):
+    upstream: list[asyncio.Task[None]]
+    core: asyncio.Task[None]
+    downstream: list[asyncio.Task[None]]
+    beside: list[asyncio.Task[None]]

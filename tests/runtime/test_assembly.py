@@ -1,0 +1,134 @@
+"""What can't be built is the operator's to mend, and named."""
+
+import random
+from typing import Any
+
+import pytest
+
+from engine.config.shape import Config, EngineTable, ProbeConfig, RuleConfig, RuleTable, SinkConfig
+from engine.durations import Duration
+from engine.errors import ConfigError, LongwatchError, SinkError
+from engine.events import DomainEvent, Health, Sample
+from engine.ports import Options, ProbeContext, SinkContext
+from engine.runtime.assembly import build_core, build_probes, build_sinks, compile_rules
+from engine.runtime.supervisor import ProbeSpec
+from engine.runtime.threads import ThreadPool
+from engine.testing import ListProbe, RecordingSink, VirtualClock, run_virtual
+from tests.runtime.rig import shared
+
+
+class Order(DomainEvent, frozen=True, kw_only=True, tag="order"):
+    pass
+
+
+SECOND = Duration.parse("1s")
+
+
+def probe(name: str, factory: Any) -> ProbeConfig:
+    return ProbeConfig(
+        name=name, type="fake", factory=factory, options=Options(), interval=SECOND, timeout=SECOND, labels={"a": "b"}
+    )
+
+
+def sink(name: str, factory: Any) -> SinkConfig:
+    return SinkConfig(name=name, type="fake", factory=factory, options=Options())
+
+
+def test_rules_that_do_not_compile_are_all_named_with_their_place() -> None:
+    rules = (
+        RuleConfig(name="A", table=RuleTable(expr="x >"), file="run.toml", line=7),
+        RuleConfig(name="Good", table=RuleTable(expr="x > 1", annotations={"s": "{{ $value }}"})),
+        RuleConfig(name="B", table=RuleTable(expr="nonsense(x)"), file="run.toml", line=9),
+        RuleConfig(name="C", table=RuleTable(expr="x > 1", annotations={"s": "{{ if"}), file="run.toml", line=11),
+    )
+    with pytest.raises(ConfigError) as caught:
+        compile_rules(Config(rules=rules))
+    assert [(p.line, p.address) for p in caught.value.problems] == [
+        (7, "rule.A"),
+        (9, "rule.B"),
+        (11, "rule.C.annotations"),
+    ]
+    assert [rule.name for rule in compile_rules(Config(rules=rules[1:2]))] == ["Good"]
+
+
+def test_the_core_has_the_limits_and_the_projectors() -> None:
+    core = build_core(Config(engine=EngineTable(series_max=7)), [Order])
+    core.feed([Health(1, "probe.x", "failed", "timeout")])
+    assert core.latest("longwatch_component_up") == {'longwatch_component_up{component="probe.x"}': 0.0}
+    assert core.latest("longwatch_events_total") == {
+        f'longwatch_events_total{{type="{tag}"}}': 0.0
+        for tag in ("deployment", "order", "security_violation", "trade_closed")
+    }
+    core.feed([Sample(2, f"s{number}", 1.0) for number in range(10)])
+    assert core.series_count == 7
+
+
+def test_contexts_are_filled_and_calls_belong_to_their_owner() -> None:
+    seen: dict[str, Any] = {}
+
+    def make_probe(options: Options, context: ProbeContext) -> ListProbe:
+        seen["probe"] = context
+        return ListProbe([])
+
+    def make_sink(options: Options, context: SinkContext) -> RecordingSink:
+        seen["sink"] = context
+        return RecordingSink()
+
+    async def main(clock: VirtualClock) -> None:
+        parts, pool = shared(clock), ThreadPool(1)
+        pool.close()
+        config = Config(
+            engine=EngineTable(name="w", timezone="Europe/Berlin", external_labels={"env": "x"}),
+            probes=(probe("p", make_probe),),
+            sinks=(sink("s", make_sink),),
+        )
+        (runner,) = build_probes(config, [], parts, pool)
+        assert runner.component == "probe.p"
+        context = seen["probe"]
+        assert (context.name, context.interval_ms, context.timeout_ms, context.labels) == (
+            "p",
+            1_000,
+            1_000,
+            {"a": "b"},
+        )
+        build_sinks(config, {}, parts, pool, random.Random(1))
+        context = seen["sink"]
+        assert (context.name, context.engine_name, context.timezone) == ("s", "w", "Europe/Berlin")
+        assert (context.state_dir, context.external_labels) == (None, {"env": "x"})
+        with pytest.raises(SinkError) as caught:
+            await context.call(lambda: None)
+        assert (caught.value.reason, caught.value.retryable) == ("closed", True)
+
+    run_virtual(main)
+
+
+def test_a_class_that_refuses_is_named_without_its_words() -> None:
+    def refuse(options: Options, context: object) -> None:
+        raise ValueError("token")
+
+    async def main(clock: VirtualClock) -> None:
+        parts, pool = shared(clock), ThreadPool(1)
+        with pytest.raises(ConfigError) as caught:
+            build_probes(Config(probes=(probe("p", refuse),)), [], parts, pool)
+        assert caught.value.problems[0].address == "probe.p"
+        assert "token" not in str(caught.value)
+        with pytest.raises(ConfigError) as caught:
+            build_sinks(Config(sinks=(sink("s", refuse),)), {}, parts, pool, random.Random(1))
+        assert caught.value.problems[0].address == "sink.s"
+        assert "token" not in str(caught.value)
+
+    run_virtual(main)
+
+
+def test_names_are_given_once() -> None:
+    async def main(clock: VirtualClock) -> None:
+        parts, pool = shared(clock), ThreadPool(1)
+        config = Config(
+            probes=(probe("p", lambda o, c: ListProbe([])),), sinks=(sink("s", lambda o, c: RecordingSink()),)
+        )
+        with pytest.raises(LongwatchError, match='probe "p"'):
+            build_probes(config, [ProbeSpec("p", "x", 1, 1, ListProbe([]))], parts, pool)
+        with pytest.raises(LongwatchError, match='sink "s"'):
+            build_sinks(config, {"s": RecordingSink()}, parts, pool, random.Random(1))
+
+    run_virtual(main)

@@ -1,0 +1,165 @@
+"""Opening, closing and the roles of a sink; the queue of one is no concern of another's (F47, F61)."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from engine.errors import SinkError
+from engine.events import Record, Sample
+from engine.ports import RecordKind
+from engine.runtime.delivery import SinkRunner, SinkSpec
+from engine.runtime.queues import kind_of
+from engine.runtime.supervisor import Shared
+from engine.testing import RecordingSink, VirtualClock, run_virtual
+from tests.runtime.rig import firing, health_of, shared
+
+
+class Rig:
+    """One sink with its loops running."""
+
+    def __init__(self, clock: VirtualClock, sink: Any, *, records_max: int = 100, name: str = "s") -> None:
+        self.parts: Shared = shared(clock)
+        self.runner = SinkRunner(
+            SinkSpec(name, "fake", sink),
+            self.parts,
+            queue_records_max=records_max,
+            run_token="t",
+            external_labels={"env": "test"},
+        )
+        self.tasks = [asyncio.ensure_future(run()) for _, run in self.runner.jobs()]
+
+    def offer(self, *records: Record) -> None:
+        kinds: list[tuple[RecordKind, Record]] = [(kind_of(record), record) for record in records]
+        self.runner.offer(kinds, [r for r in records if kind_of(r) == "transitions"])  # type: ignore[misc]
+
+    async def finish(self, seconds: float = 60) -> None:
+        self.runner.drain()
+        await asyncio.wait(self.tasks, timeout=seconds)
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.wait(self.tasks)
+        await self.runner.close()
+        await self.parts.containment.close(1)
+        assert len(asyncio.all_tasks()) == 1
+
+
+def samples(count: int, start: int = 0) -> list[Sample]:
+    return [Sample(number, "x", 1.0) for number in range(start, start + count)]
+
+
+def test_everything_arrives_and_the_sink_is_opened_and_closed_once() -> None:
+    async def main(clock: VirtualClock) -> None:
+        sink = RecordingSink()
+        rig = Rig(clock, sink)
+        rig.offer(*samples(5), firing())
+        await clock.sleep(1)
+        assert [record.time_ms for record in sink.records] == [0, 1, 2, 3, 4, 1]
+        assert len(sink.delivered) == 1
+        status = rig.runner.status()
+        assert (status.status, status.written, status.queued, status.dropped) == ("ok", 7, 0, 0)
+        await rig.finish()
+        assert (sink.opened, sink.closed) == (1, 1)
+
+    run_virtual(main)
+
+
+def test_a_sink_without_a_role_is_refused() -> None:
+    class Neither:
+        async def open(self) -> None: ...
+        async def close(self) -> None: ...
+
+    async def main(clock: VirtualClock) -> None:
+        with pytest.raises(TypeError, match="neither"):
+            Rig(clock, Neither())
+
+    run_virtual(main)
+
+
+def test_a_sink_that_cannot_open_is_retried_and_what_came_meanwhile_is_kept() -> None:
+    async def main(clock: VirtualClock) -> None:
+        sink = RecordingSink()
+        sink.open_failures.extend(
+            [SinkError("locked", "busy", retryable=True), SystemExit(1), SinkError("denied", "no", retryable=False)]
+        )
+        rig = Rig(clock, sink)
+        rig.offer(firing())
+        await clock.sleep(30)
+        assert rig.runner.status().status == "failed"
+        assert "can't open" in rig.runner.status().message
+        await clock.sleep(90)
+        assert (sink.opened, len(sink.transitions), len(sink.delivered)) == (4, 1, 1)
+        told = await health_of(rig.parts)
+        assert told == [
+            ("sink.s", "failed", "locked"),
+            ("sink.s", "failed", "raised"),
+            ("sink.s", "failed", "denied"),
+            ("sink.s", "ok", "recovered"),
+        ]
+        await rig.finish()
+
+    run_virtual(main)
+
+
+def test_one_that_never_opened_does_not_delay_the_end_and_its_records_are_counted() -> None:
+    async def main(clock: VirtualClock) -> None:
+        sink = RecordingSink()
+        sink.open_failures.extend([SinkError("down", "down", retryable=True)] * 100)
+        rig = Rig(clock, sink)
+        rig.offer(*samples(3), firing())
+        await clock.sleep(10)
+        begun = clock.monotonic()
+        await rig.finish()
+        assert clock.monotonic() - begun < 2
+        assert rig.runner.desk.dropped == {"shutdown": 5}
+        assert sink.closed == 1
+
+    run_virtual(main)
+
+
+def test_a_hung_sink_costs_the_other_nothing_f61() -> None:
+    async def main(clock: VirtualClock) -> None:
+        hung, good = RecordingSink(hang=True), RecordingSink()
+        one, two = Rig(clock, hung, name="hung"), Rig(clock, good, name="good")
+        for number in range(2_000):
+            record = Sample(number, "x", 1.0)
+            one.offer(record)
+            two.offer(record)
+            await clock.sleep(0.01)
+        await clock.sleep(1)
+        assert len(good.records) == 2_000
+        assert two.runner.status().dropped == 0
+        assert one.runner.status().queued <= 100 + 1_000
+        assert one.runner.status().status in {"degraded", "failed"}
+        for rig in (one, two):
+            rig.runner.drain()
+        await asyncio.wait(two.tasks)
+        for task in one.tasks:
+            task.cancel()
+        await asyncio.wait(one.tasks)
+        for rig in (one, two):
+            await rig.runner.close()
+            await rig.parts.containment.close(1)
+
+    run_virtual(main)
+
+
+def test_close_never_raises_and_never_waits_for_ever() -> None:
+    class Bad(RecordingSink):
+        async def close(self) -> None:
+            raise KeyboardInterrupt
+
+    class Hangs(RecordingSink):
+        async def close(self) -> None:
+            await asyncio.Event().wait()
+
+    async def main(clock: VirtualClock) -> None:
+        for sink in (Bad(), Hangs()):
+            rig = Rig(clock, sink)
+            await clock.sleep(0.1)
+            begun = clock.monotonic()
+            await rig.finish()
+            assert clock.monotonic() - begun <= 8
+            assert rig.runner.status().status == "degraded"
+
+    run_virtual(main)
