@@ -60,7 +60,6 @@ class ConsoleSink:
         self._printer: Printer | None = None
         self._rich = False
         self._day = ""
-        self._told = False
         self._missing = 0
         self._notices: deque[tuple[str, str]] = deque(maxlen=NOTICES_MAX)
         self.dropped = 0
@@ -75,7 +74,6 @@ class ConsoleSink:
             return
         stream = self._stream or sys.stdout
         if stream is None or stream.closed:
-            self._told = True
             raise SinkError("closed", "there is no standard output", retryable=False)
         self._rich = _is_rich(stream, os.environ)
         self._printer = Printer(stream)
@@ -97,18 +95,18 @@ class ConsoleSink:
         """Print records, in order.
 
         Raises:
-            SinkError: `closed`, not retryable, once: nobody reads any more. Later calls do nothing but count.
+            SinkError: `closed`, not retryable, from then on at every call: nobody reads any more.
         """
         lines = [line for record in records if (line := self._line(record)) is not None]
-        if self._told or self._printer is None:
+        printer = self._printer
+        if printer is None or _is_broken(printer):
             self.dropped += len(lines)
-            return
+            raise SinkError("closed", "nobody reads the standard output any more", retryable=False)
         for start in range(0, len(lines), LINES_PER_BLOCK):
-            await self._print(self._printer, lines[start : start + LINES_PER_BLOCK])
-            if self._printer.failure:
-                self._told = True
+            await self._print(printer, lines[start : start + LINES_PER_BLOCK])
+            if _is_broken(printer):
                 self.dropped += len(lines) - start
-                raise SinkError("closed", f"the standard output is gone ({self._printer.failure})", retryable=False)
+                raise SinkError("closed", f"the standard output is gone ({printer.failure})", retryable=False)
 
     async def _print(self, printer: Printer, lines: list[Line]) -> None:
         """Hand over a block and wait for it, unless the terminal does not keep up."""
@@ -159,3 +157,8 @@ def _is_rich(stream: TextIO, environment: Mapping[str, str]) -> bool:
         return stream.isatty()
     except (OSError, ValueError, AttributeError):
         return False
+
+
+def _is_broken(printer: Printer) -> bool:
+    """Asked anew each time: the printer's thread finds it out."""
+    return bool(printer.failure)

@@ -113,7 +113,8 @@ class Core:
                 for projector in self._projectors:
                     projected = projector.apply(atom)
                     if projected is not None:
-                        made += yield from self._land_batch(projected)
+                        made += yield from self._land_projected(projected)
+        self._tidy_timers()
         self._count("transitions_total", len(made))
         return made
 
@@ -172,7 +173,8 @@ class Core:
         for judge in self._judges:
             if new := judge.refused - self._told_refused.get(judge.index, 0):
                 self._told_refused[judge.index] = judge.refused
-                self._breaches[f"rule.{judge.rule.name}", "alerts_limit"] = new
+                breach = (f"rule.{judge.rule.name}", "alerts_limit")
+                self._breaches[breach] = self._breaches.get(breach, 0) + new
         told = [
             Health(max(0, self._watermark_ms), component, "degraded", reason, _BREACHES[reason], count)
             for (component, reason), count in self._breaches.items()
@@ -201,7 +203,14 @@ class Core:
         if run:
             yield run
 
-    def _land_batch(self, batch: SampleBatch) -> Steps:
+    def _land_projected(self, batch: SampleBatch) -> Steps:
+        """Land what a projector made. A count must not be lost because two events share a millisecond or one came
+        late: it takes the place of the sample at that time, and is never older than the last."""
+        handles = self._layouts.layout(batch.series).handles
+        time_ms = max(batch.time_ms, int(self._store.last_ms(handles).max(initial=batch.time_ms)))
+        return (yield from self._land_batch(msgspec.structs.replace(batch, time_ms=time_ms), replaces=True))
+
+    def _land_batch(self, batch: SampleBatch, *, replaces: bool = False) -> Steps:
         layout = self._layouts.layout(batch.series)
         values = np.asarray(batch.values, dtype=np.float64)
         if len(values) != len(batch.series):
@@ -209,7 +218,7 @@ class Core:
         if layout.positions is not None:
             values = values[layout.positions]
         handles, index, touched = layout.handles, layout.at, layout.touched
-        newer = self._store.last_ms(index) < batch.time_ms
+        newer = self._store.last_ms(index) < batch.time_ms + replaces
         if not newer.all():
             self._drop("old", int(np.count_nonzero(~newer)))
             handles, values = handles[newer], values[newer]
@@ -310,8 +319,10 @@ class Core:
 
     def _tidy_timers(self) -> None:
         """Timers that mean nothing any more wait for their time; when they are many, begin anew."""
-        alerts = sum(len(judge.alerts) for judge in self._judges)
-        if len(self._timers) > TIMERS_PER_ALERT_MAX * alerts + TIMERS_SLACK:
+        if len(self._timers) <= TIMERS_SLACK:
+            return
+        in_use = sum(1 + len(judge.alerts) for judge in self._judges)
+        if len(self._timers) > TIMERS_PER_ALERT_MAX * in_use + TIMERS_SLACK:
             self._timers.clear()
             for judge in self._judges:
                 judge.arm_all()
@@ -344,8 +355,11 @@ class Core:
     def restore(self, data: bytes) -> None:
         """Take a snapshot into a core that was not fed yet. Alerts of rules it does not have are left out.
 
+        A limit that is lower now takes nothing away: what was kept stays, and nothing new is taken.
+
         Raises:
-            StateError: It is not a snapshot, is of another version, or the core is not new.
+            StateError: It is not a snapshot, is damaged, is of another version, or the core is not new. A core
+                that raised this may hold half of it: make another.
         """
         if self._begun or self._watermark_ms >= 0:
             raise StateError("a snapshot is restored into a new core only")
@@ -355,20 +369,25 @@ class Core:
             raise StateError(f"not a snapshot: {error}") from error
         if saved.version != SNAPSHOT_VERSION or len(saved.projectors) != len(self._projectors):
             raise StateError(f"a snapshot of version {saved.version} can't be restored by this one")
+        self._begun = True
+        try:
+            self._take(saved)
+        except (ValueError, OverflowError, LookupError) as error:
+            raise StateError(f"a damaged snapshot: {error}") from error
+
+    def _take(self, saved: Snapshot) -> None:
+        self._store.table.series_max = max(self._store.table.series_max, len(saved.series))
         for text in saved.series:
             self._layouts.handle(text)
-        try:
-            self._store.refill(saved.series, saved.columns)
-        except ValueError as error:
-            raise StateError(f"a damaged snapshot: {error}") from error
+        self._store.refill(saved.series, saved.columns)
         self._watermark_ms = saved.watermark_ms
         self._counters = saved.counters
-        self._begun = True
         for projector, state in zip(self._projectors, saved.projectors, strict=True):
             projector.restore(state)
         for key, judge in zip(self._rule_keys(), self._judges, strict=True):
             if (rule := saved.rules.get(key)) is not None:
                 self._count("alerts_not_restored_total", judge.load(rule))
+                self._told_refused[judge.index] = judge.refused
 
     def _rule_keys(self) -> list[str]:
         seen: dict[str, int] = {}

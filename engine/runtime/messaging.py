@@ -116,7 +116,7 @@ class MessageWorker:
                 return
             if attempt == ATTEMPTS_MAX or not _worth_another(failure):
                 desk.lose(failure.reason, 1)
-                desk.tell("message_lost", f"a message was not delivered: {failure.message}")
+                desk.tell(failure.reason, f"a message was not delivered: {failure.message}")
                 return
             desk.retries += 1
             desk.tell(failure.reason, failure.message, status="degraded")

@@ -16,7 +16,7 @@ __all__ = ["REPEAT_MS", "Reporter"]
 REPEAT_MS: Final = 60_000
 """The same component and reason is told again after this, with the count since."""
 KEYS_MAX: Final = 2_000
-"""Components and reasons it keeps apart; beyond that the oldest is forgotten and may be told early."""
+"""Components, reasons and statuses it keeps apart; beyond that the oldest is forgotten and may be told early."""
 
 
 class _Told:
@@ -36,7 +36,7 @@ class Reporter:
 
     def __init__(self, repeat_ms: int = REPEAT_MS) -> None:
         self.repeat_ms = repeat_ms
-        self._told: dict[tuple[str, str], _Told] = {}
+        self._told: dict[tuple[str, str, HealthStatus], _Told] = {}
         self._bad: set[str] = set()  # components whose failure was told, and not yet their recovery
 
     def failed(
@@ -56,7 +56,7 @@ class Reporter:
             count: How many times, or how many samples or messages it cost.
             repeat_ms: Another least time for this reason.
         """
-        key = (component, reason)
+        key = (component, reason, status)  # lost for good is news after a retry for the same reason
         told = self._told.pop(key, None) or _Told()
         self._told[key] = told
         if len(self._told) > KEYS_MAX:

@@ -52,7 +52,7 @@ def test_after_the_last_attempt_it_is_counted_and_told_and_the_next_goes_on() ->
         assert b'"B"' in sink.delivered[0][1]
         assert rig.runner.desk.dropped == {"http_503": 1}
         told = await health_of(rig.parts)
-        assert told[:2] == [("sink.s", "degraded", "http_503"), ("sink.s", "failed", "message_lost")]
+        assert told[:2] == [("sink.s", "degraded", "http_503"), ("sink.s", "failed", "http_503")]
         assert rig.runner.status().dropped == 1
         await rig.finish()
 
@@ -66,7 +66,7 @@ def test_what_will_not_succeed_is_not_tried_again() -> None:
         rig.offer(firing())
         await clock.sleep(30)
         assert (len(sink.attempts), sink.delivered) == (1, [])
-        assert await health_of(rig.parts) == [("sink.s", "failed", "message_lost")]
+        assert await health_of(rig.parts) == [("sink.s", "failed", "http_410")]
         await rig.finish()
 
     run_virtual(main)

@@ -137,7 +137,7 @@ def test_what_cannot_succeed_is_lost_at_once_and_the_next_goes_on() -> None:
         await clock.sleep(1)
         assert [record.time_ms for record in sink.records] == [9]
         assert rig.runner.desk.dropped == {"bad_row": 4}
-        assert ("sink.s", "failed", "gone") in await health_of(rig.parts)
+        assert ("sink.s", "failed", "bad_row") in await health_of(rig.parts)
         await rig.finish()
 
     run_virtual(main)

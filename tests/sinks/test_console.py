@@ -202,7 +202,7 @@ class Breaking(io.StringIO):
     [BrokenPipeError(), OSError(5, "I/O"), ValueError("I/O operation on closed file"), SystemExit(1), RuntimeError()],
     ids=lambda error: type(error).__name__,
 )
-async def test_a_stream_that_breaks_is_told_once(error: BaseException) -> None:
+async def test_a_stream_that_breaks_stays_broken(error: BaseException) -> None:
     """F104, M20: rich answers a broken pipe by SystemExit."""
     stream = Breaking(error)
     async with opened(stream) as sink:
@@ -210,12 +210,13 @@ async def test_a_stream_that_breaks_is_told_once(error: BaseException) -> None:
         with pytest.raises(SinkError, match="is gone") as caught:
             await sink.write([transition()])
         assert (caught.value.reason, caught.value.retryable) == ("closed", False)
-        await sink.write([transition(), SICK])
+        with pytest.raises(SinkError, match="nobody reads"):
+            await sink.write([transition(), SICK])
         assert sink.dropped == 3
-    assert stream.writes == 3
+    assert stream.writes == 3, "it is not written to again"
 
 
-async def test_a_closed_pipe_is_told_once() -> None:
+async def test_a_closed_pipe_stays_closed() -> None:
     """F104."""
     reads, writes = os.pipe()
     os.close(reads)
@@ -224,7 +225,8 @@ async def test_a_closed_pipe_is_told_once() -> None:
             with pytest.raises(SinkError) as caught:
                 await sink.write([transition()])
             assert (caught.value.reason, caught.value.retryable) == ("closed", False)
-            await sink.write([transition()])
+            with pytest.raises(SinkError):
+                await sink.write([transition()])
 
 
 @pytest.mark.parametrize("stream", [None, "closed"])
@@ -236,7 +238,8 @@ async def test_without_a_stream_it_does_not_open(stream: str | None, monkeypatch
     with pytest.raises(SinkError) as caught:
         await sink.open()
     assert (caught.value.reason, caught.value.retryable) == ("closed", False)
-    await sink.write([transition()])
+    with pytest.raises(SinkError):
+        await sink.write([transition()])
     await sink.close()
 
 
@@ -332,7 +335,7 @@ def test_head_ends_the_printing_and_not_the_program() -> None:
     os.read(reads, 100)
     os.close(reads)
     _, errors = process.communicate(timeout=30)
-    assert errors.splitlines() == ["closed False", "done"]
+    assert set(errors.splitlines()) == {"closed False", "done"}
     assert process.returncode == 0
 
 
