@@ -11,7 +11,7 @@ import math
 import struct
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -103,17 +103,23 @@ class EventCodec:
 
     def from_json(self, data: bytes) -> Record:
         """Decode what `to_json` wrote. Raises `ValueError` that names the field."""
-        return self._build(msgspec.json.decode(data))
+        return self._read(msgspec.json.decode, data)
 
     def from_msgpack(self, data: bytes) -> Record:
         """Decode what `to_msgpack` wrote. Raises `ValueError` that names the field."""
-        return self._build(msgspec.msgpack.decode(data))
+        return self._read(msgspec.msgpack.decode, data)
 
     def _fields(self, event: Record) -> dict[str, Any]:
         tag = event.__struct_config__.tag
         if self._types.get(str(tag)) is not type(event):
             raise StateError(f"{type(event).__name__} is not registered; pass it to EventCodec(...)")
         return {"type": tag} | {name: getattr(event, name) for name in event.__struct_fields__}
+
+    def _read(self, decode: Callable[[bytes], Any], data: bytes) -> Record:
+        try:
+            return self._build(decode(data))
+        except RecursionError:
+            raise ValueError("an event is not nested that deep") from None
 
     def _build(self, fields: Any) -> Record:
         if not isinstance(fields, dict):
@@ -137,13 +143,18 @@ def _batch(fields: dict[str, Any]) -> SampleBatch:
             raise ValueError("`values` is not a whole number of float64")
         values = np.frombuffer(raw, dtype="<f8").astype(np.float64)
     elif isinstance(raw, list):
-        values = np.array([_number(v) if isinstance(v, str) else float(v) for v in raw], dtype=np.float64)
+        numbers = msgspec.convert({"values": raw}, _BatchValues).values
+        values = np.array([_number(v) if isinstance(v, str) else v for v in numbers], dtype=np.float64)
     else:
         raise ValueError("`values` is missing")
     shape = msgspec.convert(fields, _BatchShape)
     if len(shape.series) != len(values):
         raise ValueError(f"{len(shape.series)} series but {len(values)} values")
     return SampleBatch(shape.time_ms, shape.series, values, shape.interval_ms, shape.stale)
+
+
+class _BatchValues(msgspec.Struct):
+    values: list[float | str]
 
 
 class _BatchShape(msgspec.Struct):

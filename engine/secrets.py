@@ -27,7 +27,10 @@ class Secret:
     @property
     def origin(self) -> str:
         """`scheme://host[:port]` if the secret is a URL, else `***`."""
-        parts = urlsplit(self._text)
+        try:
+            parts = urlsplit(self._text)
+        except ValueError:  # a host in broken brackets
+            return "***"
         if not parts.scheme or not parts.hostname:
             return "***"
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname

@@ -24,8 +24,8 @@ _PLAIN_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _ESCAPE = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 _UNESCAPE = {"\\": "\\", '"': '"', "n": "\n"}
 _QUOTED = r'"((?:[^"\\]|\\.)*)"'
-_PAIR = re.compile(rf"(?:([a-zA-Z_][a-zA-Z0-9_]*)|{_QUOTED})={_QUOTED}(,|\}}$)")
-_QUOTED_METRIC = re.compile(rf"{_QUOTED}(,|\}}$)")
+_PAIR = re.compile(rf"(?:([a-zA-Z_][a-zA-Z0-9_]*)|{_QUOTED})={_QUOTED}(,(?!$)|\}}$)")
+_QUOTED_METRIC = re.compile(rf"{_QUOTED}(,(?!$)|\}}$)")
 
 
 def series_text(name: str, labels: Mapping[str, str] | Iterable[tuple[str, str]] = ()) -> str:
@@ -38,28 +38,40 @@ def series_text(name: str, labels: Mapping[str, str] | Iterable[tuple[str, str]]
     Raises:
         ValueError: An empty or overlong name, a reserved label, or more than `LABELS_MAX` labels.
     """
-    if not name or len(name) > LABEL_NAME_CHARS_MAX:
-        raise ValueError(f"a metric name has 1 to {LABEL_NAME_CHARS_MAX} characters, not {len(name)}")
-    pairs = sorted(dict(labels).items())
-    if not pairs and _PLAIN_METRIC.fullmatch(name):
+    name = _name(name, "a metric name")
+    plain = _PLAIN_METRIC.fullmatch(name) is not None
+    if not labels and plain:
         return name
-    parts = []
-    for label, value in pairs:
-        if value:
-            parts.append(f'{_label_name(label)}="{clean(value, LABEL_VALUE_CHARS_MAX).translate(_ESCAPE)}"')
-    if len(parts) > LABELS_MAX:
-        raise ValueError(f"{len(parts)} labels; at most {LABELS_MAX} are allowed")
-    if not _PLAIN_METRIC.fullmatch(name):
-        return "{" + ",".join([f'"{clean(name).translate(_ESCAPE)}"', *parts]) + "}"
+    # Cleaned before they are sorted, so that a text is in order by what it says.
+    pairs = {
+        _name(label, "a label name"): clean(value, LABEL_VALUE_CHARS_MAX)
+        for label, value in dict(labels).items()
+        if value
+    }
+    if len(pairs) > LABELS_MAX:
+        raise ValueError(f"{len(pairs)} labels; at most {LABELS_MAX} are allowed")
+    if "__name__" in pairs:
+        raise ValueError("the metric name is not a label here; pass it as the name")
+    parts = [f'{_label_name(label)}="{value.translate(_ESCAPE)}"' for label, value in sorted(pairs.items())]
+    if not plain:
+        return "{" + ",".join([_quoted(name), *parts]) + "}"
     return f"{name}{{{','.join(parts)}}}" if parts else name
 
 
+def _name(name: str, what: str) -> str:
+    """A name, clean. A length that is too long only because of what cleaning adds is too long, too."""
+    name = clean(name)
+    if not name or len(name) > LABEL_NAME_CHARS_MAX:
+        raise ValueError(f"{what} has 1 to {LABEL_NAME_CHARS_MAX} characters, not {len(name)}")
+    return name
+
+
 def _label_name(label: str) -> str:
-    if not label or len(label) > LABEL_NAME_CHARS_MAX:
-        raise ValueError(f"a label name has 1 to {LABEL_NAME_CHARS_MAX} characters, not {len(label)}")
-    if label == "__name__":
-        raise ValueError("the metric name is not a label here; pass it as the name")
-    return label if _PLAIN_LABEL.fullmatch(label) else f'"{clean(label).translate(_ESCAPE)}"'
+    return label if _PLAIN_LABEL.fullmatch(label) else _quoted(label)
+
+
+def _quoted(name: str) -> str:
+    return f'"{name.translate(_ESCAPE)}"'
 
 
 def split_series(text: str) -> tuple[str, dict[str, str]]:
@@ -73,20 +85,22 @@ def split_series(text: str) -> tuple[str, dict[str, str]]:
         if not _PLAIN_METRIC.fullmatch(text):
             raise ValueError(f"not a series: {clean(text, 80)}")
         return text, {}
-    name, labels, at = text[:brace], {}, brace + 1
+    name, labels, at, done = text[:brace], {}, brace + 1, False
     if not name:
         head = _QUOTED_METRIC.match(text, at)
         if head is None:
             raise ValueError(f"not a series: {clean(text, 80)}")
         name, at = _unescape(head[1]), head.end()
+        done = at == len(text)
     elif not _PLAIN_METRIC.fullmatch(name):
         raise ValueError(f"not a series: {clean(text, 80)}")
-    while at < len(text):
+    while not done:
         pair = _PAIR.match(text, at)
         if pair is None:
             raise ValueError(f"not a series: {clean(text, 80)}")
         labels[pair[1] or _unescape(pair[2])] = _unescape(pair[3])
         at = pair.end()
+        done = at == len(text)
     return name, labels
 
 

@@ -1,13 +1,16 @@
 """Annotation templates: sandboxed Jinja with `$labels`, `$value` and `$externalLabels`.
 
 Operators write Go-like templates, `{{ $labels.instance }} is at {{ $value }}`; one substitution makes them
-Jinja. Everything that can be refused is refused when a template is compiled, so that no alert finds out.
-Rendering never raises and is capped: an alert with an ugly text beats no alert.
+Jinja. A template is for words: of Jinja it has what can neither run long nor grow large, so there are no loops,
+no assignments, no calls and no attributes, and the filters are a list. Everything that can be refused is refused
+when a template is compiled, so that no alert finds out. Rendering never raises and is capped: an alert with an
+ugly text beats no alert.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -16,14 +19,35 @@ from engine.text import clean
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from jinja2.nodes import Node
 
 __all__ = ["Template", "compile_template"]
 
 TEMPLATE_CHARS_MAX = 16_384
 TEXT_CHARS_MAX = 4_096
+DEPTH_MAX = 50
 _VARIABLES = ("labels", "value", "externalLabels")
 _VARIABLE = re.compile(r"\$([a-zA-Z_][a-zA-Z0-9_]*)")
 _BLOCK = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+
+_STRUCTURE = {"Template", "Output", "TemplateData", "If", "CondExpr", "Filter", "Test", "Keyword"}
+_VALUES = {"Name", "Const", "Getattr", "Getitem", "Slice", "Concat"}
+_OPERATORS = {"Compare", "Operand", "And", "Or", "Not", "Neg", "Pos", "Add", "Sub", "Mul", "Div", "FloorDiv", "Mod"}
+_NODES = _STRUCTURE | _VALUES | _OPERATORS
+_NAMES = {
+    "For": "a loop",
+    "Call": "a call",
+    "Assign": "set",
+    "AssignBlock": "set",
+    "Pow": "**",
+    "CallBlock": "call",
+    "FilterBlock": "a filter block",
+}
+_FILTERS = (
+    *("abs", "capitalize", "count", "d", "default", "e", "escape", "first", "float", "int", "last", "length"),
+    *("lower", "string", "title", "trim", "truncate", "upper", "urlencode", "wordcount"),
+)
+_TESTS = ("defined", "eq", "none", "number", "string", "undefined")
 
 
 class Template:
@@ -50,29 +74,61 @@ def compile_template(text: str) -> Template:
     """Compile a template.
 
     Raises:
-        ValueError: With what is wrong: syntax, an unknown variable, filter or function, or its length.
+        ValueError: With what is wrong: syntax, an unknown variable, filter or function, a construct that templates
+            do not have, or its length.
     """
     if len(text) > TEMPLATE_CHARS_MAX:
         raise ValueError(f"a template has at most {TEMPLATE_CHARS_MAX} characters, not {len(text)}")
     if "{{" not in text and "{%" not in text:
         return Template(text, None)
-    from jinja2 import TemplateError, meta
+    from jinja2 import TemplateError
 
     environment = _environment()
     try:
-        source = _BLOCK.sub(_to_jinja, text)
-        unknown = meta.find_undeclared_variables(environment.parse(source)) - set(_VARIABLES)
-        if unknown:
-            raise ValueError(f'"{min(unknown)}" is not known in a template; it has ${", $".join(_VARIABLES)}')
-        return Template(text, environment.from_string(source).render)
+        tree = environment.parse(_BLOCK.sub(_to_jinja, text))
+        _check(tree, 0)
+        return Template(text, environment.from_string(tree).render)
     except TemplateError as error:
-        raise ValueError(f"not a template: {clean(str(error), 200)}") from error
+        raise ValueError(f"not a template: {clean(error.message or type(error).__name__, 200)}") from error
+    except RecursionError as error:
+        raise ValueError(f"the template is nested more than {DEPTH_MAX} deep") from error
+
+
+def _check(node: Node, depth: int) -> None:
+    """Refuse what a template does not have."""
+    if depth > DEPTH_MAX:
+        raise ValueError(f"the template is nested more than {DEPTH_MAX} deep")
+    kind = type(node).__name__
+    if kind not in _NODES:
+        what = _NAMES.get(kind, kind.lower())
+        raise ValueError(f"{what} is not supported in a template; it has variables, filters, if and arithmetic")
+    given: Any = node
+    if kind == "Name" and given.name not in _VARIABLES:
+        raise _unknown(given.name)
+    if kind == "Getattr":
+        _check_label(given.node, given.attr)
+    elif kind == "Getitem" and type(given.arg).__name__ != "Slice":
+        _check_label(given.node, getattr(given.arg, "value", None))
+    for child in node.iter_child_nodes():
+        _check(child, depth + 1)
+
+
+def _check_label(owner: Any, label: object) -> None:
+    """Labels are all that can be looked up: no attribute of any object, so no way out of the sandbox."""
+    if getattr(owner, "name", "") not in ("labels", "externalLabels") or not isinstance(label, str):
+        raise ValueError("only a label can be looked up, as in $labels.instance")
+    if label.startswith("__"):
+        raise ValueError(f'"{clean(label, 80)}" is not a label that an alert can have')
+
+
+def _unknown(name: str) -> ValueError:
+    return ValueError(f'"{clean(name, 80)}" is not known in a template; it has ${", $".join(_VARIABLES)}')
 
 
 def _to_jinja(block: re.Match[str]) -> str:
     def name(match: re.Match[str]) -> str:
         if match[1] not in _VARIABLES:
-            raise ValueError(f'"${match[1]}" is not known in a template; it has ${", $".join(_VARIABLES)}')
+            raise _unknown("$" + match[1])
         return match[1]
 
     return _VARIABLE.sub(name, block.group())
@@ -80,17 +136,54 @@ def _to_jinja(block: re.Match[str]) -> str:
 
 @functools.cache
 def _environment() -> Environment:
-    from jinja2 import Undefined
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    # A label that is absent renders as nothing, as in Prometheus; `range` and the like are not offered,
-    # since a template is for words and an endless one would hold the core.
-    environment = ImmutableSandboxedEnvironment(autoescape=False, undefined=Undefined)
+    class Words(ImmutableSandboxedEnvironment):
+        """The second wall, behind `_check`: look-ups see labels only, operators see numbers only."""
+
+        intercepted_binops = frozenset(["+", "-", "*", "/", "//", "%", "**"])  # these are not computed while compiling
+
+        def getitem(self, obj: Any, argument: Any) -> Any:
+            if isinstance(obj, Mapping) and argument in obj:
+                return obj[argument]
+            return self.undefined(name=str(argument))  # absent renders as nothing, as in Prometheus
+
+        def getattr(self, obj: Any, attribute: str) -> Any:
+            return self.getitem(obj, attribute)
+
+        def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+            if not isinstance(left, int | float) or not isinstance(right, int | float):
+                raise TypeError(f"{operator} is for numbers; text is joined by ~")
+            return super().call_binop(context, operator, left, right)
+
+    environment = Words(autoescape=False)
     environment.globals.clear()
+    kept = {name: environment.filters[name] for name in _FILTERS}
+    environment.filters = kept | {"replace": _replace, "round": _round}
+    environment.tests = {name: environment.tests[name] for name in _TESTS}
     environment.finalize = lambda value: _number(value) if isinstance(value, float) else value
     return environment
 
 
+def _replace(text: object, old: str, new: str) -> str:
+    """`replace`, with a bound on what comes out."""
+    given = str(text)
+    if len(given) + given.count(old) * len(new) > 2 * TEXT_CHARS_MAX:
+        raise ValueError("the text grows too long")
+    return given.replace(old, new)
+
+
+def _round(value: float, digits: int = 0, method: str = "common") -> float:
+    """Jinja's `round`, to at most 15 digits either way."""
+    digits = max(-15, min(15, int(digits)))
+    if method == "common":
+        return round(float(value), digits)
+    shift = 10.0**digits
+    return {"ceil": math.ceil, "floor": math.floor}[method](float(value) * shift) / shift
+
+
 def _number(value: float) -> str:
-    """A float as Go prints it: shortest form, no trailing `.0`."""
+    """A float in its shortest form, without a trailing `.0`; NaN and the infinities as Prometheus spells them."""
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
     return f"{int(value)}" if value.is_integer() and abs(value) < 1e21 else repr(value)

@@ -17,6 +17,7 @@ __all__ = ["clean"]
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
+# Normalising makes of at most 4 characters one, so `4 * max_chars + 4` of them are enough to know of a cut.
 def clean(text: str, max_chars: int = 512) -> str:
     """Return `text` as valid, NFC-normalised Unicode without control characters, at most `max_chars` long.
 
@@ -26,7 +27,7 @@ def clean(text: str, max_chars: int = 512) -> str:
     if text.isascii() and text.isprintable():
         safe = text
     else:
-        valid = text[: 4 * max_chars].encode("utf-8", "backslashreplace").decode("utf-8")
+        valid = text[: 4 * max_chars + 4].encode("utf-8", "backslashreplace").decode("utf-8")
         safe = _CONTROL.sub(lambda m: m.group().encode("unicode_escape").decode("ascii"), valid)
         safe = unicodedata.normalize("NFC", safe)
     return safe if len(safe) <= max_chars else safe[: max_chars - 1] + "…"

@@ -356,7 +356,8 @@ type = "sqlite"
 """,
         encoding="utf-8",
     )
-    script = f"{sys.executable} -m engine --config {tmp_path}/run.toml --no-live --duration 4s | head -1; exit ${{PIPESTATUS[0]}}"
+    command = f"{sys.executable} -m engine --config {tmp_path}/run.toml --no-live --duration 4s"
+    script = f"{command} | head -1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(
         ["bash", "-c", script], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=50
     )

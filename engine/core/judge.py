@@ -276,10 +276,12 @@ class Judge:
         self._expect(int(np.min(self._stale_from(self._watched(), time_ms), initial=NEVER_MS)))
 
     def blind(self, from_ms: int, to_ms: int) -> None:
-        """Take a blind span out of every running clock."""
+        """Take a blind span out of every running clock, unless the clock had come before the span began."""
         for slot, alert in self.alerts.items():
-            alert.skip(from_ms, to_ms)
-            self._arm(slot, alert)
+            due = alert.next_input(*self._lengths)
+            if due is not None and due[0] > from_ms:
+                alert.skip(from_ms, to_ms)
+                self._arm(slot, alert)
 
     def arm_all(self) -> None:
         """Set every timer anew, from the alerts alone."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from typing import Any, get_args
@@ -35,8 +36,10 @@ OPERATORS_MAX = 1_000  # the parser recurses and would overflow its stack, killi
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|`[^`]*`|#[^\n]*')
 _OPERATOR = re.compile(r"[-+*/%^<>=!({\[]|\b(?:and|or|unless|atan2)\b", re.IGNORECASE)
 
-# Classes and groups that RE2 and Python's `re` read differently; a rule must not mean two things.
-_UNLIKE_RE2 = re.compile(r"\\[pPCQzZA]|\[\[:|\(\?(?!:|P<|[imsU]*[:)])|\\[1-9]|[*+?}]\+")
+# What Python's `re` reads differently from RE2, or will (nested sets); a rule must not mean two things.
+_PIECE = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\?(?:P<|[imsU]*[:)])?|[*+?}]\+|\{,", re.DOTALL)
+_ESCAPES_UNLIKE_RE2 = frozenset("pPCQzZAuU123456789")
+_SETS_OF_SETS = re.compile(r"\[|--|&&|~~|\|\|")
 
 
 class PromQLError(ValueError):
@@ -74,6 +77,9 @@ def _where(expr: str, message: str) -> str:
         return message
     if len(expr) > READ_CHARS_MAX:
         return message
+    with contextlib.suppress(ValueError):
+        ast.parse(f"{expr} a")
+        return f'unexpected end after "{expr.strip()[-40:]}"'
     for end in range(len(expr), 0, -1):
         try:
             ast.parse(expr[:end])
@@ -178,9 +184,9 @@ def _matcher(matcher: Any) -> Matcher:
     op = {"Equal": "=", "NotEqual": "!=", "Re": "=~", "NotRe": "!~"}[str(matcher.op).rsplit(".", 1)[-1]]
     if op in ("=", "!="):
         return Matcher(matcher.name, op, matcher.value)  # type: ignore[arg-type]
-    if found := _UNLIKE_RE2.search(matcher.value):
+    if found := _unlike_re2(matcher.value):
         raise PromQLError(
-            f'the regular expression "{matcher.value}" uses "{found.group()}", which Python and RE2 read differently',
+            f'the regular expression "{matcher.value}" uses "{found}", which Python and RE2 read differently',
             "spell the characters out, as in [a-z]",
         )
     try:
@@ -189,6 +195,23 @@ def _matcher(matcher: Any) -> Matcher:
     except re.error as error:
         raise PromQLError(f'the regular expression "{matcher.value}" is not valid: {error}') from error
     return Matcher(matcher.name, op, matcher.value, pattern)  # type: ignore[arg-type]
+
+
+def _unlike_re2(pattern: str) -> str:
+    """The first piece of a regular expression that Python and RE2 read differently, or an empty string."""
+    for match in _PIECE.finditer(pattern):
+        piece = match.group()
+        if piece[0] == "\\":
+            unlike = piece[1] in _ESCAPES_UNLIKE_RE2
+        elif piece[0] == "[":
+            unlike = _SETS_OF_SETS.search(piece, 1) is not None
+        elif piece[0] == "(":
+            unlike = piece == "(?" or ("i" in piece and not pattern.isascii())  # the case of é is another matter
+        else:
+            unlike = True
+        if unlike:
+            return piece
+    return ""
 
 
 def _unsupported(what: str) -> PromQLError:
