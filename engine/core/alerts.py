@@ -103,13 +103,11 @@ TABLE: dict[tuple[Phase, Input], tuple[Phase, Action]] = {
 
 
 class Clock(msgspec.Struct):
-    """A stop-watch in event time. All in milliseconds; `paused_at` is None while it runs, and what lies before
-    `blind_to` was taken out already."""
+    """A stop-watch in event time. All in milliseconds; `paused_at` is None while it runs."""
 
     since: int
     paused: int = 0
     paused_at: int | None = None
-    blind_to: int = 0
 
     def elapsed(self, now_ms: int) -> int:
         """How long it has run, at `now_ms`."""
@@ -183,14 +181,15 @@ class Alert(msgspec.Struct):
             clock.paused_at = None
 
     def skip(self, from_ms: int, to_ms: int) -> None:
-        """Take a span in which nobody could see out of the running clock; of spans that overlap, each instant once."""
-        if self.clock is None or self.clock.paused_at is not None:
-            return
-        overlap = to_ms - max(from_ms, self.clock.since, self.clock.blind_to)
-        if overlap > 0:
-            self.clock.paused += overlap
-            self.clock.blind_to = to_ms
-            self.version += 1
+        """Take a span in which nobody could see out of whatever runs: the clock, or the time it has been unknown."""
+        clock = self.clock
+        if self.unknown_since_ms is not None:
+            self.unknown_since_ms += max(0, to_ms - max(from_ms, self.unknown_since_ms))
+            if clock is not None and clock.paused_at is not None:  # it may have been unknown only for want of sight
+                clock.paused_at = max(clock.since, min(clock.paused_at, from_ms))
+        elif clock is not None:
+            clock.paused += max(0, to_ms - max(from_ms, clock.since))
+        self.version += 1
 
     def next_input(self, for_ms: int, keep_firing_for_ms: int, hold_max_ms: int) -> tuple[int, Input] | None:
         """What time alone will do to this alert, and when; None if nothing."""

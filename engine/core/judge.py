@@ -12,7 +12,7 @@ one of them has ended, else unknown.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -21,34 +21,22 @@ from numpy.typing import NDArray
 
 from engine.core.alerts import Alert, Input, Phase
 from engine.core.binding import Binding, Touched
+from engine.core.book import AlertBook, Output
 from engine.core.columns import Column, Index
 from engine.core.promql.evaluate import Columns, evaluate, measured
 from engine.core.rules import Rule
 from engine.core.store import NEVER_MS, Landing, Mark, Store
 from engine.core.timers import Deadline, Timers
-from engine.events import Transition
 from engine.status import AlertStatus
 
-__all__ = ["Judge", "Look", "Output", "SavedRule"]
+__all__ = ["Judge", "Look", "SavedRule"]
 
 Slots: TypeAlias = NDArray[np.int64]
 Times: TypeAlias = NDArray[np.int64]
 
-STEPS_PER_CHUNK = 256
+STEPS_PER_CHUNK = 64
 _FALSE, _TRUE, _OPEN = 0, 1, 2  # open: unknown, or ended; whatever comes next is judged anew
 _CONDITIONS = {Input.TRUE: _TRUE, Input.UNKNOWN: _OPEN, Input.ENDED: _OPEN}
-_REASONS = {Input.FALSE: "recovered", Input.MISSING: "missing", Input.ENDED: "ended"}
-
-
-class Output(NamedTuple):
-    """A transition with the place of its rule, which it is ordered by."""
-
-    rule: int
-    transition: Transition
-
-    @property
-    def order(self) -> tuple[int, int, list[tuple[str, str]]]:
-        return self.transition.time_ms, self.rule, sorted(self.transition.labels.items())
 
 
 class Look(NamedTuple):
@@ -78,24 +66,26 @@ class Judge:
         rule: What to judge.
         store: Where samples are read.
         timers: Where deadlines go; they come back through `due` and `sweep`.
-        alerts_max: How many alerts it may have; more are counted in `refused` and never made.
+        alerts_max: How many alerts it may have.
     """
 
     def __init__(self, index: int, rule: Rule, store: Store, timers: Timers, alerts_max: int) -> None:
         self.index = index
         self.rule = rule
         self.binding = Binding(rule.plan)
-        self.alerts: dict[int, Alert] = {}
-        self.refused = 0
+        self.book = AlertBook(index, rule, timers, alerts_max)
         self._store = store
         self._timers = timers
-        self._alerts_max = alerts_max
         self._conditions: Column[np.int8] = Column(np.int8, _FALSE)
         # Time of the last judgement by slot. Several series may feed a slot, each with its own clock.
         self._judged: Column[np.int64] = Column(np.int64, 0)
         self._sweep_ms = NEVER_MS
         self._swept_ms = -1
-        self._due_ms = NEVER_MS  # no clock of an alert comes earlier
+
+    @property
+    def alerts(self) -> dict[int, Alert]:
+        """Its alerts by slot, to be read."""
+        return self.book.alerts
 
     def add_series(self, handle: int, text: str) -> None:
         """Take note of a series at first sight."""
@@ -126,8 +116,8 @@ class Judge:
             stepping |= conditions == _OPEN
             if landing.stale is not None:
                 stepping |= self._has_alert(slots)
-            if self._due_ms < latest:
-                stepping |= np.isin(slots, self._due_before(latest))
+            if self.book.due_ms < latest:
+                stepping |= np.isin(slots, self.book.due_before(latest))
         if self.alerts or self.rule.plan.absence_matters:
             if self._sweep_ms < latest:  # an input may have been stale for a while in between
                 stepping |= self._stale_from(slots, self._swept_ms) < times
@@ -162,12 +152,13 @@ class Judge:
         slots, _ = self.binding.placed(np.array([handle]))
         if not len(slots):
             return NEVER_MS
-        alert = self.alerts.get(int(slots[0]))
+        slot = int(slots[0])
+        alert = self.alerts.get(slot)
         if alert is None:
-            return -1 if len(self.alerts) >= self._alerts_max else NEVER_MS
+            return -1 if self.book.full else NEVER_MS
         if alert.unknown_since_ms is not None:
             return -1
-        due = alert.next_input(*self._lengths)
+        due = self.book.next_input(slot)
         return NEVER_MS if due is None else due[0]
 
     def expect_stale(self, instant_ms: int) -> None:
@@ -182,10 +173,9 @@ class Judge:
         stale = self._stale_from(look.slots, self._swept_ms)
         rows = zip(look.slots.tolist(), look.times.tolist(), stale.tolist(), strict=True)
         for slot, time_ms, stale_ms in rows:
-            alert = self.alerts.get(slot)
-            due = alert.next_input(*self._lengths) if alert else None
+            due = self.book.next_input(slot)
             if stale_ms < time_ms or (due is not None and due[0] < time_ms):
-                yield [Output(self.index, made) for made in self._catch_up(slot, time_ms)]
+                yield self._catch_up(slot, time_ms)
 
     def settle(self, look: Look) -> Iterator[list[Output]]:
         """Step the alerts of these label sets, after the store was written. Yields after each chunk."""
@@ -205,11 +195,7 @@ class Judge:
             )
         )
         for chunk in range(0, len(rows), STEPS_PER_CHUNK):
-            yield [
-                Output(self.index, made)
-                for slot, time_ms, holds, value, fed in rows[chunk : chunk + STEPS_PER_CHUNK]
-                for made in self._step(slot, time_ms, holds, value, fed)
-            ]
+            yield [made for row in rows[chunk : chunk + STEPS_PER_CHUNK] for made in self._step(*row)]
         if self.alerts:
             self._expect(int(np.min(self._stale_from(look.slots, look.times), initial=NEVER_MS)))
 
@@ -232,12 +218,6 @@ class Judge:
 
         return evaluate(self.rule.plan.root, leaf)
 
-    def _due_before(self, time_ms: int) -> list[int]:
-        """Slots with an alert whose clock comes strictly before `time_ms`."""
-        due = {slot: at[0] for slot, alert in self.alerts.items() if (at := alert.next_input(*self._lengths))}
-        self._due_ms = min(due.values(), default=NEVER_MS)
-        return [slot for slot, at_ms in due.items() if at_ms < time_ms]
-
     def _has_alert(self, slots: Slots) -> NDArray[np.bool_]:
         return np.isin(slots, np.fromiter(self.alerts, np.int64, len(self.alerts)))
 
@@ -251,7 +231,7 @@ class Judge:
 
     def due(self, deadlines: list[Deadline], time_ms: int) -> Iterator[list[Output]]:
         """Step the alerts whose clock has come, all at `time_ms`."""
-        slots = [d.slot for d in deadlines if (alert := self.alerts.get(d.slot)) and alert.version == d.version]
+        slots = self.book.still_due(deadlines)
         if not slots:
             return
         at = np.array(slots, dtype=np.int64)
@@ -260,7 +240,7 @@ class Judge:
             done: list[Output] = []
             rows = slice(chunk, chunk + STEPS_PER_CHUNK)
             for slot, value in zip(slots[rows], values[rows], strict=True):
-                done += [Output(self.index, made) for made in self._pass_time(slot, time_ms, value)]
+                done += self._pass_time(slot, time_ms, value)
             yield done
 
     def sweep(self, time_ms: int) -> Iterator[list[Output]]:
@@ -271,29 +251,20 @@ class Judge:
         slots = self._watched()
         instants = self._stale_from(slots, self._swept_ms)
         for slot in slots[instants <= time_ms].tolist():
-            yield [Output(self.index, made) for made in self._judge(slot, time_ms)]
+            yield self._judge(slot, time_ms)
         self._swept_ms = time_ms
         self._expect(int(np.min(self._stale_from(self._watched(), time_ms), initial=NEVER_MS)))
 
-    def blind(self, from_ms: int, to_ms: int) -> None:
-        """Take a blind span out of every running clock, unless the clock had come before the span began."""
-        for slot, alert in self.alerts.items():
-            due = alert.next_input(*self._lengths)
-            if due is not None and due[0] > from_ms:
-                alert.skip(from_ms, to_ms)
-                self._arm(slot, alert)
-
     def arm_all(self) -> None:
         """Set every timer anew, from the alerts alone."""
-        for slot, alert in self.alerts.items():
-            self._arm(slot, alert)
+        for slot in self.alerts:
+            self.book.arm(slot)
         self._sweep_ms = NEVER_MS
         self._expect(int(np.min(self._stale_from(self._watched(), self._swept_ms), initial=NEVER_MS)))
 
-    def _arm(self, slot: int, alert: Alert) -> None:
-        if (due := alert.next_input(*self._lengths)) is not None:
-            self._timers.add(due[0], Deadline(self.index, slot, alert.version))
-            self._due_ms = min(self._due_ms, due[0])
+    def blind(self, from_ms: int, to_ms: int) -> None:
+        """Take a blind span out of every running clock."""
+        self.book.blind(from_ms, to_ms)
 
     def _watched(self) -> Slots:
         """Label sets for which it matters that an input goes stale."""
@@ -315,15 +286,14 @@ class Judge:
             self._sweep_ms = instant_ms
             self._timers.add(instant_ms, Deadline(self.index, -1, 0))
 
-    def _catch_up(self, slot: int, before_ms: int) -> list[Transition]:
+    def _catch_up(self, slot: int, before_ms: int) -> list[Output]:
         """Everything due for a slot strictly before `before_ms`, judged by the store as it was."""
-        done: list[Transition] = []
+        done: list[Output] = []
         seen_ms = self._swept_ms
         while True:
-            alert = self.alerts.get(slot)
-            if alert is None and not self.rule.plan.absence_matters:
+            if slot not in self.alerts and not self.rule.plan.absence_matters:
                 return done
-            clock = alert.next_input(*self._lengths) if alert else None
+            clock = self.book.next_input(slot)
             stale_ms = int(self._stale_from(np.array([slot]), seen_ms)[0])
             if clock is not None and clock[0] <= stale_ms and clock[0] < before_ms:
                 value = self._values(np.array([slot]), np.array([clock[0]]), None)[0]
@@ -334,13 +304,9 @@ class Judge:
             else:
                 return done
 
-    @property
-    def _lengths(self) -> tuple[int, int, int]:
-        return self.rule.for_ms, self.rule.keep_firing_for_ms, self.rule.hold_max_ms
-
     # -- steps -------------------------------------------------------------------------------------------------
 
-    def _judge(self, slot: int, time_ms: int) -> list[Transition]:
+    def _judge(self, slot: int, time_ms: int) -> list[Output]:
         """Evaluate one label set from the store and step its alert."""
         at = np.array([slot])
         if not self.binding.single:
@@ -352,27 +318,29 @@ class Judge:
             self._expect(int(self._stale_from(at, max(self._swept_ms, time_ms))[0]))
         return done
 
-    def _step(self, slot: int, time_ms: int, holds: bool, value: float, fed: int) -> list[Transition]:
+    def _step(self, slot: int, time_ms: int, holds: bool, value: float, fed: int) -> list[Output]:
         """Tell the alert of a slot what its condition is at `time_ms`."""
         alert = self.alerts.get(slot)
         if alert is None:
-            if not holds:
+            alert = self.book.open(slot, self.binding.labels(slot, self._store.table), time_ms) if holds else None
+            if alert is None:
                 return []
-            if len(self.alerts) >= self._alerts_max:
-                self.refused += 1
-                return []
-            labels = self.rule.alert_labels(self.binding.labels(slot, self._store.table))
-            alert = self.alerts[slot] = Alert(labels, time_ms)
-        time_ms = max(time_ms, alert.stepped_ms)
         if holds:
             given = Input.TRUE
             alert.fed = fed
         else:
-            given = self._classify(slot, alert, time_ms)
+            given = self._classify(slot, alert, max(time_ms, alert.stepped_ms))
         self._conditions.array[slot] = _CONDITIONS.get(given, _FALSE)
-        if given in _REASONS and alert.phase is not Phase.KEEPING:
-            alert.end_reason = _REASONS[given]
-        return self._apply(slot, alert, given, time_ms, value)
+        return self._closing(slot, self.book.tell(slot, given, time_ms, value))
+
+    def _pass_time(self, slot: int, time_ms: int, value: float) -> list[Output]:
+        return self._closing(slot, self.book.pass_time(slot, time_ms, value))
+
+    def _closing(self, slot: int, made: list[Output]) -> list[Output]:
+        """A slot without an alert waits for its condition to turn true."""
+        if slot not in self.alerts:
+            self._conditions.array[slot] = _FALSE
+        return made
 
     def _classify(self, slot: int, alert: Alert, time_ms: int) -> Input:
         """Why a label set is absent: false, ended, or unknown."""
@@ -389,81 +357,23 @@ class Judge:
             return Input.MISSING
         return given
 
-    def _pass_time(self, slot: int, time_ms: int, value: float) -> list[Transition]:
-        """Give an alert the input that time has for it at `time_ms`."""
-        alert = self.alerts[slot]
-        due = alert.next_input(*self._lengths)
-        if due is None or due[0] > time_ms:
-            return []
-        return self._apply(slot, alert, due[1], time_ms, value)
-
-    def _apply(self, slot: int, alert: Alert, given: Input, time_ms: int, value: float) -> list[Transition]:
-        """Step an alert, and on while its clock is due at once; return the one transition this makes, if any."""
-        before, lost = alert.phase, given is Input.LOST
-        if not alert.step(given, time_ms):
-            return []
-        while (due := alert.next_input(*self._lengths)) is not None and due[0] <= time_ms:
-            lost = due[1] is Input.LOST
-            alert.step(due[1], time_ms)
-        self._arm(slot, alert)
-        if alert.phase is Phase.INACTIVE:
-            del self.alerts[slot]
-            self._conditions.array[slot] = _FALSE
-        if before.state == alert.phase.state:
-            return []
-        if alert.phase is Phase.INACTIVE:
-            reason = "lost" if lost else alert.end_reason
-        else:
-            reason = "condition" if before is Phase.INACTIVE else "held"
-        told = alert.phase is Phase.FIRING or before in (Phase.FIRING, Phase.KEEPING)
-        return [
-            Transition(
-                time_ms,
-                self.rule.name,
-                alert.labels,
-                before.state,
-                alert.phase.state,
-                reason,
-                value,
-                alert.active_since_ms,
-                self.rule.describe(alert.labels, value) if told else {},
-                alert.fired_ms,
-            )
-        ]
-
     # -- reading -----------------------------------------------------------------------------------------------
 
-    def statuses(self, now_ms: int) -> list[AlertStatus]:
-        """Every alert of the rule, as people see it at `now_ms`."""
-        slots = np.fromiter(self.alerts, np.int64, len(self.alerts))
-        values = self._values(slots, np.full(slots.shape, now_ms), None).tolist() if self.alerts else []
-        return [self._status(alert, value, now_ms) for alert, value in zip(self.alerts.values(), values, strict=True)]
-
-    def _status(self, alert: Alert, value: float, now_ms: int) -> AlertStatus:
-        due = alert.next_input(*self._lengths)
-        return AlertStatus(
-            rule=self.rule.name,
-            labels=alert.labels,
-            state=alert.phase.state,
-            active_since_ms=alert.active_since_ms,
-            elapsed_ms=alert.clock.elapsed(now_ms) if alert.clock else now_ms - alert.fired_ms,
-            for_ms=self.rule.for_ms,
-            value=value,
-            paused=alert.unknown_since_ms is not None,
-            keeping=alert.phase is Phase.KEEPING,
-            due_ms=due[0] if due and due[1] is Input.DUE else 0,
-            annotations=self.rule.describe(alert.labels, value),
-        )
+    def statuses(self, slots: Sequence[int], now_ms: int) -> list[AlertStatus]:
+        """The alerts of these slots, as people see them at `now_ms`."""
+        at = np.array(slots, dtype=np.int64)
+        values = self._values(at, np.full(at.shape, now_ms), None).tolist() if len(at) else []
+        return [self.book.status(slot, value, now_ms) for slot, value in zip(slots, values, strict=True)]
 
     def saved(self) -> SavedRule:
         """What a snapshot keeps of this rule."""
         alerts = {self.binding.key(slot, self._store.table): alert for slot, alert in self.alerts.items()}
-        return SavedRule(self._swept_ms, self.refused, alerts)
+        return SavedRule(self._swept_ms, self.book.refused, alerts)
 
     def load(self, saved: SavedRule) -> int:
         """Take back what `saved` gave, after the store was refilled; return how many alerts found no label set."""
         self._swept_ms = saved.swept_ms
-        self.refused = saved.refused
+        self.book.refused = saved.refused
         unplaced = 0
         for key, alert in saved.alerts.items():
             slot = self.binding.slot_of(key, self._store.table)

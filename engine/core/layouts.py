@@ -6,7 +6,7 @@ tuple's identity. Only at first sight is a text read, and are the rules that sel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +20,8 @@ from engine.series import split_series
 
 __all__ = ["Layout", "Layouts"]
 
-LAYOUTS_MAX = 1_024
+LAYOUT_SERIES_MAX = 2_000_000  # of all layouts that are kept, together
+SERIES_PER_CHUNK = 500
 
 
 class Layout(NamedTuple):
@@ -61,6 +62,7 @@ class Layouts:
                 self._readers.setdefault(metric, []).append(judge)
         self._by_metric: dict[str, Column[np.int64]] = {}
         self._layouts: dict[int, Layout] = {}
+        self._held = 0
 
     def handle(self, text: str) -> int:
         """Return the handle of a series, telling the rules of it at first sight; -1 if it is refused."""
@@ -89,8 +91,8 @@ class Layouts:
         metric = text.partition("{")[0]
         return bool(metric) and all(judge.binding.single for judge in self._readers.get(metric, ()))
 
-    def layout(self, series: tuple[str, ...]) -> Layout:
-        """What is known of the series of a batch."""
+    def layout(self, series: tuple[str, ...]) -> Generator[None, None, Layout]:
+        """What is known of the series of a batch. Yields between chunks of texts that must be read."""
         known = self._layouts.get(id(series))
         if known is not None:
             return known
@@ -99,6 +101,8 @@ class Layouts:
             handle = self.handle(text)
             if handle >= 0 and handles.setdefault(handle, position) != position:
                 self._drop("duplicate", 1)
+            if position % SERIES_PER_CHUNK == SERIES_PER_CHUNK - 1:
+                yield
         if len(series) > self._batch_samples_max:
             self._drop("batch_limit", len(series) - self._batch_samples_max)
         array = np.fromiter(handles, np.int64, len(handles))
@@ -106,9 +110,10 @@ class Layouts:
         layout = Layout(series, array, as_index(array), positions, self.touched(array))
         # A layout with refused series is not kept: its drops are counted each time, and a place may come free.
         if positions is None:
-            while len(self._layouts) >= LAYOUTS_MAX:
-                del self._layouts[next(iter(self._layouts))]
+            while self._layouts and self._held + len(series) > LAYOUT_SERIES_MAX:
+                self._held -= len(self._layouts.pop(next(iter(self._layouts))).series)
             self._layouts[id(series)] = layout
+            self._held += len(series)
         return layout
 
     def touched(self, handles: NDArray[np.int64]) -> tuple[tuple[Judge, Touched], ...]:

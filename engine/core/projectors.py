@@ -73,7 +73,7 @@ class EventCounter:
         """Take the counts back."""
         try:
             self._counts = msgspec.msgpack.decode(data, type=dict[str, int])
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise StateError(f"not a snapshot of event counts: {error}") from error
 
     def _batch(self, time_ms: int, tag: str) -> SampleBatch:

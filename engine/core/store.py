@@ -135,6 +135,12 @@ class Store:
         self._stale_after.array[at] = landing.stale_after_ms
         self._marks.array[at] = Mark.LIVE if landing.stale is None else np.where(landing.stale, landing.mark, Mark.LIVE)
 
+    def skip(self, from_ms: int, to_ms: int) -> None:
+        """Let nothing age in a span in which nobody could see: what was fresh before it, is fresh that much longer."""
+        last = self._last_ms.array
+        fresh = (self._marks.array == Mark.LIVE) & (last + self._stale_after.array >= from_ms) & (last < to_ms)
+        self._stale_after.array[fresh] += to_ms - np.maximum(last[fresh], from_ms)
+
     def columns(self) -> dict[str, bytes]:
         """Every column as little-endian bytes, for a snapshot."""
         return {

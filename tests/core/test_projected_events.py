@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.core.evaluator import Core
 from engine.core.projectors import EventCounter, HealthProjector
 from engine.core.rules import compile_rule
-from engine.events import Health, TradeClosed
+from engine.events import DomainEvent, Health, Sample, SampleBatch, TradeClosed, Transition
 
 RULE = compile_rule("Third", 'longwatch_events_total{type="trade_closed"} >= 3')
 
@@ -43,3 +46,42 @@ def test_the_last_word_about_a_component_counts() -> None:
         ("firing", "sink.ops"),
         ("resolved", "sink.ops"),
     ]
+
+
+def test_an_atom_that_breaks_a_projector_costs_only_itself() -> None:
+    """A bug is told, and the watch goes on with the next atom; without somebody to tell, it is raised."""
+
+    class Broken(EventCounter):
+        def apply(self, event: DomainEvent | Health) -> SampleBatch | None:
+            if event.time_ms == 1_001:
+                raise ZeroDivisionError
+            return super().apply(event)
+
+    core = Core([RULE], projectors=[Broken()])
+    errors: list[Exception] = []
+
+    def feed() -> Generator[None, None, None]:
+        made.extend((yield from core.feeding([trade(1_000), trade(1_001), trade(1_002), trade(1_003)], errors.append)))
+
+    made: list[Transition] = []
+    for _ in feed():
+        pass
+    assert [t.kind for t in made] == ["firing"]
+    assert [type(error) for error in errors] == [ZeroDivisionError]
+    assert core.counters()["atoms_failed_total"] == 1
+    with pytest.raises(ZeroDivisionError):
+        Core([RULE], projectors=[Broken()]).feed([trade(1_001)])
+
+
+def test_the_first_of_many_alerts_are_listed_and_all_are_counted() -> None:
+    core = Core([compile_rule("A", "a > 0", for_ms=5_000), compile_rule("B", "b > 0")])
+    core.feed([Sample(1_000 + i, f'a{{i="{i}"}}', 1.0) for i in range(50)])
+    core.feed([Sample(2_000 + i, f'b{{i="{i}"}}', 1.0) for i in range(50)])
+    core.advance(3_000)
+    listed = core.alerts(limit=60)
+    assert [(s.rule, s.labels["i"]) for s in listed] == [
+        *(("B", str(i)) for i in range(50)),
+        *(("A", str(i)) for i in range(10)),
+    ]
+    assert core.alert_counts() == {"pending": 50, "firing": 50}
+    assert len(core.alerts()) == 100

@@ -1,8 +1,8 @@
 """Every sequence of a few steps, for every kind of rule, against the oracle, with a restart between any two steps.
 
 Small scopes find what random search has to be lucky for: if the core and the semantics differ at all, they nearly
-always differ within four steps. A node of the tree of sequences is a snapshot; each child restores it, so that
-every sequence is also a sequence with a restart at every cut. `HYPOTHESIS_PROFILE=deep` goes one step deeper.
+always differ within a few steps. A node of the tree of sequences is a snapshot; each child restores it, so that
+every sequence is also a sequence with a restart at every cut. `HYPOTHESIS_PROFILE=deep` goes two steps deeper.
 """
 
 import copy
@@ -18,7 +18,7 @@ from engine.events import STALE, Sample
 from tests.core.oracle import Oracle, Told
 from tests.core.test_evaluator_properties import same, told
 
-SECOND = 1_000
+SECOND, DAY = 1_000, 86_400_000
 DEEPER = int(os.environ.get("HYPOTHESIS_PROFILE") == "deep")
 
 Step = Callable[[int], tuple[int, Sample | None]]  # now -> the next now, and what is fed then; None is an advance
@@ -84,9 +84,9 @@ def rules(exprs: list[str]) -> list[Rule]:
 @pytest.mark.parametrize(
     ("exprs", "alphabet", "depth"),
     [
-        pytest.param(["a > 1"], ONE, 4 + DEEPER, id="one selector"),
-        pytest.param(["a > 1 unless b > 1", "a > 1 or b > 1"], TWO, 3 + DEEPER, id="absence matters"),
-        pytest.param(["a > 1 and b > 1", "a + b > 3"], TWO, 3 + DEEPER, id="both are needed"),
+        pytest.param(["a > 1"], ONE, 3 + 2 * DEEPER, id="one selector"),
+        pytest.param(["a > 1 unless b > 1", "a > 1 or b > 1"], TWO, 2 + 2 * DEEPER, id="absence matters"),
+        pytest.param(["a > 1 and b > 1", "a + b > 3"], TWO, 2 + 2 * DEEPER, id="both are needed"),
     ],
 )
 def test_all_short_stories(exprs: list[str], alphabet: dict[str, Step], depth: int) -> None:
@@ -120,3 +120,25 @@ def check(core: Core, oracle: Oracle, sample: Sample | None, now: int, story: st
         same([told(transition) for transition in made], expected)
     except AssertionError as error:
         raise AssertionError(f"after {story}: {error}") from None
+
+
+GAPS = [SECOND, 2 * SECOND + 1, 4 * SECOND]
+
+
+@pytest.mark.parametrize("length", [3 + 2 * DEEPER])
+def test_all_short_runs_of_samples_fed_at_once(length: int) -> None:
+    """A run of samples is landed in bulk where nothing happens: that must be a matter of cost alone."""
+    some = rules(["a > 1"])
+    moments = list(itertools.product(GAPS, (0.0, 2.0), ("a", 'a{i="x"}')))
+    firsts = [(SECOND, 0.0, "a"), (SECOND, 2.0, "a")]  # a first gap means nothing; the rest is the same by symmetry
+    for shape in itertools.product(firsts, *[moments] * (length - 1)):
+        now, samples = 100 * SECOND, []
+        for gap, number, series in shape:
+            now += gap
+            samples.append(Sample(now, series, number, SECOND))
+        at_once, one_by_one = Core(some), Core(some)
+        expected = [told(made) for sample in samples for made in one_by_one.feed([sample])]
+        same([told(made) for made in at_once.feed(samples)], expected)
+        same(
+            [told(made) for made in at_once.advance(now + DAY)], [told(made) for made in one_by_one.advance(now + DAY)]
+        )

@@ -1,0 +1,52 @@
+"""What the core counts, and which limits it has reached since somebody asked."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from engine.events import Health
+
+__all__ = ["Tally"]
+
+_BREACHES: Final = {
+    "series_limit": "samples of new series are dropped; raise engine.series_max",
+    "batch_limit": "samples beyond the limit of a batch are dropped; raise engine.batch_samples_max",
+    "malformed": "samples of malformed series are dropped",
+    "alerts_limit": "new alerts of this rule are not made; raise engine.alerts_per_rule_max",
+}
+
+
+class Tally:
+    """Counters by name, and breaches by component and reason.
+
+    Args:
+        counters: To go on from; those of a snapshot.
+    """
+
+    def __init__(self, counters: dict[str, int] | None = None) -> None:
+        self.counters: dict[str, int] = dict(counters or {})
+        self._breaches: dict[tuple[str, str], int] = {}
+
+    def count(self, name: str, number: int) -> None:
+        """Add to a counter; one that was never added to does not exist."""
+        if number:
+            self.counters[name] = self.counters.get(name, 0) + number
+
+    def drop(self, reason: str, number: int) -> None:
+        """Count dropped samples; a limit that was reached is told by `take_health`, too."""
+        self.count(f"samples_dropped_total_{reason}", number)
+        if reason in _BREACHES:
+            self.breach("store", reason, number)
+
+    def breach(self, component: str, reason: str, number: int) -> None:
+        """Note that a limit was reached."""
+        self._breaches[component, reason] = self._breaches.get((component, reason), 0) + number
+
+    def take_health(self, time_ms: int) -> list[Health]:
+        """The limits reached since the last call, as events."""
+        told = [
+            Health(time_ms, component, "degraded", reason, _BREACHES[reason], count)
+            for (component, reason), count in self._breaches.items()
+        ]
+        self._breaches.clear()
+        return told
