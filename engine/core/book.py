@@ -7,18 +7,43 @@ steps of the table, sets the timers, and turns changes of state into transitions
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from engine.core.alerts import Alert, Input, Phase
-from engine.core.rules import Rule
 from engine.core.store import NEVER_MS
 from engine.core.timers import Deadline, Timers
 from engine.events import Transition
 from engine.status import AlertStatus
 
-__all__ = ["AlertBook", "Output"]
+__all__ = ["AlertBook", "Alerting", "Output"]
 
 _END_REASONS = {Input.FALSE: "recovered", Input.MISSING: "missing", Input.ENDED: "ended"}
+
+
+class Alerting(Protocol):
+    """What the book needs to know of a rule."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def for_ms(self) -> int:
+        """How long a condition must hold before it fires."""
+
+    @property
+    def keep_firing_for_ms(self) -> int:
+        """How long it goes on firing afterwards."""
+
+    @property
+    def hold_max_ms(self) -> int:
+        """How long an unknown condition is held."""
+
+    def alert_labels(self, series_labels: Mapping[str, str]) -> dict[str, str]:
+        """The labels of the alert for one label set of the result."""
+
+    def describe(self, labels: Mapping[str, str], value: float) -> dict[str, str]:
+        """The annotations for one alert."""
 
 
 class Output(NamedTuple):
@@ -43,7 +68,7 @@ class AlertBook:
         alerts_max: How many alerts it may have; more are counted in `refused` and never made.
     """
 
-    def __init__(self, index: int, rule: Rule, timers: Timers, alerts_max: int) -> None:
+    def __init__(self, index: int, rule: Alerting, timers: Timers, alerts_max: int) -> None:
         self.index = index
         self.rule = rule
         self.alerts: dict[int, Alert] = {}

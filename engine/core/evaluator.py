@@ -13,17 +13,25 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from typing import TypeAlias, TypeVar
 
 import msgspec
 import numpy as np
 
 from engine.core.alerts import Phase
 from engine.core.book import Output
+from engine.core.grid import GroupRunner
+from engine.core.groups import GridGroup, Instants
 from engine.core.judge import Judge, SavedRule
-from engine.core.landing import Lander, Steps
+from engine.core.landing import Lander, Outputs
 from engine.core.layouts import Layouts
+from engine.core.promql.plan import Compat, Plan, QueryPlan
+from engine.core.promql.query import evaluate_instant
+from engine.core.promql.query_compile import compile_query
+from engine.core.promql.vector import Scalar, Vector
+from engine.core.query_judge import QueryJudge
+from engine.core.recent import Recent
 from engine.core.rules import Rule
 from engine.core.store import Store
 from engine.core.tally import Tally
@@ -36,7 +44,11 @@ from engine.status import AlertStatus
 __all__ = ["Core"]
 
 T = TypeVar("T")
+Steps: TypeAlias = Generator[None, None, list[Transition]]
 
+LOOKBACK_MS = 300_000
+RESOLUTION_MS = 1_000
+FOR_EVER_MS = 2**61
 SNAPSHOT_VERSION = 1
 TIMERS_PER_ALERT_MAX = 4
 TIMERS_SLACK = 10_000
@@ -65,6 +77,11 @@ class Core:
         batch_samples_max: How many samples of one batch it takes; the rest is dropped and counted.
         alerts_per_rule_max: How many alerts one rule may have; further ones are not made, and counted.
         projectors: Turn domain and health events into samples.
+        groups: Rules in grid mode; they come after `rules` in every order.
+        external_labels, external_url: For the templates of groups.
+        lookback_ms: How old the sample of an instant selector may be in grid mode.
+        resolution_ms: How often an expression is judged that changes with time alone.
+        compat: Whose rules hold for windows in grid mode.
     """
 
     def __init__(
@@ -75,13 +92,30 @@ class Core:
         batch_samples_max: int = 50_000,
         alerts_per_rule_max: int = 10_000,
         projectors: Sequence[Projector] = (),
+        groups: Sequence[GridGroup] = (),
+        external_labels: Mapping[str, str] | None = None,
+        external_url: str = "",
+        lookback_ms: int = LOOKBACK_MS,
+        resolution_ms: int = RESOLUTION_MS,
+        compat: Compat = "prometheus3",
     ) -> None:
         self._store = Store(series_max)
         self._timers = Timers()
-        self._judges = [Judge(i, rule, self._store, self._timers, alerts_per_rule_max) for i, rule in enumerate(rules)]
         self._tally = Tally()
-        self._layouts = Layouts(self._store, self._judges, batch_samples_max, self._tally.drop)
-        self._lander = Lander(self._store, self._layouts, self._tally)
+        self._recent = Recent(self._store.table, lookback_ms, left_open=compat == "prometheus3")
+        self._judges: list[Judge | QueryJudge] = [
+            self._judge(index, rule, alerts_per_rule_max, resolution_ms) for index, rule in enumerate(rules)
+        ]
+        pointwise = [judge for judge in self._judges if isinstance(judge, Judge)]
+        queries = [judge for judge in self._judges if isinstance(judge, QueryJudge)]
+        self._instants = Instants(groups)
+        self._runners: list[GroupRunner] = []
+        for group in groups:
+            self._add_group(group, alerts_per_rule_max, external_labels or {}, external_url)
+        self._layouts = Layouts(
+            self._store, pointwise, batch_samples_max, self._tally.drop, queries, self._recent.keeps
+        )
+        self._lander = Lander(self._store, self._recent, self._layouts, self._tally)
         self._projectors = tuple(projectors)
         self._blind_to_ms = 0
         self._begun = False
@@ -104,7 +138,7 @@ class Core:
             on_error: Is told of an atom that could not be taken, which is a bug; what was made before it is kept
                 and the others are taken. Without it, the error is raised.
         """
-        made: list[Transition] = []
+        made: list[Output] = []
         for atom in self._lander.atoms(events):
             try:
                 made += yield from self._take_atom(atom)
@@ -115,13 +149,14 @@ class Core:
                 on_error(error)
         self._tidy_timers()
         self._tally.count("transitions_total", len(made))
-        return made
+        return [output.transition for output in made]
 
-    def _take_atom(self, atom: Event | list[Sample]) -> Steps:
-        made: list[Transition] = []
+    def _take_atom(self, atom: Event | list[Sample]) -> Outputs:
+        made: list[Output] = []
         if not self._begun:
             self._begun = True
             first = atom[0] if isinstance(atom, list) else atom
+            self._instants.begin(first.time_ms)
             for batch in [b for projector in self._projectors for b in projector.initial(first.time_ms)]:
                 made += yield from self._lander.batch(batch)
         if isinstance(atom, SampleBatch):
@@ -141,24 +176,94 @@ class Core:
     def advancing(self, now_ms: int) -> Steps:
         """`advance` in steps: a generator that returns the transitions."""
         done: list[Output] = []
-        while (woken := self._timers.pop(now_ms)) is not None:
-            time_ms, deadlines = woken
-            for judge, clocks, sweeps in self._by_rule(deadlines):
-                for chunk in judge.due(clocks, time_ms) if clocks else ():
-                    done += chunk
-                    yield
-                for chunk in judge.sweep(time_ms) if sweeps else ():
-                    done += chunk
-                    yield
+        self._instants.begin(now_ms)
+        while True:
+            timer_ms, instant_ms = self._timers.next_ms(), self._instants.next_ms()
+            if timer_ms is not None and timer_ms <= now_ms and (instant_ms is None or timer_ms <= instant_ms):
+                done += yield from self._wake(now_ms)
+            elif instant_ms is not None and instant_ms <= now_ms:
+                done += yield from self._evaluate_groups(instant_ms)
+            else:
+                break
         self._lander.watermark_ms = max(self._lander.watermark_ms, now_ms)
+        self._recent.horizon_ms = self._instants.horizon_ms(self._lander.watermark_ms)
         self._tidy_timers()
         done.sort(key=lambda output: output.order)
         self._tally.count("transitions_total", len(done))
         return [output.transition for output in done]
 
+    def _wake(self, now_ms: int) -> Outputs:
+        """Let happen what is due at the earliest time that anything is."""
+        done: list[Output] = []
+        if (woken := self._timers.pop(now_ms)) is None:
+            return done
+        time_ms, deadlines = woken
+        for index, kinds in sorted(_by_rule(deadlines).items()):
+            judge = self._judges[index]
+            for chunk in judge.due([deadline for deadline in kinds if deadline.slot >= 0], time_ms):
+                done += chunk
+                yield
+            for chunk in judge.sweep(time_ms):
+                done += chunk
+                yield
+            for chunk in judge.tick(time_ms) if isinstance(judge, QueryJudge) else ():
+                done += chunk
+                yield
+        return done
+
+    def _evaluate_groups(self, instant_ms: int) -> Outputs:
+        """Evaluate the groups of an instant, each landing what its rules record before the next rule."""
+        done: list[Output] = []
+        for index in self._instants.take(instant_ms):
+            for made, recorded in self._runners[index].evaluate(instant_ms):
+                done += made
+                if recorded is not None:
+                    done += yield from self._lander.batch(recorded)
+                yield
+        return done
+
+    def _judge(self, index: int, rule: Rule, alerts_max: int, resolution_ms: int) -> Judge | QueryJudge:
+        if isinstance(rule.plan, Plan):
+            return Judge(index, rule, self._store, self._timers, alerts_max)
+        self._want(rule.plan, 0)
+        parts = self._store, self._recent, self._timers, self._tally
+        return QueryJudge(index, rule, rule.plan, *parts, resolution_ms=resolution_ms, alerts_max=alerts_max)
+
+    def _want(self, plan: QueryPlan, offset_ms: int) -> None:
+        """Keep what a query looks back at."""
+        for leaf, reach_ms in zip(plan.leaves, plan.reaches_ms, strict=True):
+            back_ms = FOR_EVER_MS if reach_ms is None else reach_ms + offset_ms
+            self._recent.want(leaf, back_ms + self._recent.lookback_ms)
+
+    def _add_group(
+        self, group: GridGroup, alerts_max: int, external_labels: Mapping[str, str], external_url: str
+    ) -> None:
+        first = len(self._judges) + sum(len(runner.group.rules) for runner in self._runners)
+        for rule in group.rules:
+            self._want(rule.plan, group.query_offset_ms)
+        runner = GroupRunner(
+            group,
+            first,
+            self._recent,
+            self._tally,
+            keeps=self._recent.keeps,
+            alerts_max=alerts_max,
+            external_labels=external_labels,
+            external_url=external_url,
+            query=self._query,
+        )
+        self._runners.append(runner)
+
+    def _query(self, expr: str, at_ms: int) -> list[tuple[dict[str, str], float]]:
+        """The answer to a template's query, over what rules keep."""
+        value = evaluate_instant(compile_query(expr), self._recent, at_ms)
+        if isinstance(value, Scalar):
+            return [({}, value.value)]
+        return value.items() if isinstance(value, Vector) else []
+
     def next_deadline(self) -> int | None:
         """When `advance` may next have something to do, in milliseconds since the epoch; None if never."""
-        return self._timers.next_ms()
+        return min((at for at in (self._timers.next_ms(), self._instants.next_ms()) if at is not None), default=None)
 
     # -- reading -----------------------------------------------------------------------------------------------
 
@@ -229,15 +334,6 @@ class Core:
         for judge in self._judges:
             judge.blind(from_ms, blind.to_ms)
 
-    def _by_rule(self, deadlines: list[Deadline]) -> Iterator[tuple[Judge, list[Deadline], bool]]:
-        clocks: dict[int, list[Deadline]] = {}
-        sweeps = {deadline.rule for deadline in deadlines if deadline.slot < 0}
-        for deadline in deadlines:
-            if deadline.slot >= 0:
-                clocks.setdefault(deadline.rule, []).append(deadline)
-        for index in sorted(sweeps | clocks.keys()):
-            yield self._judges[index], clocks.get(index, []), index in sweeps
-
     def _tidy_timers(self) -> None:
         """Timers that mean nothing any more wait for their time; when they are many, begin anew."""
         if len(self._timers) <= TIMERS_SLACK:
@@ -259,11 +355,18 @@ class Core:
                 counters=self._tally.counters,
                 series=self._store.table.texts(),
                 columns=self._store.columns(),
-                rules=dict(zip(self._rule_keys(), (judge.saved() for judge in self._judges), strict=True)),
+                rules=dict(zip(self._rule_keys(), (judge.saved() for judge in self._pointwise()), strict=True)),
                 projectors=[projector.snapshot() for projector in self._projectors],
                 blind_to_ms=self._blind_to_ms,
             )
         )
+
+    def _pointwise(self) -> list[Judge]:
+        """The rules, if all are pointwise. Raises `StateError` if not: what queries look back at is in no snapshot yet."""
+        pointwise = [judge for judge in self._judges if isinstance(judge, Judge)]
+        if len(pointwise) < len(self._judges) or self._runners:
+            raise StateError("a core with rules that look back at samples has no snapshot yet")
+        return pointwise
 
     def restore(self, data: bytes) -> None:
         """Take a snapshot into a core that was not fed yet. Alerts of rules it does not have are left out.
@@ -298,7 +401,7 @@ class Core:
         self._tally.counters.update(saved.counters)
         for projector, state in zip(self._projectors, saved.projectors, strict=True):
             projector.restore(state)
-        for key, judge in zip(self._rule_keys(), self._judges, strict=True):
+        for key, judge in zip(self._rule_keys(), self._pointwise(), strict=True):
             if (rule := saved.rules.get(key)) is not None:
                 self._tally.count("alerts_not_restored_total", judge.load(rule))
                 self._told_refused[judge.index] = judge.book.refused
@@ -310,6 +413,13 @@ class Core:
             ordinal = seen[judge.rule.key] = seen.get(judge.rule.key, -1) + 1
             keys.append(f"{judge.rule.key}\xff{ordinal}")
         return keys
+
+
+def _by_rule(deadlines: Iterable[Deadline]) -> dict[int, list[Deadline]]:
+    grouped: dict[int, list[Deadline]] = {}
+    for deadline in deadlines:
+        grouped.setdefault(deadline.rule, []).append(deadline)
+    return grouped
 
 
 def _exhaust(steps: Generator[None, None, T]) -> T:

@@ -24,6 +24,7 @@ from engine.core.binding import Binding, Touched
 from engine.core.book import AlertBook, Output
 from engine.core.columns import Column, Index
 from engine.core.promql.evaluate import Columns, evaluate, measured
+from engine.core.promql.plan import Plan
 from engine.core.rules import Rule
 from engine.core.store import NEVER_MS, Landing, Mark, Store
 from engine.core.timers import Deadline, Timers
@@ -72,7 +73,8 @@ class Judge:
     def __init__(self, index: int, rule: Rule, store: Store, timers: Timers, alerts_max: int) -> None:
         self.index = index
         self.rule = rule
-        self.binding = Binding(rule.plan)
+        self._plan = _pointwise(rule)
+        self.binding = Binding(self._plan)
         self.book = AlertBook(index, rule, timers, alerts_max)
         self._store = store
         self._timers = timers
@@ -118,7 +120,7 @@ class Judge:
                 stepping |= self._has_alert(slots)
             if self.book.due_ms < latest:
                 stepping |= np.isin(slots, self.book.due_before(latest))
-        if self.alerts or self.rule.plan.absence_matters:
+        if self.alerts or self._plan.absence_matters:
             if self._sweep_ms < latest:  # an input may have been stale for a while in between
                 stepping |= self._stale_from(slots, self._swept_ms) < times
             self._expect(landing.stale_from_ms)
@@ -138,7 +140,7 @@ class Judge:
         slots, places = self.binding.placed(handles)
         shown = fresh_until >= at_ms
         holds = np.zeros(len(handles), dtype=np.bool_)
-        holds[places] = evaluate(self.rule.plan.root, lambda _: (values[places], shown[places])).present
+        holds[places] = evaluate(self._plan.root, lambda _: (values[places], shown[places])).present
         known = np.full(len(handles), _FALSE, dtype=np.int8)
         known[places] = self._conditions.array[slots]
         first = before < 0
@@ -168,7 +170,7 @@ class Judge:
 
     def catch_up(self, look: Look) -> Iterator[list[Output]]:
         """Let happen what was due for these label sets strictly before their new sample, in order of time."""
-        if not self.alerts and not self.rule.plan.absence_matters:
+        if not self.alerts and not self._plan.absence_matters:
             return
         stale = self._stale_from(look.slots, self._swept_ms)
         rows = zip(look.slots.tolist(), look.times.tolist(), stale.tolist(), strict=True)
@@ -181,7 +183,7 @@ class Judge:
         """Step the alerts of these label sets, after the store was written. Yields after each chunk."""
         if not self.binding.single:
             self._judged.array[look.touched] = look.touched_times
-            if self.alerts and self.rule.plan.absence_matters:
+            if self.alerts and self._plan.absence_matters:
                 self._refresh_fed(np.arange(len(self.binding))[look.touched], look.touched_columns)
         values = self._values(look.slots, look.times, look.columns)
         rows = list(
@@ -216,7 +218,7 @@ class Judge:
             stored, shown = self._store.show(self.binding.handles(number, touched.at), times)
             return np.where(source.inside, values, stored), np.where(source.inside, present, shown)
 
-        return evaluate(self.rule.plan.root, leaf)
+        return evaluate(self._plan.root, leaf)
 
     def _has_alert(self, slots: Slots) -> NDArray[np.bool_]:
         return np.isin(slots, np.fromiter(self.alerts, np.int64, len(self.alerts)))
@@ -268,14 +270,14 @@ class Judge:
 
     def _watched(self) -> Slots:
         """Label sets for which it matters that an input goes stale."""
-        if self.rule.plan.absence_matters:
+        if self._plan.absence_matters:
             return np.arange(len(self.binding), dtype=np.int64)
         return np.fromiter(self.alerts, np.int64, len(self.alerts))
 
     def _stale_from(self, slots: Slots, after_ms: Times | int) -> Times:
         """The first instant after `after_ms` at which an input of each slot goes stale."""
         first = np.full(slots.shape, NEVER_MS)
-        for leaf in range(len(self.rule.plan.leaves)):
+        for leaf in range(len(self._plan.leaves)):
             instants = self._store.stale_from(self.binding.handles(leaf, slots))
             first = np.minimum(first, np.where(instants > after_ms, instants, NEVER_MS))
         return first
@@ -291,7 +293,7 @@ class Judge:
         done: list[Output] = []
         seen_ms = self._swept_ms
         while True:
-            if slot not in self.alerts and not self.rule.plan.absence_matters:
+            if slot not in self.alerts and not self._plan.absence_matters:
                 return done
             clock = self.book.next_input(slot)
             stale_ms = int(self._stale_from(np.array([slot]), seen_ms)[0])
@@ -345,7 +347,7 @@ class Judge:
     def _classify(self, slot: int, alert: Alert, time_ms: int) -> Input:
         """Why a label set is absent: false, ended, or unknown."""
         given, at = Input.FALSE, np.array([slot])
-        for leaf in range(len(self.rule.plan.leaves)):
+        for leaf in range(len(self._plan.leaves)):
             if not alert.fed >> leaf & 1:
                 continue
             handles = self.binding.handles(leaf, at)
@@ -385,7 +387,7 @@ class Judge:
             self._conditions.array[slot] = _OPEN if unknown or alert.phase is Phase.KEEPING else _TRUE
         if not self.binding.single:
             every = np.arange(len(self.binding), dtype=np.int64)
-            for leaf in range(len(self.rule.plan.leaves)):
+            for leaf in range(len(self._plan.leaves)):
                 handles = self.binding.handles(leaf, every)
                 last = np.where(handles >= 0, self._store.last_ms(np.maximum(handles, 0)), 0)
                 self._judged.array[:] = np.maximum(self._judged.array, last)
@@ -393,7 +395,7 @@ class Judge:
         return unplaced
 
     def _evaluate_stored(self, slots: Slots, times: Times) -> Columns:
-        return evaluate(self.rule.plan.root, lambda leaf: self._store.show(self.binding.handles(leaf, slots), times))
+        return evaluate(self._plan.root, lambda leaf: self._store.show(self.binding.handles(leaf, slots), times))
 
     def _values(self, slots: Slots, times: Times, columns: Columns | None) -> NDArray[np.float64]:
         """The expression's value where it holds, else what it measures; NaN where nothing is known."""
@@ -401,9 +403,15 @@ class Judge:
             columns = self._evaluate_stored(slots, times)
         if columns.present.all():
             return columns.values
-        seen = measured(self.rule.plan.root, lambda leaf: self._store.show(self.binding.handles(leaf, slots), times))
+        seen = measured(self._plan.root, lambda leaf: self._store.show(self.binding.handles(leaf, slots), times))
         return np.where(columns.present, columns.values, np.where(seen.present, seen.values, np.nan))
 
 
 def _bits(fed: NDArray[np.int64] | int, size: int) -> NDArray[np.int64]:
     return np.full(size, fed, dtype=np.int64) if isinstance(fed, int) else fed
+
+
+def _pointwise(rule: Rule) -> Plan:
+    if not isinstance(rule.plan, Plan):
+        raise TypeError(f"{rule.plan.expr} is not pointwise")
+    return rule.plan

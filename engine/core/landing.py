@@ -16,14 +16,16 @@ from engine.core.binding import Touched
 from engine.core.book import Output
 from engine.core.judge import Judge, Look
 from engine.core.layouts import Layouts
+from engine.core.query_judge import QueryJudge
+from engine.core.recent import Recent
 from engine.core.runs import Run, Watch, accepted, positions_before
 from engine.core.store import Landing, Mark, Store, stale_after_ms, stale_mask
 from engine.core.tally import Tally
-from engine.events import Event, Sample, SampleBatch, Transition
+from engine.events import Event, Sample, SampleBatch
 
-__all__ = ["Lander", "Steps"]
+__all__ = ["Lander", "Outputs"]
 
-Steps: TypeAlias = Generator[None, None, list[Transition]]
+Outputs: TypeAlias = Generator[None, None, list[Output]]
 
 _MARKS = {"ended": Mark.ENDED, "target_down": Mark.TARGET_DOWN}
 
@@ -33,12 +35,14 @@ class Lander:
 
     Args:
         store: What is written.
+        recent: Keeps what queries look back at.
         layouts: Knows the series and who reads them.
         tally: Counts what was accepted and dropped.
     """
 
-    def __init__(self, store: Store, layouts: Layouts, tally: Tally) -> None:
+    def __init__(self, store: Store, recent: Recent, layouts: Layouts, tally: Tally) -> None:
         self._store = store
+        self._recent = recent
         self._layouts = layouts
         self._tally = tally
         self.watermark_ms = -1
@@ -63,35 +67,35 @@ class Lander:
         if run:
             yield run
 
-    def projected(self, batch: SampleBatch) -> Steps:
+    def projected(self, batch: SampleBatch) -> Outputs:
         """Land what a projector made. A count must not be lost because two events share a millisecond or one came
         late: it takes the place of the sample at that time, and is never older than the last."""
         handles = (yield from self._layouts.layout(batch.series)).handles
         time_ms = max(batch.time_ms, int(self._store.last_ms(handles).max(initial=batch.time_ms)))
         return (yield from self.batch(msgspec.structs.replace(batch, time_ms=time_ms), replaces=True))
 
-    def batch(self, batch: SampleBatch, *, replaces: bool = False) -> Steps:
+    def batch(self, batch: SampleBatch, *, replaces: bool = False) -> Outputs:
         layout = yield from self._layouts.layout(batch.series)
         values = np.asarray(batch.values, dtype=np.float64)
         if len(values) != len(batch.series):
             raise ValueError(f"a batch of {len(batch.series)} series has {len(values)} values")
         if layout.positions is not None:
             values = values[layout.positions]
-        handles, index, touched = layout.handles, layout.at, layout.touched
+        handles, index, touched, queries = layout.handles, layout.at, layout.touched, layout.queries
         newer = self._store.last_ms(index) < batch.time_ms + replaces
         if not newer.all():
             self._tally.drop("old", int(np.count_nonzero(~newer)))
             handles, values = handles[newer], values[newer]
-            index, touched = handles, self._layouts.touched(handles)
+            index, touched, queries = handles, self._layouts.touched(handles), self._layouts.queries(handles)
         after = stale_after_ms(batch.interval_ms)
         stale_from = batch.time_ms + after + 1
         mark = _MARKS[batch.stale]
         landing = Landing(handles, index, batch.time_ms, values, stale_mask(values), mark, after, stale_from)
         if batch.time_ms <= self.watermark_ms:
             self._tally.count("samples_late_total", len(handles))
-        return (yield from self._land(landing, touched, max(batch.time_ms, self.watermark_ms)))
+        return (yield from self._land(landing, touched, queries, max(batch.time_ms, self.watermark_ms)))
 
-    def samples(self, samples: list[Sample]) -> Steps:
+    def samples(self, samples: list[Sample]) -> Outputs:
         """Land a run of samples, each an atom: those that change nothing in bulk, the others one by one."""
         handles = np.array([self._layouts.handle(sample.series) for sample in samples], dtype=np.int64)
         if handles.min() < 0:
@@ -112,14 +116,15 @@ class Lander:
             stale_from, mark = int(times[0] + after[0]) + 1, _MARKS[samples[0].stale]
             landing = Landing(handles, handles, times, values, stale_mask(values), mark, after, stale_from)
             at_ms = max(samples[0].time_ms, self.watermark_ms)
-            return (yield from self._land(landing, self._layouts.touched(handles), at_ms))
+            touched, queries = self._layouts.touched(handles), self._layouts.queries(handles)
+            return (yield from self._land(landing, touched, queries, at_ms))
         at = np.maximum(times, self.watermark_ms)
         return (yield from self._land_run(Run(handles, times, at, values, after, positions_before(handles))))
 
-    def _land_run(self, run: Run) -> Steps:
+    def _land_run(self, run: Run) -> Outputs:
         judges = self._layouts.readers(np.unique(run.handles))
         watch = Watch(run, judges, self._store) if judges else None
-        made: list[Transition] = []
+        made: list[Output] = []
         start = 0
         while start < len(run.handles):
             stop = watch.next(start) if watch else len(run.handles)
@@ -133,13 +138,19 @@ class Lander:
             if watch and stop < len(run.handles):
                 landing = run.landing(stop, stop + 1)
                 touched = self._layouts.touched(landing.handles)
-                made += yield from self._land(landing, touched, int(run.judged_at[stop]))
+                made += yield from self._land(landing, touched, (), int(run.judged_at[stop]))
                 watch.looked(stop)
                 stop += 1
             start = stop
         return made
 
-    def _land(self, landing: Landing, touched: Iterable[tuple[Judge, Touched]], at_ms: int) -> Steps:
+    def _land(
+        self,
+        landing: Landing,
+        touched: Iterable[tuple[Judge, Touched]],
+        queries: Iterable[QueryJudge],
+        at_ms: int,
+    ) -> Outputs:
         """Land accepted samples: every rule looks, what was due before happens, the store is written, rules settle."""
         done: list[Output] = []
         looks: list[tuple[Judge, Look]] = []
@@ -152,11 +163,19 @@ class Lander:
             for chunk in judge.catch_up(look):
                 done += chunk
                 yield
+        for query in queries:
+            for chunk in query.before(at_ms):
+                done += chunk
+                yield
         self._store.land(landing)
+        self._recent.land(landing.handles, landing.time_ms, landing.values)
         self._tally.count("samples_accepted_total", len(landing.handles))
         for judge, look in looks:
             for chunk in judge.settle(look):
                 done += chunk
                 yield
+        for query in queries:
+            done += query.after(at_ms, landing.stale_from_ms)
+            yield
         done.sort(key=lambda output: output.order)
-        return [output.transition for output in done]
+        return done

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from engine.core.binding import Touched
 from engine.core.columns import Column, Index, as_index
 from engine.core.judge import Judge
+from engine.core.query_judge import QueryJudge
 from engine.core.store import Store
 from engine.series import split_series
 
@@ -32,7 +33,8 @@ class Layout(NamedTuple):
         handles: Of the series that are accepted, each once.
         at: The same, for columns.
         positions: Where these stand in the tuple, or None if all do.
-        touched: For each rule that reads any of them, what they touch.
+        touched: For each pointwise rule that reads any of them, what they touch.
+        queries: The rules of any expression that read any of them.
     """
 
     series: tuple[str, ...]
@@ -40,6 +42,7 @@ class Layout(NamedTuple):
     at: Index
     positions: NDArray[np.int64] | None
     touched: tuple[tuple[Judge, Touched], ...]
+    queries: tuple[QueryJudge, ...]
 
 
 class Layouts:
@@ -47,11 +50,21 @@ class Layouts:
 
     Args:
         drop: Called with a reason and a number for what is not accepted.
+        queries: The rules of any expression.
+        keeps: Whether some query reads a metric, and must see each of its samples.
     """
 
     def __init__(
-        self, store: Store, judges: Sequence[Judge], batch_samples_max: int, drop: Callable[[str, int], None]
+        self,
+        store: Store,
+        judges: Sequence[Judge],
+        batch_samples_max: int,
+        drop: Callable[[str, int], None],
+        queries: Sequence[QueryJudge],
+        keeps: Callable[[str], bool],
     ) -> None:
+        self._queries = queries
+        self._keeps = keeps
         self._store = store
         self._judges = judges
         self._batch_samples_max = batch_samples_max
@@ -89,7 +102,11 @@ class Layouts:
     def reads_one_series_each(self, text: str) -> bool:
         """Whether each rule that reads this series has one selector, so that no other series matters to it."""
         metric = text.partition("{")[0]
-        return bool(metric) and all(judge.binding.single for judge in self._readers.get(metric, ()))
+        return (
+            bool(metric)
+            and not self._keeps(metric)
+            and all(judge.binding.single for judge in self._readers.get(metric, ()))
+        )
 
     def layout(self, series: tuple[str, ...]) -> Generator[None, None, Layout]:
         """What is known of the series of a batch. Yields between chunks of texts that must be read."""
@@ -107,7 +124,7 @@ class Layouts:
             self._drop("batch_limit", len(series) - self._batch_samples_max)
         array = np.fromiter(handles, np.int64, len(handles))
         positions = None if len(handles) == len(series) else np.fromiter(handles.values(), np.int64, len(handles))
-        layout = Layout(series, array, as_index(array), positions, self.touched(array))
+        layout = Layout(series, array, as_index(array), positions, self.touched(array), self.queries(array))
         # A layout with refused series is not kept: its drops are counted each time, and a place may come free.
         if positions is None:
             while self._layouts and self._held + len(series) > LAYOUT_SERIES_MAX:
@@ -120,6 +137,13 @@ class Layouts:
         """For each rule that reads any of these series, what they touch; in the order of rules."""
         found = [(judge, judge.binding.touched(handles)) for judge in self.readers(handles)]
         return tuple((judge, touch) for judge, touch in found if touch is not None)
+
+    def queries(self, handles: NDArray[np.int64]) -> tuple[QueryJudge, ...]:
+        """The rules of any expression that read any of these series."""
+        if not self._queries:
+            return ()
+        metrics = {split_series(self._store.table.text(handle))[0] for handle in handles.tolist()}
+        return tuple(judge for judge in self._queries if any(map(judge.reads, metrics)))
 
     def readers(self, handles: NDArray[np.int64]) -> list[Judge]:
         """The rules that read the metrics of these series, in their order."""

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from engine.core.promql.compile import PromQLError, compile_expr
-from engine.core.promql.plan import Plan
+from engine.core.promql.plan import Plan, QueryPlan
 from engine.errors import RuleError
 
 __all__ = ["HOLD_MAX_MS", "Rule", "Template", "compile_rule"]
@@ -40,7 +40,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    plan: Plan
+    plan: Plan | QueryPlan
     for_ms: int = 0
     keep_firing_for_ms: int = 0
     on_missing: Literal["hold", "reset"] = "hold"

@@ -67,6 +67,11 @@ class Landing(NamedTuple):
     stale_after_ms: int | NDArray[np.int64]
     stale_from_ms: int
 
+    @property
+    def time_ms(self) -> int:
+        """The time of a landing that is one atom."""
+        return self.times if isinstance(self.times, int) else int(self.times[0])
+
 
 class Store:
     """Last samples by series handle.
@@ -122,6 +127,10 @@ class Store:
         present = self._last_ms.array[known] + self._stale_after.array[known] >= at_ms
         present &= (self._marks.array[known] == Mark.LIVE) & (handles >= 0)
         return self._values.array[known], present
+
+    def stale_after(self, handles: Handles) -> NDArray[np.int64]:
+        """After how long without a sample each series is stale."""
+        return self._stale_after.array[handles]
 
     def mark(self, handle: int) -> Mark:
         """What the last sample said about the series."""

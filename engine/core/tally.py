@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from engine.events import Health
+from engine.text import clean
 
 __all__ = ["Tally"]
 
@@ -13,6 +14,8 @@ _BREACHES: Final = {
     "batch_limit": "samples beyond the limit of a batch are dropped; raise engine.batch_samples_max",
     "malformed": "samples of malformed series are dropped",
     "alerts_limit": "new alerts of this rule are not made; raise engine.alerts_per_rule_max",
+    "evaluation_failed": "the rule has no value",
+    "series_over_limit": "series beyond the group's limit are not recorded",
 }
 
 
@@ -26,6 +29,7 @@ class Tally:
     def __init__(self, counters: dict[str, int] | None = None) -> None:
         self.counters: dict[str, int] = dict(counters or {})
         self._breaches: dict[tuple[str, str], int] = {}
+        self._details: dict[tuple[str, str], str] = {}
 
     def count(self, name: str, number: int) -> None:
         """Add to a counter; one that was never added to does not exist."""
@@ -38,15 +42,21 @@ class Tally:
         if reason in _BREACHES:
             self.breach("store", reason, number)
 
-    def breach(self, component: str, reason: str, number: int) -> None:
-        """Note that a limit was reached."""
+    def breach(self, component: str, reason: str, number: int, detail: str = "") -> None:
+        """Note that a limit was reached; of several details the first is told."""
         self._breaches[component, reason] = self._breaches.get((component, reason), 0) + number
+        self._details.setdefault((component, reason), detail)
 
     def take_health(self, time_ms: int) -> list[Health]:
         """The limits reached since the last call, as events."""
         told = [
-            Health(time_ms, component, "degraded", reason, _BREACHES[reason], count)
+            Health(time_ms, component, "degraded", reason, _message(reason, self._details[component, reason]), count)
             for (component, reason), count in self._breaches.items()
         ]
         self._breaches.clear()
+        self._details.clear()
         return told
+
+
+def _message(reason: str, detail: str) -> str:
+    return clean(f"{_BREACHES[reason]}: {detail}") if detail else _BREACHES[reason]

@@ -1,20 +1,19 @@
-"""PromQL text to a plan. Whatever can't be evaluated exactly is refused here, by name."""
+"""PromQL text to a pointwise plan. Whatever can't be judged label set by label set is refused here, by name."""
 
 from __future__ import annotations
 
-import contextlib
 import math
-import re
 from typing import Any, get_args
 
 import promql_parser as ast
 
+from engine.core.promql.matchers import compile_matcher
+from engine.core.promql.parse import DEPTH_MAX, EXPR_CHARS_MAX, LEAVES_MAX, OPERATORS_MAX, PromQLError, parse
 from engine.core.promql.plan import (
     Arithmetic,
     ArithmeticOp,
     Comparison,
     ComparisonOp,
-    Matcher,
     Negation,
     Node,
     Number,
@@ -24,30 +23,15 @@ from engine.core.promql.plan import (
     SetOperation,
 )
 
-__all__ = ["PromQLError", "compile_expr"]
-
-EXPR_CHARS_MAX = 16_384
-LEAVES_MAX = 62  # which selectors fed a label set is remembered as bits of an int64
-DEPTH_MAX = 100
-READ_CHARS_MAX = 1_000  # a mistake is looked for with one attempt to parse per character
-OPERATORS_MAX = 1_000  # the parser recurses and would overflow its stack, killing the process, at some thousands
-
-# Strings and comments, in one pass: a quote in a comment opens no string.
-_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|`[^`]*`|#[^\n]*')
-_OPERATOR = re.compile(r"[-+*/%^<>=!({\[]|\b(?:and|or|unless|atan2)\b", re.IGNORECASE)
-
-# What Python's `re` reads differently from RE2, or will (nested sets); a rule must not mean two things.
-_PIECE = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\?(?:P<|[imsU]*[:)])?|[*+?}]\+|\{,", re.DOTALL)
-_ESCAPES_UNLIKE_RE2 = frozenset("pPCQzZAuU123456789")
-_SETS_OF_SETS = re.compile(r"\[|--|&&|~~|\|\|")
-
-
-class PromQLError(ValueError):
-    """An expression does not parse or is not supported. `hint` says what to write instead."""
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        self.hint = hint
-        super().__init__(message)
+__all__ = [
+    "DEPTH_MAX",
+    "EXPR_CHARS_MAX",
+    "LEAVES_MAX",
+    "OPERATORS_MAX",
+    "PromQLError",
+    "compile_expr",
+    "fills",
+]
 
 
 def compile_expr(expr: str) -> Plan:
@@ -56,38 +40,12 @@ def compile_expr(expr: str) -> Plan:
     Raises:
         PromQLError: It does not parse, uses a construct that is not supported, or yields no vector.
     """
-    if len(expr) > EXPR_CHARS_MAX:
-        raise PromQLError(f"an expression has at most {EXPR_CHARS_MAX} characters, not {len(expr)}")
-    if len(_OPERATOR.findall(_QUOTED.sub("", expr))) > OPERATORS_MAX:
-        raise PromQLError(f"the expression has more than {OPERATORS_MAX:,} operators and brackets")
-    try:
-        tree = ast.parse(expr)
-    except ValueError as error:
-        raise PromQLError(f"could not parse expression: {_where(expr, str(error))}") from error
+    tree = parse(expr)
     builder = _Builder()
     root = builder.node(tree, 0)
     if not _is_vector(root):
         raise PromQLError("the expression is a number, not a vector", 'compare a metric, as in "host_cpu_percent > 90"')
     return Plan(expr, root, tuple(builder.leaves), builder.absence_matters)
-
-
-def _where(expr: str, message: str) -> str:
-    """The parser's message; for its bare ones, how far the expression could be read."""
-    if message != "invalid promql query":
-        return message
-    if len(expr) > READ_CHARS_MAX:
-        return message
-    with contextlib.suppress(ValueError):
-        ast.parse(f"{expr} a")
-        return f'unexpected end after "{expr.strip()[-40:]}"'
-    for end in range(len(expr), 0, -1):
-        try:
-            ast.parse(expr[:end])
-        except ValueError:
-            continue
-        rest = expr[end:].strip()
-        return f'unexpected end after "{expr[:end].strip()[-40:]}"' if not rest else f'unexpected "{rest[:40]}"'
-    return f'can\'t read "{expr.strip()[:40]}"' if expr.strip() else "it is empty"
 
 
 class _Builder:
@@ -134,7 +92,7 @@ class _Builder:
             raise _unsupported('"or" between matchers')
         metric, matchers = tree.name, []
         for matcher in tree.matchers.matchers:
-            compiled = _matcher(matcher)
+            compiled = compile_matcher(matcher)
             if compiled.label == "__name__" and compiled.op == "=" and not metric:
                 metric = compiled.value
             elif compiled.label == "__name__":
@@ -154,7 +112,7 @@ class _Builder:
         if modifier is not None:
             if modifier.matching is not None:
                 raise _unsupported("on/ignoring/group_left/group_right")
-            if any(value is not None for value in _fills(modifier)):
+            if any(value is not None for value in fills(modifier)):
                 raise _unsupported("fill()")
         left, right = self.node(tree.lhs, depth + 1), self.node(tree.rhs, depth + 1)
         as_bool = modifier is not None and modifier.return_bool
@@ -175,43 +133,10 @@ class _Builder:
         raise _unsupported(f"operator {op}")
 
 
-def _fills(modifier: Any) -> list[Any]:
+def fills(modifier: Any) -> list[Any]:
+    """What `fill()` gives for the left and the right side, None where it gives nothing."""
     fill = getattr(modifier, "fill_values", None)
     return [] if fill is None else [getattr(fill, "lhs", None), getattr(fill, "rhs", None)]
-
-
-def _matcher(matcher: Any) -> Matcher:
-    op = {"Equal": "=", "NotEqual": "!=", "Re": "=~", "NotRe": "!~"}[str(matcher.op).rsplit(".", 1)[-1]]
-    if op in ("=", "!="):
-        return Matcher(matcher.name, op, matcher.value)  # type: ignore[arg-type]
-    if found := _unlike_re2(matcher.value):
-        raise PromQLError(
-            f'the regular expression "{matcher.value}" uses "{found}", which Python and RE2 read differently',
-            "spell the characters out, as in [a-z]",
-        )
-    try:
-        # Prometheus: anchored at both ends, `.` matches a newline, \d and \w are ASCII.
-        pattern = re.compile(matcher.value, re.DOTALL | re.ASCII)
-    except re.error as error:
-        raise PromQLError(f'the regular expression "{matcher.value}" is not valid: {error}') from error
-    return Matcher(matcher.name, op, matcher.value, pattern)  # type: ignore[arg-type]
-
-
-def _unlike_re2(pattern: str) -> str:
-    """The first piece of a regular expression that Python and RE2 read differently, or an empty string."""
-    for match in _PIECE.finditer(pattern):
-        piece = match.group()
-        if piece[0] == "\\":
-            unlike = piece[1] in _ESCAPES_UNLIKE_RE2
-        elif piece[0] == "[":
-            unlike = _SETS_OF_SETS.search(piece, 1) is not None
-        elif piece[0] == "(":
-            unlike = piece == "(?" or ("i" in piece and not pattern.isascii())  # the case of é is another matter
-        else:
-            unlike = True
-        if unlike:
-            return piece
-    return ""
 
 
 def _unsupported(what: str) -> PromQLError:

@@ -25,7 +25,7 @@ from engine.core.promql.plan import (
     SetOperation,
 )
 
-__all__ = ["Columns", "arithmetic", "evaluate", "measured"]
+__all__ = ["COMPARISON", "Columns", "arithmetic", "evaluate", "measured"]
 
 Floats: TypeAlias = NDArray[np.float64]
 Bools: TypeAlias = NDArray[np.bool_]
@@ -56,7 +56,7 @@ _ARITHMETIC: dict[ArithmeticOp, np.ufunc] = {
     "^": np.power,
     "atan2": np.arctan2,
 }
-_COMPARISON: dict[ComparisonOp, np.ufunc] = {
+COMPARISON: dict[ComparisonOp, np.ufunc] = {
     "==": np.equal,
     "!=": np.not_equal,
     ">": np.greater,
@@ -92,8 +92,8 @@ def evaluate(node: Node, leaf: Leaf) -> Columns:
             return _comparison(node, leaf)
         case SetOperation():
             return _set(node, leaf)
-        case Number():
-            raise TypeError("a number is not a vector")  # compile() lets none through
+        case _:
+            raise TypeError(f"{type(node).__name__} is not a pointwise vector")  # compile_expr() lets none through
 
 
 def measured(node: Node, leaf: Leaf) -> Columns:
@@ -122,7 +122,7 @@ def _arithmetic(node: Arithmetic, leaf: Leaf) -> Columns:
 
 
 def _comparison(node: Comparison, leaf: Leaf) -> Columns:
-    compare = _COMPARISON[node.op]
+    compare = COMPARISON[node.op]
     if isinstance(node.left, Number):
         kept = evaluate(node.right, leaf)
         holds = compare(node.left.value, kept.values)

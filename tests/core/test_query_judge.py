@@ -1,0 +1,117 @@
+"""Rules of any expression in continuous mode: exact instants, three values, time that passes by itself."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.core.evaluator import Core
+from engine.core.promql.query_compile import compile_query
+from engine.core.rules import Rule, compile_rule
+from engine.events import STALE, SampleBatch, Transition
+from tests.core.test_evaluator_properties import batches, run, same, samples
+
+START_MS = 1_000_000
+
+
+def rule(expr: str, **more: object) -> Rule:
+    return Rule(name="R", plan=compile_query(expr), **more)  # type: ignore[arg-type]
+
+
+def play(
+    core: Core, script: list[tuple[int, dict[str, float]]], until_s: int, interval_ms: int = 1_000
+) -> list[Transition]:
+    made = []
+    for second, values in script:
+        now = START_MS + second * 1_000
+        batch = SampleBatch(now, tuple(values), np.array(list(values.values())), interval_ms)
+        made += core.feed([batch]) + core.advance(now)
+    return made + core.advance(START_MS + until_s * 1_000)
+
+
+def kinds(transitions: list[Transition]) -> list[tuple[float, str, str]]:
+    return [((t.time_ms - START_MS) / 1_000, t.kind, t.reason) for t in transitions]
+
+
+def test_an_average_fires_exactly_for_after_it_crossed() -> None:
+    core = Core([rule("avg_over_time(cpu[10s]) > 50", for_ms=5_000)])
+    script = [(s, {"cpu": 100.0 if s >= 20 else 0.0}) for s in range(60)]
+    # Of the samples in (t-10s, t] more than half are 100 from the sixth on: at 25 s.
+    assert kinds(play(core, script, 60)) == [(25, "pending", "condition"), (30, "firing", "held")]
+
+
+def test_a_window_runs_empty_with_time_alone() -> None:
+    """Nothing comes in any more; the expression changes at multiples of the resolution."""
+    core = Core([rule("max_over_time(errors[10s]) > 0", on_missing="reset")])
+    made = play(core, [(0, {"errors": 1.0}), (1, {"errors": 0.0})], 30, interval_ms=60_000)
+    assert kinds(made) == [(0, "firing", "condition"), (10, "resolved", "recovered")]
+
+
+def test_a_group_is_unknown_only_when_all_its_inputs_are() -> None:
+    core = Core([rule("sum by (job) (up) < 2")])
+    both = {'up{job="a",i="x"}': 1.0, 'up{job="a",i="y"}': 0.0}
+    one = {'up{job="a",i="x"}': 1.0}
+    script = [(0, both), (1, both), *((s, one) for s in range(2, 20))]
+    made = play(core, script, 60)
+    assert kinds(made) == [(0, "firing", "condition")], "one of two inputs went stale, then both: held, not resolved"
+    assert core.alerts()[0].paused
+    back = play(core, [(70, {'up{job="a",i="x"}': 1.0, 'up{job="a",i="y"}': 1.0})], 71)
+    assert kinds(back) == [(70, "resolved", "recovered")]
+
+
+def test_absence_is_the_meaning_of_absent() -> None:
+    core = Core([rule("absent(heartbeat)", for_ms=5_000)])
+    made = play(core, [(s, {"heartbeat": 1.0}) for s in range(5)], 60)
+    assert kinds(made) == [(7.001, "pending", "condition"), (12.001, "firing", "held")]
+
+
+def test_an_input_that_ended_resolves() -> None:
+    core = Core([rule("sum(x) > 0")])
+    assert kinds(play(core, [(0, {"x": 1.0}), (1, {"x": STALE})], 2)) == [
+        (0, "firing", "condition"),
+        (1, "resolved", "ended"),
+    ]
+
+
+def test_an_expression_without_a_value_changes_nothing_and_is_told() -> None:
+    core = Core([rule("a * on () group_left b > 0")])
+    made = play(core, [(0, {"a": 1.0, "b": 1.0}), (1, {"a": 1.0, "b": 1.0, 'b{i="x"}': 1.0})], 1)
+    assert kinds(made) == [(0, "firing", "condition")]
+    assert [(h.component, h.reason) for h in core.take_health()] == [("rule.R", "evaluation_failed")]
+
+
+SIMPLE = ["a > 1", "1 < a", "a / b > 1", "a > 1 and b > 1", "a + a > 3"]
+
+
+@given(st.sampled_from(SIMPLE), st.sampled_from([0, 1_000, 2_500]), st.sampled_from([0, 2_500]), st.data())
+def test_it_agrees_with_the_pointwise_judge(expr: str, for_ms: int, keep_ms: int, data: st.DataObject) -> None:
+    """The fast path is a fast path: on what both can judge they say the same."""
+    now, script = 10_000, []
+    for _ in range(data.draw(st.integers(1, 20))):
+        now += data.draw(st.sampled_from([500, 1_000, 4_000]))
+        atom = data.draw(st.one_of(samples(now), batches(now)))
+        script += [atom, now] if data.draw(st.booleans()) else [atom]
+    script.append(now + 400_000)
+    pointwise = compile_rule("R", expr, for_ms=for_ms, keep_firing_for_ms=keep_ms, on_missing="reset")
+    whole = rule(expr, for_ms=for_ms, keep_firing_for_ms=keep_ms, on_missing="reset")
+    left = [entry[:5] for entry in run(Core([pointwise]), script)]
+    right = [entry[:5] for entry in run(Core([whole]), script)]
+    assert sorted(left) == sorted(right)
+
+
+@given(st.data())
+def test_more_advances_change_nothing(data: st.DataObject) -> None:
+    expr = data.draw(st.sampled_from(["rate(a[3s]) > 0.4", "sum(a) > 2", "max_over_time(a[2s]) > 1", "a > 1 unless b"]))
+    now, script, denser = 10_000, [], []
+    for _ in range(data.draw(st.integers(1, 12))):
+        step = data.draw(st.sampled_from([500, 1_000, 2_500]))
+        denser += [between for between in range(now + 250, now + step, 250) if data.draw(st.booleans())]
+        now += step
+        atom = data.draw(samples(now))
+        script.append(atom)
+        denser.append(atom)
+    script.append(now + 30_000)
+    denser.append(now + 30_000)
+    some = [rule(expr, for_ms=1_000)]
+    same(sorted(run(Core(some), script), key=repr), sorted(run(Core(some), denser), key=repr))

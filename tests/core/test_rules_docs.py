@@ -1,0 +1,76 @@
+"""docs/rules.md says what the core does: its diagram, its timelines and its lists are run."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from engine.core.alerts import table_as_mermaid
+from engine.core.promql import compile as promql
+from engine.durations import parse_ms
+from engine.events import STALE, Sample
+from engine.templates import TEMPLATE_CHARS_MAX, TEXT_CHARS_MAX
+from engine.templates.jinja import _FILTERS, _TESTS
+from engine.testing import replay
+
+PAGE = (Path(__file__).parents[2] / "docs/rules.md").read_text(encoding="utf-8")
+TIMELINES = re.findall(
+    r"```toml\n(\[rule\.(\w+)\]\n[^`]*)```\n\n\| at \| sample \| what happens \|\n\|---\|---\|---\|\n(.*?)\n\n",
+    PAGE,
+    re.DOTALL,
+)
+START_MS, INTERVAL_MS = 1_000_000_000_000, 5_000
+
+
+def test_the_diagram_is_the_table() -> None:
+    assert f"```mermaid\n{table_as_mermaid()}\n```" in PAGE
+
+
+def test_every_key_has_a_timeline() -> None:
+    assert len(TIMELINES) == PAGE.count("| at | sample | what happens |")
+    told = Counter(key for text, _, _ in TIMELINES for key in re.findall(r"^(\w+) = ", text, re.MULTILINE))
+    assert set(told) == {"expr", "for", "keep_firing_for", "on_missing", "hold_max"}
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"), [(text, rows) for text, _, rows in TIMELINES], ids=[name for _, name, _ in TIMELINES]
+)
+def test_a_timeline_is_what_happens(text: str, rows: str) -> None:
+    events, expected, end_ms = [], [], 0
+    for row in rows.splitlines():
+        at, sample, happens = (cell.strip() for cell in row.strip("|").split("|"))
+        end_ms = START_MS + parse_ms(at)
+        if sample in ("ended", "target down"):
+            cause = "ended" if sample == "ended" else "target_down"
+            events.append(Sample(end_ms, "temperature", STALE, INTERVAL_MS, cause))  # type: ignore[arg-type]
+        elif sample != "–":
+            events.append(Sample(end_ms, "temperature", float(sample), INTERVAL_MS))
+        if happens:
+            expected.append((end_ms, happens))
+    made = replay(text, events, until_ms=end_ms)
+    assert [(t.time_ms, f"{t.kind}: {t.reason}") for t in made] == expected
+
+
+def test_every_example_loads() -> None:
+    examples = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    assert len(examples) > len(TIMELINES)
+    for example in examples:
+        assert replay(example, []) == []
+
+
+def test_limits_filters_and_tests_are_listed() -> None:
+    for limit in (
+        promql.EXPR_CHARS_MAX,
+        promql.OPERATORS_MAX,
+        promql.LEAVES_MAX,
+        promql.DEPTH_MAX,
+        TEMPLATE_CHARS_MAX,
+        TEXT_CHARS_MAX,
+    ):
+        assert f"{limit:,}" in PAGE
+    section = PAGE[PAGE.index("## Templates") :]
+    assert set(_FILTERS) | {"replace", "round"} == set(
+        re.findall(r"`(\w+)`", section[section.index("the filters") :].partition("\n\n")[0])
+    )
+    assert all(f"`{name}`" in section or f"`is {name}`" in section for name in _TESTS)
