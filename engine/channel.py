@@ -6,7 +6,7 @@ reason: nothing is ever lost silently. The queue belongs to one event loop and m
 another thread; a thread hands its events over with `loop.call_soon_threadsafe(engine.emit, event)`.
 
 `Health` and `Blind` events have a small reserve of their own: no flood of samples can displace the news
-that samples are being lost.
+that samples are being lost. What was dropped is blind, not good: `take_dropped` says from when to when.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class Channel:
             `drop_oldest`: the oldest queued samples make room; the latest values are kept.
 
     Reasons of drops: `full` (the new event did not fit), `displaced` (an old one made room), `oversize` (heavier
-    than the whole capacity), `reserve` (too many health events), `closed`. At every moment, in samples:
-    received = delivered + dropped + depth.
+    than the whole capacity), `reserve` (too many health events), `cancelled` (while it waited for room), `closed`.
+    At every moment, in samples: received = delivered + dropped + depth.
     """
 
     def __init__(self, capacity_samples: int, policy: Policy = "drop_oldest") -> None:
@@ -72,22 +72,28 @@ class Channel:
         self._received = 0
         self._delivered = 0
         self._dropped: dict[str, int] = {}
+        self._dropped_span: tuple[int, int] | None = None
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no more events."""
+        return self._closed
 
     def put_nowait(self, event: Event) -> bool:
         """Offer an event; never waits and never raises for lack of room. Returns whether it was taken."""
         plain = type(event) is Sample
         samples = 1 if plain else weight(event)
         if self._closed:
-            return self._refuse(samples, "closed")
+            return self._refuse(event, samples, "closed")
         if not plain and isinstance(event, _RESERVED):
             return self._put_reserved(event)
         if samples > self.capacity_samples:
-            return self._refuse(samples, "oversize")
+            return self._refuse(event, samples, "oversize")
         if self._waiting:  # nobody overtakes those who wait
-            return self._refuse(samples, "full")
+            return self._refuse(event, samples, "full")
         if self._depth + samples > self.capacity_samples:
             if self.policy != "drop_oldest":
-                return self._refuse(samples, "full")
+                return self._refuse(event, samples, "full")
             self._displace(samples)
         # `_admit`, written out: this is the way of every sample.
         self._received += samples
@@ -103,8 +109,8 @@ class Channel:
     async def put(self, event: Event) -> bool:
         """Offer an event; under the policy `block` wait for room. Returns whether it was taken.
 
-        When the waiting is cancelled the event has either not been taken and is not counted, or has been taken at
-        the same moment and will be delivered.
+        When the waiting is cancelled the event has either not been taken and is counted as dropped, or has been
+        taken at the same moment and will be delivered.
         """
         samples = weight(event)
         fits = samples <= self.capacity_samples and not isinstance(event, _RESERVED)
@@ -118,6 +124,7 @@ class Channel:
         finally:
             if waiting in self._waiting:  # cancelled while it waited
                 self._waiting.remove(waiting)
+                self._refuse(event, samples, "cancelled")
                 self._admit_waiting()  # a lighter one may have stood behind it
 
     async def get_batch(self, max_samples: int) -> list[Event]:
@@ -149,7 +156,7 @@ class Channel:
         while self._waiting:
             waiting = self._waiting.popleft()
             if not waiting.admitted.done():
-                self._refuse(waiting.samples, "closed")
+                self._refuse(waiting.event, waiting.samples, "closed")
                 waiting.admitted.set_result(False)
         self._rouse()
 
@@ -163,9 +170,14 @@ class Channel:
             dropped=dict(self._dropped),
         )
 
+    def take_dropped(self) -> tuple[int, int] | None:
+        """The span of the stamps of everything dropped since the last call, as [first, last), or None."""
+        span, self._dropped_span = self._dropped_span, None
+        return span
+
     def _put_reserved(self, event: Event) -> bool:
         if len(self._reserved) >= RESERVE_EVENTS:
-            return self._refuse(1, "reserve")
+            return self._refuse(event, 1, "reserve")
         self._received += 1
         self._reserved.append((self._admitted, event))
         self._note_depth()
@@ -185,20 +197,27 @@ class Channel:
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
 
-    def _refuse(self, samples: int, reason: str) -> bool:
+    def _refuse(self, event: Event, samples: int, reason: str) -> bool:
         self._received += samples
-        self._count_drop(samples, reason)
+        self._count_drop(event, samples, reason)
         return False
 
-    def _count_drop(self, samples: int, reason: str) -> None:
+    def _count_drop(self, event: Event, samples: int, reason: str) -> None:
         self._dropped[reason] = self._dropped.get(reason, 0) + samples
+        if reason == "closed" or isinstance(event, Health):
+            return  # after the end nobody judges; and health is not what rules are blind without
+        first, last = (event.from_ms, event.to_ms) if isinstance(event, Blind) else (event.time_ms, event.time_ms + 1)
+        if self._dropped_span is not None:
+            first, last = min(first, self._dropped_span[0]), max(last, self._dropped_span[1])
+        self._dropped_span = first, last
 
     def _displace(self, samples: int) -> None:
         while self._depth + samples > self.capacity_samples:
-            oldest = weight(self._samples.popleft())
+            oldest = self._samples.popleft()
+            samples_gone = weight(oldest)
             self._taken += 1
-            self._depth -= oldest
-            self._count_drop(oldest, "displaced")
+            self._depth -= samples_gone
+            self._count_drop(oldest, samples_gone, "displaced")
 
     def _take(self, max_samples: int) -> list[Event]:
         if not self._reserved and self._depth <= max_samples:

@@ -8,7 +8,7 @@ values and this module.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import msgspec
 
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Clock",
+    "ClockJump",
     "History",
+    "Notices",
     "Notification",
     "Options",
     "Probe",
@@ -35,6 +37,7 @@ __all__ = [
     "SeriesSamples",
     "Sink",
     "SinkContext",
+    "WatchedClock",
 ]
 
 T = TypeVar("T")
@@ -50,10 +53,34 @@ class Clock(Protocol):
     """Time, as an argument."""
 
     def now_ms(self) -> int:
-        """Wall time, milliseconds since the epoch, not decreasing."""
+        """Event time, milliseconds since the epoch, not decreasing: what to stamp with."""
 
     def monotonic(self) -> float:
         """Seconds, for durations and schedules."""
+
+
+class ClockJump(NamedTuple):
+    """What a look at the wall clock found.
+
+    Args:
+        from_ms, to_ms: Event time before and after; the span between was never lived. Equal if it runs on.
+        ahead_ms: How far event time is ahead of the wall clock from now on; 0 if they agree.
+        reason: `clock_step` or `suspend`.
+    """
+
+    from_ms: int
+    to_ms: int
+    ahead_ms: int
+    reason: str
+
+
+@runtime_checkable
+class WatchedClock(Clock, Protocol):
+    """A clock whose event time follows a wall clock that can be set. `look` is optional in a clock of one's own."""
+
+    def look(self) -> ClockJump | None:
+        """Compare with the wall clock, and jump if need be. Only the engine's core task calls it: before anything
+        stamped later can come in, it knows of the jump."""
 
 
 class ProbeContext(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,11 +108,10 @@ class ProbeContext(msgspec.Struct, frozen=True, kw_only=True):
 class Probe(Protocol):
     """Measures. `collect` is never called while an earlier call is under way.
 
-    Class attributes: `Options` (its configuration), `DEFAULT_INTERVAL` and `DEFAULT_TIMEOUT`, as text.
+    Class attributes of one that a configuration can name: `Options` (its configuration), `DEFAULT_INTERVAL` and
+    `DEFAULT_TIMEOUT`, as text, and, so that `check` can tell a misspelt metric, `METRICS`; with `METRICS_OPEN` true
+    where its target names further ones.
     """
-
-    DEFAULT_INTERVAL: ClassVar[str]
-    DEFAULT_TIMEOUT: ClassVar[str]
 
     async def open(self) -> None:
         """Acquire sessions and files. Called once before `collect`, and again after a restart."""
@@ -141,7 +167,7 @@ class Sink(Protocol):
 
 @runtime_checkable
 class Recorder(Sink, Protocol):
-    """A sink that takes the record: samples, transitions, health and domain events, as they happened."""
+    """A sink that takes the record, as it happened: those kinds of it that `WANTS` names."""
 
     WANTS: ClassVar[frozenset[RecordKind]]
 
@@ -162,7 +188,7 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
         group_labels: Labels shared by definition of the group.
         transitions: What happened, oldest first; each firing, resolved or lost.
         external_labels: Labels that identify this engine.
-        truncated: How many more transitions were left out.
+        truncated: How many more transitions were left out; the engine itself leaves none out.
     """
 
     receiver: str
@@ -175,7 +201,10 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
 
 @runtime_checkable
 class Receiver(Sink, Protocol):
-    """A sink that tells people. Rendering and sending are apart, so that what is stored is what is sent."""
+    """A sink that tells people. Rendering and sending are apart, so that what is stored is what is sent.
+
+    One with an attribute `send_resolved` that is false is not told of resolved alerts; of lost ones it is.
+    """
 
     def render(self, notification: Notification) -> bytes:
         """Return the body. Pure: the same notification gives the same bytes."""
@@ -185,6 +214,17 @@ class Receiver(Sink, Protocol):
 
         Raises:
             SinkError: `retryable` and `retry_after_s` say what to do next.
+        """
+
+
+@runtime_checkable
+class Notices(Protocol):
+    """A sink that has things to tell which are not errors of a call: a file renamed, a checkpoint that failed."""
+
+    def take_notices(self) -> Sequence[tuple[str, str]]:
+        """Return (reason, message) of each since the last call, as those of a `SinkError`, and forget them.
+
+        Asked for after `open` and after each `write`; each becomes a health event.
         """
 
 

@@ -8,11 +8,18 @@ from __future__ import annotations
 
 import importlib
 from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from engine.errors import LongwatchError, nearest
+from engine.text import clean
 
 __all__ = ["BUILT_IN", "RegistryError", "names", "resolve"]
+
+_PACKAGES = Path(__file__).resolve().parents[1]
+"""Where `engine`, `probes` and `sinks` are, side by side."""
+_BESIDE_US = ("probes", "sinks")
 
 Kind: TypeAlias = Literal["probe", "sink", "projector"]
 
@@ -20,6 +27,7 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
     "probe": {
         "host": "probes.host:HostProbe",
         "http": "probes.http:HttpProbe",
+        "scrape": "probes.scrape:ScrapeProbe",
     },
     "sink": {
         "console": "sinks.console:ConsoleSink",
@@ -50,10 +58,16 @@ def resolve(kind: Kind, name: str) -> Any:
     """Return the class registered as `name`.
 
     Raises:
-        RegistryError: The name is unknown, or importing the class failed; built-ins can't be replaced.
+        RegistryError: The name is unknown, or importing the class failed; built-ins can't be replaced. Or another
+            package of the name of ours is found before it.
     """
     if dotted := BUILT_IN[kind].get(name):
         module, _, attribute = dotted.partition(":")
+        if hiding := _hiding(module.partition(".")[0]):
+            raise RegistryError(
+                f'{kind} "{name}" can\'t be loaded: {hiding} hides the package of that name that belongs to longwatch',
+                "run `longwatch` instead of `python -m engine`, or start it in another folder",
+            )
         return getattr(importlib.import_module(module), attribute)
     for point in _points(kind):
         if point.name == name:
@@ -70,6 +84,17 @@ def resolve(kind: Kind, name: str) -> Any:
         f'there is no {kind} of type "{name}"',
         nearest(name, known) or f"known: {', '.join(known)}",
     )
+
+
+def _hiding(package: str) -> str:
+    """The file that is imported in place of a package of ours, such as a `probes.py` in the current folder."""
+    if package not in _BESIDE_US:
+        return ""
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        return ""
+    found = Path(spec.origin).resolve()
+    return "" if found.is_relative_to(_PACKAGES / package) else clean(str(found))
 
 
 def _points(kind: Kind) -> list[Any]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
 import msgspec
 
 from engine.events import AlertState, HealthStatus
 
-__all__ = ["AlertStatus", "ChannelStatus", "EngineStatus", "ProbeStatus", "SinkStatus"]
+__all__ = ["AlertStatus", "ChannelStatus", "EngineStatus", "ProbeStatus", "SinkStatus", "alert_counts"]
 
 
 class AlertStatus(msgspec.Struct, frozen=True):
@@ -103,3 +106,18 @@ class EngineStatus(msgspec.Struct, frozen=True):
         """The worst of all parts."""
         parts = {probe.status for probe in self.probes} | {sink.status for sink in self.sinks}
         return "failed" if "failed" in parts else "degraded" if "degraded" in parts else "ok"
+
+
+def alert_counts(states: Iterable[AlertState], counters: Mapping[str, float | None]) -> tuple[int, int]:
+    """How many alerts are firing and pending: by the counters, since a status lists only the foremost ones.
+
+    Args:
+        states: Of the alerts that are listed.
+        counters: Of the same status.
+    """
+    listed = Counter(states)
+    firing, pending = (
+        max(listed[state], int(counters.get(f'longwatch_alerts{{state="{state}"}}') or 0))
+        for state in ("firing", "pending")
+    )
+    return firing, pending

@@ -7,6 +7,7 @@ read, and never use psutil's module-global memory (`cpu_percent`, `nowrap`), whi
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,6 +29,8 @@ DEVICES_MAX = 256
 """Network interfaces, disks and mount points, each: a container host can have thousands of interfaces."""
 CPU_WINDOW_S_MIN = 0.1
 """Shortest span `host_cpu_percent` is worked out over: the kernel counts in steps of 10 ms."""
+FIRST_CPU_SPAN_S = 0.2
+"""The first measurement waits until so much has passed since opening, so that it has a processor load, too."""
 TROUBLES_TOLD_MAX = 5
 
 _CPU = key("host_cpu_percent")
@@ -279,12 +282,14 @@ class HostProbe:
         self._context = context
         self._batcher = Batcher(context.labels, context.interval_ms)
         self._cpu_s: dict[str, float] = {}
+        self._opened_s: float | None = None
         self._told: list[str] = []
 
     async def open(self) -> None:
         """Note where the processor's counters stand, so that the first measurement has a span to look at."""
         # Without the file systems: one that hangs must not keep the probe from opening.
         self._cpu_s = (await self._read(HostOptions(disks=[], network=False, disk_io=False))).cpu_s
+        self._opened_s = self._context.clock.monotonic() if self._cpu_s else None
 
     async def collect(self) -> Sequence[Event]:
         """Return one batch, and a health event when what can't be read has changed.
@@ -292,6 +297,7 @@ class HostProbe:
         Raises:
             ProbeError: `unreadable`, if nothing at all could be read.
         """
+        await self._let_a_span_pass()
         reading = await self._read(self._options)
         troubles = list(_troubles(reading))
         if not reading.values and not reading.cpu_s:
@@ -307,6 +313,13 @@ class HostProbe:
 
     async def close(self) -> None:
         """Nothing is held between measurements."""
+
+    async def _let_a_span_pass(self) -> None:
+        """Before the first measurement, which would else look at too little time to tell the processor's load."""
+        opened_s, self._opened_s = self._opened_s, None
+        if opened_s is not None:
+            left_s = opened_s + FIRST_CPU_SPAN_S - self._context.clock.monotonic()
+            await asyncio.sleep(max(min(left_s, self._context.timeout_ms / 2000), 0.0))
 
     async def _read(self, options: HostOptions) -> Reading:
         now_ms = self._context.clock.now_ms()

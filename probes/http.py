@@ -9,41 +9,27 @@ the loop's default executor.
 from __future__ import annotations
 
 import asyncio
-import errno
-import re
 from collections.abc import Sequence
-from ipaddress import ip_address
 from typing import Annotated, ClassVar, Final, Literal, NamedTuple
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 import msgspec
 
-from engine.errors import ProbeError
 from engine.events import Event
 from engine.ports import Options, ProbeContext
-from engine.resolver import PoolResolver
 from engine.secrets import Secret
+from probes.asking import Asker, authority, budget_s, check_headers, check_url, failure
 from probes.batcher import Batcher, key
 
 __all__ = ["HttpOptions", "HttpProbe"]
 
 BODY_BYTES_MAX: Final = 64 * 1024
 """What is read of an answer's body; the rest is left unread and the connection closed."""
-HEADER_BYTES_MAX: Final = 8190
-"""Longest status or header line of an answer."""
-HEADERS_MAX: Final = 128
 REDIRECTS_MAX: Final = 5
 HEALTH_PATH: Final = "/health"
-USER_AGENT: Final = "longwatch"
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-# What frames the request is not the operator's to set: it would make one request look like two.
-_FRAMING = frozenset({"connection", "content-length", "transfer-encoding", "upgrade"})
-_CONTROL = re.compile(r"[\x00-\x20\x7f]")
-# Out of descriptors or memory: it is this machine that can't ask, and nothing is known of the target.
-_OUR_OWN = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 
 
 class HttpOptions(Options, frozen=True, kw_only=True):
@@ -69,45 +55,13 @@ class HttpOptions(Options, frozen=True, kw_only=True):
     insecure_tls: bool = False
 
     def __post_init__(self) -> None:
-        _check_url(self.url.reveal())
-        for name, value in self.headers.items():
-            if not _HEADER_NAME.fullmatch(name):
-                raise ValueError(f"headers: {name[:80]!a} is not a name that HTTP allows")
-            if name.lower() in _FRAMING:
-                raise ValueError(f"headers: {name} can't be set, it belongs to the connection")
-            if _CONTROL.search(value.reveal().replace(" ", "").replace("\t", "")):
-                raise ValueError(f"headers: the value of {name} has a control character in it")
-            if name.lower() == "authorization" and "@" in urlsplit(self.url.reveal()).netloc:
-                raise ValueError(f"headers: {name} is given and the url has credentials, too; keep one of them")
-
-
-def _check_url(text: str) -> None:
-    """Raise `ValueError` without any of the text in it: tokens may be anywhere in a URL."""
-    if _CONTROL.search(text):
-        raise ValueError("url: has a space or a control character in it; write a space as %20")
-    if not text.lower().startswith(("http://", "https://")):
-        raise ValueError("url: must start with http:// or https://")
-    try:
-        url = urlsplit(text)
-        host, port = url.hostname or "", url.port
-        if host and (":" in host or not host.strip("0123456789.")):
-            ip_address(host)
-        host.encode("idna")
-    except ValueError:
-        raise ValueError("url: has a host or a port that can't be right") from None
-    if not host or port == 0:
-        raise ValueError("url: has no host or no port; write it like http://127.0.0.1:8080/health")
-
-
-def _authority(url: SplitResult) -> str:
-    """`host:port` with the port always there and nothing else of the URL."""
-    host = url.hostname or ""
-    return f"{f'[{host}]' if ':' in host else host}:{url.port or (443 if url.scheme == 'https' else 80)}"
+        check_url(self.url)
+        check_headers(self.headers, self.url)
 
 
 def _origin(url: str) -> tuple[str, str]:
     parts = urlsplit(url)
-    return parts.scheme, _authority(parts)
+    return parts.scheme, authority(parts)
 
 
 class _Answer(NamedTuple):
@@ -138,34 +92,14 @@ class HttpProbe:
         self._options = options
         self._context = context
         self._headers = {name: value.reveal() for name, value in options.headers.items()}
-        self._budget_s = _budget_s(context.timeout_ms)
-        own = {"instance": _authority(url), "probe": context.name}
+        self._budget_s = budget_s(context.timeout_ms)
+        own = {"instance": authority(url), "probe": context.name}
         self._batcher = Batcher(own | dict(context.labels), context.interval_ms)
-        self._session: aiohttp.ClientSession | None = None
+        self._asker = Asker(context, options.insecure_tls, {"Accept-Encoding": "identity"})
 
     async def open(self) -> None:
         """Create the session; nothing is asked yet."""
-        await self.close()
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                # A kept connection may be closed by the server just as it is used again, and the target
-                # would look down (F44). A new one each time also measures what a new client meets.
-                force_close=True,
-                use_dns_cache=False,
-                resolver=PoolResolver(self._context.call),
-                ssl=not self._options.insecure_tls,
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,
-            # One limit over connecting, redirects and body, in `_ask`. aiohttp's own counts each request
-            # on its own, and rounds up to whole seconds, past the time-out of this probe.
-            timeout=aiohttp.ClientTimeout(total=None),
-            auto_decompress=False,
-            max_line_size=HEADER_BYTES_MAX,
-            max_field_size=HEADER_BYTES_MAX,
-            max_headers=HEADERS_MAX,
-            headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
-        )
+        await self._asker.open()
 
     async def collect(self) -> Sequence[Event]:
         """Ask once and return one batch, whatever came of it.
@@ -174,11 +108,9 @@ class HttpProbe:
             ProbeError: `no_resources`, if this machine is out of descriptors or memory; `closed`,
                 before `open`.
         """
-        if self._session is None:
-            raise ProbeError("closed", "the probe is not open")
-        clock = self._context.clock
+        session, clock = self._asker.session, self._context.clock
         started_s = clock.monotonic()
-        answer = await self._ask(self._session)
+        answer = await self._ask(session)
         values = {
             key("probe_success"): 0.0 if answer.failure else 1.0,
             key("probe_duration_seconds"): clock.monotonic() - started_s,
@@ -190,14 +122,11 @@ class HttpProbe:
 
     async def close(self) -> None:
         """Close the session and its connections."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        await self._asker.close()
 
     async def _ask(self, session: aiohttp.ClientSession) -> _Answer:
         url, headers, status = self._url, self._headers, 0
         try:
-            # Shorter than the time-out, so that what is told is "down" and not "the probe took too long".
             async with asyncio.timeout(self._budget_s):
                 for _ in range(REDIRECTS_MAX + 1):
                     async with session.request(
@@ -216,22 +145,13 @@ class HttpProbe:
                         headers = {}  # they may be secrets, and they were meant for the first host
                     url = following
                 return _Answer(status, "redirect")
-        except TimeoutError:
-            return _Answer(status, "timeout")
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            if isinstance(error, OSError) and error.errno in _OUR_OWN:
-                raise ProbeError("no_resources", f"can't ask: {errno.errorcode[error.errno]}") from None
-            return _Answer(status, _failure(error))
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+            return _Answer(status, failure(error))
 
     def _is_expected(self, status: int) -> bool:
         if self._options.expect_status:
             return status in self._options.expect_status
         return 200 <= status < (400 if self._options.preset == "health" else 300)
-
-
-def _budget_s(timeout_ms: int) -> float:
-    """How long asking may take, in seconds: less than the time-out by a twentieth, at least 50 ms."""
-    return max(timeout_ms / 2, min(timeout_ms * 0.95, timeout_ms - 50)) / 1000
 
 
 async def _read_some(response: aiohttp.ClientResponse) -> None:
@@ -240,22 +160,3 @@ async def _read_some(response: aiohttp.ClientResponse) -> None:
     while left > 0 and (chunk := await response.content.read(left)):
         left -= len(chunk)
     response.close()
-
-
-def _failure(error: Exception) -> str:
-    """The reason code of what went wrong; foreign messages have the URL in them."""
-    match error:
-        case aiohttp.ClientConnectorDNSError():
-            return "dns"
-        case aiohttp.ClientSSLError():
-            return "tls"
-        case aiohttp.ClientConnectorError(os_error=ConnectionRefusedError()):
-            return "refused"
-        case aiohttp.ClientConnectorError():
-            return "unreachable"
-        case aiohttp.ClientPayloadError():
-            return "broken_off"
-        case aiohttp.ServerDisconnectedError() | OSError():
-            return "disconnected"
-        case _:
-            return "bad_answer"

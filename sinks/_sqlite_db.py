@@ -1,6 +1,6 @@
 """One connection to history.db: opened carefully, used in whole transactions, always closed.
 
-Turns SQLite's errors into `SinkError`, never into text with values in it. It knows nothing of records.
+Raises `SinkError` where SQLite raises errors of its own. It knows nothing of records.
 
 Every method must be run as a unit of its own task (`SqliteSink` does): a transaction that is cancelled
 half way would leave its lock behind (M7).
@@ -20,9 +20,10 @@ import aiosqlite
 
 from engine.errors import SinkError
 from sinks import _sqlite_schema as sql
+from sinks._sqlite_errors import sink_error
 from sinks._sqlite_file import Identity, identity, prepare, set_aside
 
-__all__ = ["Database", "connect", "sink_error"]
+__all__ = ["Database", "connect"]
 
 QUICK_CHECK_BYTES_MAX: Final = 64 * 1024 * 1024
 """Larger files are not checked when they are opened: it would take seconds."""
@@ -30,36 +31,8 @@ WAL_BYTES_WARN: Final = 64 * 1024 * 1024
 """A log this long that can't be emptied means that a reader holds an old snapshot (F22)."""
 THREAD_END_POLL_S: Final = 0.001
 THREAD_END_POLLS: Final = 1_000
-
-_REASONS: Final = {
-    sqlite3.SQLITE_FULL: ("disk_full", "the disk is full"),
-    sqlite3.SQLITE_IOERR: ("io_error", "the disk reports an error"),
-    sqlite3.SQLITE_BUSY: ("locked", "another process holds its lock"),
-    sqlite3.SQLITE_LOCKED: ("locked", "another connection holds its lock"),
-    sqlite3.SQLITE_READONLY: ("read_only", "it can't be written"),
-    sqlite3.SQLITE_PERM: ("read_only", "it can't be written"),
-    sqlite3.SQLITE_CANTOPEN: ("cant_open", "it can't be opened"),
-    sqlite3.SQLITE_CORRUPT: ("corrupt", "it is damaged"),
-    sqlite3.SQLITE_NOTADB: ("corrupt", "it is not a database"),
-    sqlite3.SQLITE_NOMEM: ("no_memory", "there is no memory left"),
-}
 # After these the connection is as good as before, once the transaction is rolled back (M11, M13).
 _KEEP_CONNECTION: Final = {"disk_full", "locked", "bad_record", "no_memory"}
-
-
-def sink_error(error: Exception, name: str) -> SinkError:
-    """Translate an error of SQLite or of the file system; `name` is the file's name."""
-    if isinstance(error, SinkError):
-        return error
-    if isinstance(error, OSError):
-        reason = "disk_full" if error.errno == 28 else "cant_open"
-        return SinkError(reason, f"{name}: {error.strerror or error}", retryable=True)
-    if isinstance(error, sqlite3.Error) and (code := getattr(error, "sqlite_errorcode", None)) is not None:
-        reason, text = _REASONS.get(code & 0xFF, ("sqlite_error", "SQLite refused"))
-        detail = getattr(error, "sqlite_errorname", "")
-        return SinkError(reason, f"{name}: {text} ({detail})", retryable=True)
-    # A value SQLite has no type for: an integer beyond 64 bits, text that is not Unicode.
-    return SinkError("bad_record", f"{name}: a record can't be stored ({type(error).__name__})", retryable=False)
 
 
 async def connect(target: str | Path, *, uri: bool = False) -> aiosqlite.Connection:
@@ -237,6 +210,30 @@ class Database:
             await self.drop()
             raise
         else:
+            return
+        raise failure
+
+    @contextlib.asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """Inside of a transaction: what fails for its records is undone alone, and the transaction goes on.
+
+        Raises:
+            SinkError: `bad_record`. Any other error is for the transaction.
+        """
+        await self._fetch("SAVEPOINT some_records")
+        try:
+            yield
+        except Exception as error:
+            failure = sink_error(error, self.path.name)
+            if failure.reason != "bad_record":
+                raise
+            try:
+                await self._fetch("ROLLBACK TO some_records")
+                await self._fetch("RELEASE some_records")
+            except (sqlite3.Error, ValueError):
+                raise SinkError("sqlite_error", f"{self.path.name}: can't undo a part", retryable=True) from None
+        else:
+            await self._fetch("RELEASE some_records")
             return
         raise failure
 

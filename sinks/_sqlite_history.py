@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import math
 import sqlite3
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
+import anyio
 import msgspec
 import numpy as np
 
@@ -19,18 +21,28 @@ from engine.errors import SinkError
 from engine.events import STALE, Health, Transition
 from engine.ports import History, RunInfo, SeriesSamples
 from sinks import _sqlite_schema as sql
-from sinks._sqlite_db import connect, sink_error
+from sinks._sqlite_db import connect
+from sinks._sqlite_errors import sink_error
 
-__all__ = ["SqliteHistory", "open_history"]
+__all__ = ["QUERY_ROWS_MAX", "SqliteHistory", "open_history"]
 
+QUERY_ROWS_MAX: Final = 1_000_000
+"""Rows that one query may return: some hundred MB of memory for a moment."""
+CANCEL_TIMEOUT_S: Final = 5.0
+"""How long a cancelled query may take to end. It looks up every few milliseconds, unless the disk hangs."""
+_STEPS_PER_LOOK: Final = 10_000
 ROWS_PER_TURN: Final = 5_000
 """Rows turned into objects before others may run."""
 _TIME_MIN: Final = -(2**63)
 
 
-def open_history(path: str | Path) -> History:
-    """Return a reader of a history file. The file is opened by each query, not here."""
-    return SqliteHistory(Path(path))
+def open_history(path: str | Path, *, rows_max: int = QUERY_ROWS_MAX) -> History:
+    """Return a reader of a history file. The file is opened by each query, not here.
+
+    Args:
+        rows_max: Rows that one query may return; one that has more raises `SinkError("too_many_rows")`.
+    """
+    return SqliteHistory(Path(path), rows_max)
 
 
 class SqliteHistory:
@@ -38,10 +50,12 @@ class SqliteHistory:
 
     Args:
         path: The file. Every method raises `SinkError` if it is missing or not a history.
+        rows_max: As of `open_history`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, rows_max: int = QUERY_ROWS_MAX) -> None:
         self._path = path
+        self._rows_max = rows_max
 
     async def samples(self, metric: str, start_ms: int, end_ms: int) -> list[SeriesSamples]:
         """Samples of each series of a metric: 1-minute means, stamped with the minute's start, for what
@@ -98,25 +112,63 @@ class SqliteHistory:
         return [RunInfo(*row) for row in rows]
 
     async def _raw_from(self) -> int:
-        (rows,) = await self._query((sql.GET_META, ("raw_from_ms",)))
+        (rows,) = await self._query((sql.READ_RAW_FROM, ()))
         return int(rows[0][0]) if rows else _TIME_MIN
 
     async def _query(self, *queries: tuple[str, Iterable[Any]]) -> list[list[Any]]:
-        """Run queries on one short connection. A cancelled reader still closes it, in its own time."""
-        task = asyncio.get_running_loop().create_task(self._read(queries))
-        await asyncio.wait({task})
+        """Run queries on one short connection. A cancelled reader gives them up, and sees it closed."""
+        given_up = threading.Event()
+        task = asyncio.get_running_loop().create_task(self._read(queries, given_up), name=f"read {self._path.name}")
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            given_up.set()
+            await _see_end(task)
+            raise
         return task.result()
 
-    async def _read(self, queries: tuple[tuple[str, Iterable[Any]], ...]) -> list[list[Any]]:
+    async def _read(self, queries: tuple[tuple[str, Iterable[Any]], ...], given_up: threading.Event) -> list[list[Any]]:
+        """Never cancelled itself: half a connection can't be closed."""
+        left = self._rows_max
+        found: list[list[Any]] = []
         try:
             connection = await connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True)
             try:
-                return [list(await connection.execute_fetchall(text, values)) for text, values in queries]
+                await connection.set_progress_handler(given_up.is_set, _STEPS_PER_LOOK)
+                for text, values in queries:
+                    found.append(list(await connection.execute_fetchall(text, (*values, left + 1))))
+                    left -= len(found[-1])
+                    if left < 0:
+                        raise self._too_many()
             finally:
                 await connection.close()
         except sqlite3.Error as error:
             failure = sink_error(error, self._path.name)
+        else:
+            return found
         raise SinkError(failure.reason, str(failure), retryable=failure.retryable)
+
+    def _too_many(self) -> SinkError:
+        text = f"{self._path.name}: more than {self._rows_max} rows; ask for a shorter time, or raise the limit"
+        return SinkError("too_many_rows", f"{text} (`query_rows_max`, or `rows_max` of open_history)", retryable=False)
+
+
+async def _see_end(task: asyncio.Task[list[list[Any]]]) -> None:
+    """Wait for a query that was given up, whatever cancels the wait meanwhile: nobody else knows of it."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + CANCEL_TIMEOUT_S
+    with anyio.CancelScope(shield=True):  # a cancelled scope would cancel again in each turn of the loop
+        while not task.done() and loop.time() < until:
+            try:
+                await asyncio.wait({task}, timeout=until - loop.time())
+            except asyncio.CancelledError:
+                continue  # the caller raises the first one
+    task.add_done_callback(_look_at)
+
+
+def _look_at(task: asyncio.Task[list[list[Any]]]) -> None:
+    if not task.cancelled():
+        task.exception()  # nobody is left who wants it
 
 
 def _value(value: float | None, special: str | None) -> float:

@@ -215,22 +215,25 @@ DELETE FROM runs WHERE run_id IN
     (SELECT run_id FROM runs WHERE started_ms < ? AND run_id < (SELECT max(run_id) FROM runs) LIMIT ?)"""
 DROP_SERIES: Final = "DELETE FROM series WHERE id IN (SELECT id FROM series WHERE seen_ms < ? LIMIT ?)"
 
-# --- reading -----------------------------------------------------------------------------------------
+# --- reading: the last parameter is how many rows at most ---------------------------------------------
 
 READ_SAMPLES: Final = """
 SELECT series.text, samples.time_ms, samples.value, samples.special
 FROM samples JOIN series ON series.id = samples.series_id
 WHERE series.metric = ? AND samples.time_ms >= ? AND samples.time_ms < ?
-ORDER BY samples.time_ms"""
+ORDER BY samples.time_ms LIMIT ?"""
 READ_ROLLUPS: Final = """
 SELECT series.text, rollups.minute_ms, rollups.sum / rollups.count, NULL
 FROM rollups JOIN series ON series.id = rollups.series_id
 WHERE series.metric = ? AND rollups.minute_ms >= ? AND rollups.minute_ms < ?
-ORDER BY rollups.minute_ms"""
+ORDER BY rollups.minute_ms LIMIT ?"""
 READ_TRANSITIONS: Final = """
 SELECT time_ms, rule, labels, before, after, reason, value, active_since_ms, annotations, fired_ms
-FROM transitions WHERE time_ms >= ? AND time_ms < ? ORDER BY time_ms, id"""
+FROM transitions WHERE time_ms >= ? AND time_ms < ? ORDER BY time_ms, id LIMIT ?"""
 READ_HEALTH: Final = """
 SELECT time_ms, component, status, reason, message, count
-FROM health WHERE time_ms >= ? AND time_ms < ? ORDER BY time_ms, id"""
-READ_RUNS: Final = "SELECT run_id, name, started_ms, ended_ms, outcome FROM runs ORDER BY started_ms DESC, run_id DESC"
+FROM health WHERE time_ms >= ? AND time_ms < ? ORDER BY time_ms, id LIMIT ?"""
+READ_RUNS: Final = """
+SELECT run_id, name, started_ms, ended_ms, outcome
+FROM runs ORDER BY started_ms DESC, run_id DESC LIMIT ?"""
+READ_RAW_FROM: Final = "SELECT value FROM meta WHERE key = 'raw_from_ms' LIMIT ?"

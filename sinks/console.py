@@ -31,7 +31,12 @@ NOTICES_MAX: Final = 100
 
 
 class ConsoleOptions(Options, frozen=True, kw_only=True):
-    """`[sink.NAME]` with `type = "console"`; described in docs/sinks.md."""
+    """`[sink.NAME]` with `type = "console"`; described in docs/sinks.md.
+
+    Args:
+        pending: Whether to print alerts that do not fire yet, too.
+        health: Whether to print what the engine says about itself.
+    """
 
     pending: bool = False
     health: bool = True

@@ -19,21 +19,13 @@ import msgspec
 
 from engine.durations import Duration
 from engine.errors import SinkError
-from engine.events import Health, Record, Sample, SampleBatch, Transition
+from engine.events import Health, Record, SampleBatch, Transition
 from engine.ports import Options, RecordKind, RunInfo, SeriesSamples, SinkContext
 from sinks import _sqlite_schema as sql
 from sinks._sqlite_db import Database
-from sinks._sqlite_history import SqliteHistory, open_history
-from sinks._sqlite_retention import DAY_MS, Retention
-from sinks._sqlite_rows import (
-    EventWriter,
-    health_row,
-    part,
-    sample_rows,
-    series_row,
-    storable,
-    transition_row,
-)
+from sinks._sqlite_history import QUERY_ROWS_MAX, SqliteHistory, open_history
+from sinks._sqlite_retention import Retention
+from sinks._sqlite_store import Store, names
 
 __all__ = ["SqliteOptions", "SqliteSink", "open_history"]
 
@@ -43,25 +35,39 @@ CLOSE_TIMEOUT_S: Final = 4.0
 UPKEEP_INTERVAL_S: Final = 60.0
 CHECKPOINT_SAMPLES: Final = 20_000
 """Samples after which the log is emptied without waiting for the minute."""
-SERIES_CACHE_MAX: Final = 200_000
 NOTICES_MAX: Final = 100
 
 
 class SqliteOptions(Options, frozen=True, kw_only=True):
-    """`[sink.NAME]` with `type = "sqlite"`; described in docs/sinks.md."""
+    """`[sink.NAME]` with `type = "sqlite"`; described in docs/sinks.md.
+
+    Args:
+        path: The file; by default history.db in the state folder.
+        keep_raw: How long samples are kept as they came, from 1 m.
+        keep_rollups: How long their 1-minute roll-ups are kept, at least as long as `keep_raw`.
+        size_max_mb: How large the file may grow, in MiB; then the oldest goes first.
+        query_rows_max: How many rows one query of the history may return.
+    """
 
     path: Path | None = None
     keep_raw: Duration = msgspec.field(default_factory=lambda: Duration.parse("7d"))
     keep_rollups: Duration = msgspec.field(default_factory=lambda: Duration.parse("400d"))
     size_max_mb: int = 2048
+    query_rows_max: int = QUERY_ROWS_MAX
 
     def __post_init__(self) -> None:
         if self.keep_raw < sql.MINUTE_MS:
             raise ValueError('`keep_raw` is at least "1m"')
         if self.keep_rollups < self.keep_raw:
-            raise ValueError("`keep_rollups` is not shorter than `keep_raw`: roll-ups outlive the samples")
+            default = self.keep_rollups == Duration.parse("400d")  # then it is the other one that was written
+            raise ValueError(
+                f"{'keep_raw' if default else 'keep_rollups'}: samples are kept for {self.keep_raw} (keep_raw) and "
+                f"their roll-ups only for {self.keep_rollups} (keep_rollups); lower keep_raw or raise keep_rollups"
+            )
         if not 1 <= self.size_max_mb <= 2**20:
             raise ValueError("`size_max_mb` is between 1 and 1048576")
+        if not 1 <= self.query_rows_max <= 100_000_000:
+            raise ValueError("`query_rows_max` is between 1 and 100000000")
 
 
 class _Attempt(msgspec.Struct, frozen=True, eq=False):
@@ -69,10 +75,16 @@ class _Attempt(msgspec.Struct, frozen=True, eq=False):
 
     token: str
     records: tuple[Record, ...]
+    refused: list[Record] = msgspec.field(default_factory=list)
+    """Those that never can be stored, until that has been told."""
 
 
 class SqliteSink:
-    """Recorder and History over one SQLite file."""
+    """Recorder and History over one SQLite file.
+
+    Attributes:
+        dropped: Records that were left out of a write because no SQLite file could ever take them.
+    """
 
     Options: ClassVar[type[SqliteOptions]] = SqliteOptions
     WANTS: ClassVar[frozenset[RecordKind]] = frozenset({"samples", "transitions", "health", "events"})
@@ -89,12 +101,11 @@ class SqliteSink:
         self._unit: asyncio.Task[None] | None = None
         self._attempt: _Attempt | None = None
         self._tokens = (f"{os.urandom(8).hex()}:{number}" for number in count(1))
-        self._events = EventWriter()
-        self._ids: dict[str, int] = {}
-        self._ids_day = 0
+        self._tables = Store(context.clock.now_ms)
         self._started_ms = 0
         self._upkeep_at = 0.0
         self._since_checkpoint = 0
+        self.dropped = 0
 
     # --- Sink ---------------------------------------------------------------------------------------
 
@@ -121,7 +132,7 @@ class SqliteSink:
                 await self._run(self._finish(self._database), max(0.0, ends - loop.time()))
             self._started_ms = 0
         except SinkError as error:
-            self._notice(error.reason, f"not closed in time: {error}")
+            self._notice("not_closed", f"not closed in time: {error}")
 
     def take_notices(self) -> list[tuple[str, str]]:
         """What a person should know and what was no failure, as (reason, message), once."""
@@ -168,7 +179,7 @@ class SqliteSink:
     async def _reopen(self) -> None:
         """Open the file and note this run in it, if it is not there: the file may be a new one."""
         database = self._file
-        self._ids.clear()
+        self._tables.forget()
         await database.open()
         run = (self._context.engine_name, self._started_ms)
         try:
@@ -184,18 +195,19 @@ class SqliteSink:
             end = (self._context.clock.now_ms(), "stopped", self._context.engine_name, self._started_ms)
             await database.change(sql.END_RUN, end)
         except SinkError as error:
-            self._notice(error.reason, f"the end of this run is not noted: {error}")
+            self._notice("run_end", f"the end of this run is not noted: {error}")
         finally:
             await database.close()
 
     # --- Recorder -------------------------------------------------------------------------------------
 
     async def write(self, records: Sequence[Record]) -> None:
-        """Store records in one transaction. Offered again after an error, they are not stored twice.
+        """Store records in one transaction. Offered again after an error, they are not stored twice. One
+        that can never be stored is left out, counted in `dropped` and told by a notice `bad_record`.
 
         Raises:
-            SinkError: `disk_full`, `io_error`, `locked`, `read_only`, `corrupt`, `timeout`, `busy` and others
-                are retryable and heal without a restart; `bad_record` is not, and nothing was stored.
+            SinkError: Nothing was stored: `disk_full`, `io_error`, `locked`, `read_only`, `corrupt`,
+                `timeout`, `busy` and others. They are retryable and heal without a restart.
         """
         await self._idle(WRITE_TIMEOUT_S)
         await self._run(self._write(tuple(records)), WRITE_TIMEOUT_S)
@@ -210,6 +222,7 @@ class SqliteSink:
         if not database.is_open:
             await self._reopen()
         if self._attempt is not None and await self._is_stored(self._attempt):
+            self._settle(self._attempt)
             stored = {id(record) for record in self._attempt.records}
             records = tuple(record for record in records if id(record) not in stored)
         if records:
@@ -226,12 +239,12 @@ class SqliteSink:
         try:
             await self._store(database, attempt)
         except SinkError as error:
-            self._ids.clear()  # some of them may have been given in what was undone
             if database.is_open:
                 self._attempt = None
                 raise
             failure = error
         else:
+            self._settle(attempt)
             return
         try:
             await self._reopen()
@@ -240,40 +253,19 @@ class SqliteSink:
         if not await self._is_stored(attempt):
             self._attempt = None
             raise failure
+        self._settle(attempt)
 
     async def _store(self, database: Database, attempt: _Attempt) -> None:
-        parted = part(attempt.records)
-        async with database.transaction():
-            if parted.samples:
-                await self._learn_series(database, parted.samples)
-                await database.run_many(sql.ADD_SAMPLE, sample_rows(parted.samples, self._ids))
-            if parted.transitions:
-                await database.run_many(sql.ADD_TRANSITION, map(transition_row, parted.transitions))
-            if parted.health:
-                await database.run_many(sql.ADD_HEALTH, map(health_row, parted.health))
-            if parted.events:
-                await database.run_many(sql.ADD_EVENT, self._events.rows(parted.events))
-            await database.fetch(sql.SET_META, ("last_write", attempt.token))
+        await self._tables.add(database, attempt.records, attempt.token, attempt.refused)
         self._since_checkpoint += sum(len(r.series) if isinstance(r, SampleBatch) else 1 for r in attempt.records)
 
-    async def _learn_series(self, database: Database, samples: Sequence[Sample | SampleBatch]) -> None:
-        """Make `_ids` know every series of these samples. It starts afresh each day, which keeps `seen_ms`
-        of living series a day old at most, and when it is too large."""
-        day = self._context.clock.now_ms() // DAY_MS
-        if day != self._ids_day or len(self._ids) > SERIES_CACHE_MAX:
-            self._ids.clear()
-            self._ids_day = day
-        unseen: dict[str, str] = {}
-        for record in samples:
-            for text in record.series if isinstance(record, SampleBatch) else (record.series,):
-                if text not in self._ids:
-                    unseen[text] = storable(text)
-        if not unseen:
-            return
-        await database.run_many(sql.ADD_SERIES, (series_row(text, day * DAY_MS) for text in unseen.values()))
-        wanted = msgspec.json.encode(list(unseen.values())).decode()
-        found: dict[Any, Any] = dict(await database.fetch(sql.FIND_SERIES, (wanted,)))
-        self._ids.update((text, found[stored]) for text, stored in unseen.items())
+    def _settle(self, attempt: _Attempt) -> None:
+        """The attempt is stored: count and tell, once, what was left out of it."""
+        if attempt.refused:
+            self.dropped += len(attempt.refused)
+            message = f"{self._file.path.name}: left out, since it can't be stored: {names(attempt.refused)}"
+            self._notice("bad_record", message)
+            attempt.refused.clear()
 
     async def _keep_up(self, database: Database, minute_is_over: bool) -> None:
         """Empty the log; once a minute, and on until it is done, forget what is too old. Never fails a
@@ -286,24 +278,27 @@ class SqliteSink:
         try:
             done = await self._retention.turn(database, self._context.clock.now_ms())
         except SinkError as error:
-            self._notice(error.reason, f"nothing could be forgotten: {error}")
+            self._notice("retention", f"nothing could be forgotten: {error}")
         if done:
             self._upkeep_at = self._context.clock.monotonic() + UPKEEP_INTERVAL_S
 
     # --- History ----------------------------------------------------------------------------------------
 
+    def _history(self) -> SqliteHistory:
+        return SqliteHistory(self._file.path, self._options.query_rows_max)
+
     async def samples(self, metric: str, start_ms: int, end_ms: int) -> list[SeriesSamples]:
         """As `SqliteHistory.samples`."""
-        return await SqliteHistory(self._file.path).samples(metric, start_ms, end_ms)
+        return await self._history().samples(metric, start_ms, end_ms)
 
     async def transitions(self, start_ms: int, end_ms: int) -> list[Transition]:
         """Transitions, oldest first."""
-        return await SqliteHistory(self._file.path).transitions(start_ms, end_ms)
+        return await self._history().transitions(start_ms, end_ms)
 
     async def health(self, start_ms: int, end_ms: int) -> list[Health]:
         """Health events, oldest first."""
-        return await SqliteHistory(self._file.path).health(start_ms, end_ms)
+        return await self._history().health(start_ms, end_ms)
 
     async def runs(self) -> list[RunInfo]:
         """Runs, newest first."""
-        return await SqliteHistory(self._file.path).runs()
+        return await self._history().runs()

@@ -47,7 +47,14 @@ _RETRIED_4XX: Final = {401, 403, 404, 408, 425, 429}
 
 
 class WebhookOptions(Options, frozen=True, kw_only=True):
-    """`[sink.NAME]` with `type = "webhook"`; described in docs/sinks.md."""
+    """`[sink.NAME]` with `type = "webhook"`; described in docs/sinks.md.
+
+    Args:
+        url: Where to post.
+        headers: More headers to send; their values are secrets.
+        timeout: How long one attempt may take, 100 ms to 30 s.
+        send_resolved: Whether to tell of resolved alerts, too.
+    """
 
     url: Secret
     headers: dict[str, Secret] = {}
@@ -56,7 +63,10 @@ class WebhookOptions(Options, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if not _is_http_url(self.url.reveal()):
-            raise ValueError("`url` is not an http:// or https:// URL with a host")
+            raise ValueError(
+                "url: not an http:// or https:// URL with a host and, if any, a port from 1 to 65535; "
+                "write it like https://ops.example.org/hook"
+            )
         if not 100 <= self.timeout <= TIMEOUT_MS_MAX:
             raise ValueError('`timeout` is between "100ms" and "30s"')
         for name, value in self.headers.items():

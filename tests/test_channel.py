@@ -125,7 +125,8 @@ async def test_a_cancelled_put_leaves_nothing_behind_and_lets_the_next_in() -> N
     assert await light, "the light one stood behind the heavy one only"
     assert heavy.cancelled()
     assert times(await channel.get_batch(99)) == [0, 2]
-    assert channel.statistics().received == 4
+    assert dropped(channel) == {"cancelled": 4}, "nothing is lost in silence"
+    assert channel.statistics().received == 8
 
 
 async def test_a_cancelled_get_loses_nothing() -> None:
@@ -272,3 +273,31 @@ class ChannelMachine(RuleBasedStateMachine):
 
 
 TestChannelMachine = ChannelMachine.TestCase
+
+
+@pytest.mark.parametrize("policy", ["drop_newest", "drop_oldest", "block"])
+async def test_from_when_to_when_was_dropped_is_known_once(policy: Policy) -> None:
+    channel = Channel(3, policy)
+    assert channel.take_dropped() is None
+    for time_ms in range(10, 20):
+        channel.put_nowait(sample(time_ms))
+    assert channel.take_dropped() == ((10, 17) if policy == "drop_oldest" else (13, 20)), "first to last, exclusive"
+    assert channel.take_dropped() is None
+
+
+async def test_a_blind_span_that_finds_no_room_is_part_of_what_was_dropped() -> None:
+    channel = Channel(3)
+    for _ in range(RESERVE_EVENTS):
+        channel.put_nowait(Health(5, "x", "failed", "y"))
+    channel.put_nowait(Health(6, "x", "failed", "y"))
+    assert channel.take_dropped() is None, "rules are not blind for want of health"
+    channel.put_nowait(Blind(90, 40, 80))
+    assert channel.take_dropped() == (40, 80)
+
+
+async def test_what_comes_after_the_end_blinds_nobody() -> None:
+    channel = Channel(3)
+    channel.close()
+    assert channel.closed
+    channel.put_nowait(sample(1))
+    assert channel.take_dropped() is None

@@ -22,7 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Without the program's name; None reads the process' own.
 
     Returns:
-        0 done, 1 internal error, 2 usage or configuration, 130 interrupted.
+        0 done, 1 internal error, 2 usage or configuration, 130 interrupted. A process that does not stop in time
+        ends with 75 and does not come back here.
     """
     from engine.cli.arguments import parse
 

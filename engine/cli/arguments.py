@@ -12,7 +12,8 @@ from engine.durations import Duration, parse_ms
 __all__ = ["duration", "parse"]
 
 _HOUR_MS = 3_600_000
-_HOURS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,3})?")
+_HOURS = re.compile(r"[0-9]+(\.[0-9]{1,3})?")
+_LONGEST = Duration.parse("100y")
 
 
 def duration(text: str) -> Duration:
@@ -22,14 +23,19 @@ def duration(text: str) -> Duration:
         argparse.ArgumentTypeError: It is neither, or nothing.
     """
     if _HOURS.fullmatch(text):
-        length = Duration(round(float(text) * _HOUR_MS))
+        length = Duration(round(min(float(text), 1e9) * _HOUR_MS))
+        if length > _LONGEST:
+            hours = _LONGEST // _HOUR_MS
+            raise argparse.ArgumentTypeError(f"a run takes at most {hours} hours, which is 100 years, not {text[:20]}")
     else:
         try:
             length = Duration(parse_ms(text))
         except ValueError as error:
             raise argparse.ArgumentTypeError(f"{error}, or hours like 24") from None
     if length <= 0:
-        raise argparse.ArgumentTypeError("a run takes longer than nothing; leave --duration out to run until stopped")
+        raise argparse.ArgumentTypeError(
+            "a run takes from 1ms to 100y, longer than nothing; leave --duration out to run until stopped"
+        )
     return length
 
 
@@ -56,7 +62,8 @@ def _parser() -> argparse.ArgumentParser:
         usage="longwatch [--config FILE] [--duration TIME] [OPTION ...]\n       longwatch VERB ...",
         description="Watches a Python service and its host, and says what has been wrong for long enough. "
         "Without a verb it watches; without --config it watches this host with built-in rules.",
-        epilog="Exit codes: 0 done, 1 internal error, 2 usage or configuration, 130 second interrupt.",
+        epilog="Exit codes: 0 done, 1 internal error, 2 usage or configuration, 75 a clean stop took too long, "
+        "130 second interrupt.",
         allow_abbrev=False,
     )
     parser.set_defaults(verb="run")

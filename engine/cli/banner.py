@@ -28,6 +28,7 @@ _ROWS_MAX = 5
 _RULE_ROWS_MAX = 3
 _RULE_CHARS_MAX = 40
 _WARNINGS_MAX = 3
+_LOSSES_MAX = 8
 _INDENT = 11
 _PATH_CHARS_MAX = 2 * COLUMNS
 
@@ -63,7 +64,9 @@ def banner(plan: Plan) -> list[str]:
     lines += _titled("sinks", _few([_sink(sink) for sink in config.sinks], "more sinks"))
     lines += _titled("files", [str(plan.folder) if plan.folder else "none: everything is kept in memory"])
     lines += _titled("ends", [_end(plan)])
-    lines += _titled("to stop", ["Ctrl-C or SIGTERM, within 20 s; a second one stops at once"])
+    lines += _titled(
+        "to stop", [f"Ctrl-C or SIGTERM, within {config.engine.shutdown_timeout}; a second one stops at once"]
+    )
     lines += _titled("warning", _warnings(plan.warnings))
     return [_cut(line.rstrip(), whole=line.startswith("  files")) for line in lines][:LINES_MAX]
 
@@ -95,18 +98,20 @@ def kept(options: Options) -> str:
     return ", ".join(told)
 
 
-def summary(plan: Plan, ended_ms: int, transitions: int, dropped: int) -> list[str]:
-    """The lines printed at the end."""
+def summary(plan: Plan, ended_ms: int, transitions: int, losses: Sequence[str]) -> list[str]:
+    """The lines printed at the end; `losses` says by kind what was not kept."""
     length = format_ms(max(ended_ms - plan.starts_ms, 0) // 1_000 * 1_000)
     changes = f"{transitions} transition{'' if transitions == 1 else 's'}"
-    lost = f"{dropped} samples or records dropped" if dropped else "nothing dropped"
+    lost = "not everything was kept:" if losses else "nothing dropped"
     stores = [sink for sink in plan.config.sinks if kept(sink.options)]
     where = f"in {plan.folder}" if plan.folder else "not kept, the run was in memory"
     if not stores:
         where = "not kept, no sink records it"
     elif path := target(stores[0].options):
         where = path
-    return [_cut(f"longwatch ran for {length}: {changes}, {lost}"), _cut(f"history: {where}", whole=True)]
+    told = [f"  {line}" for line in _few(list(losses), "more kinds of loss", _LOSSES_MAX)]
+    ran = f"longwatch ran for {length}: {changes}, {lost}"
+    return [*(_cut(line) for line in (ran, *told)), _cut(f"history: {where}", whole=True)]
 
 
 def _titled(title: str, rows: Sequence[str]) -> Iterator[str]:

@@ -22,14 +22,15 @@ from engine.config.shape import EngineTable
 from engine.durations import format_ms
 from engine.errors import ConfigError
 from engine.events import AlertState, HealthStatus
-from engine.status import ChannelStatus, EngineStatus, ProbeStatus, SinkStatus
+from engine.status import ChannelStatus, EngineStatus, ProbeStatus, SinkStatus, alert_counts
 from engine.text import clean
 
 __all__ = ["StatusHead", "Verdict", "judge", "pid_lives", "read_status", "report", "run_health"]
 
 STATUS_FILE = "status.json"
 HEARTBEAT_MAX_MS = 10_000
-_STATUS_BYTES_MAX = 16 * 1024 * 1024
+STATUS_BYTES_MAX = 64 * 1024 * 1024
+"""Far more than an engine writes: ten thousand alerts with long labels make 16 MiB."""
 
 
 class AlertHead(msgspec.Struct, frozen=True):
@@ -54,6 +55,7 @@ class StatusHead(msgspec.Struct, frozen=True):
     sinks: tuple[SinkStatus, ...] = ()
     alerts: tuple[AlertHead, ...] = ()
     channel: ChannelStatus = ChannelStatus()
+    counters: dict[str, float | None] = {}
 
     @property
     def status(self) -> HealthStatus:
@@ -80,11 +82,11 @@ def read_status(folder: Path) -> StatusHead | None:
     """
     try:
         with open(folder / STATUS_FILE, "rb") as file:
-            data = file.read(_STATUS_BYTES_MAX + 1)
+            data = file.read(STATUS_BYTES_MAX + 1)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    if len(data) > _STATUS_BYTES_MAX:
-        raise ValueError("it is too large")
+    if len(data) > STATUS_BYTES_MAX:
+        raise ValueError(f"it has more than {STATUS_BYTES_MAX >> 20} MiB, which is more than any engine writes")
     return msgspec.json.decode(data, type=StatusHead)
 
 
@@ -167,6 +169,6 @@ def _lines(verdict: Verdict) -> list[str]:
     channel = status.channel
     queue = f"queue {channel.depth} of {channel.capacity}, {sum(channel.dropped.values())} dropped"
     lines.append(f"  {queue}; loop lag {status.lag_ms or 0:.1f} ms")
-    firing = sum(alert.state == "firing" for alert in status.alerts)
-    lines.append(f"  alerts: {firing} firing, {len(status.alerts) - firing} pending")
+    firing, pending = alert_counts((alert.state for alert in status.alerts), status.counters)
+    lines.append(f"  alerts: {firing} firing, {pending} pending")
     return [*lines, f"not healthy: {verdict.reason}"] if verdict.reason else lines

@@ -22,13 +22,15 @@ from engine import Engine, __version__
 from engine.cli.banner import Plan, banner, summary
 from engine.cli.load import load_config
 from engine.cli.log import LogPipe, configure
+from engine.cli.losses import losses
 from engine.cli.output import Output
 from engine.cli.state import StateFolderError, open_to_others, prepare, state_folder
-from engine.cli.stopping import GRACE_S, Stopping
+from engine.cli.stopping import GRACE_S, Stopping, abandoned
 from engine.clock import SystemClock
 from engine.config.shape import Config
 from engine.errors import ConfigError, RuleError
 from engine.ports import History
+from engine.runtime.statefiles import StateLock
 from engine.status import EngineStatus
 
 if TYPE_CHECKING:
@@ -51,6 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         config = load_config(arguments.config, arguments.overrides)
         folder, warnings = _folder(config, arguments)
+        if folder is not None:
+            _refuse_a_second(folder)
     except ConfigError as error:
         for problem in error.problems:
             errors.line(str(problem))
@@ -104,6 +108,13 @@ def _folder(config: Config, arguments: argparse.Namespace) -> tuple[Path | None,
     return folder, [f"other users can look into {folder}; chmod 700 it"] if open_to_others(folder) else []
 
 
+def _refuse_a_second(folder: Path) -> None:
+    """Raise `ConfigError` if an engine runs with this folder: before anything is printed. The engine locks it."""
+    lock = StateLock(folder)
+    lock.acquire()
+    lock.release()
+
+
 def _without_files(config: Config) -> tuple[Config, list[str]]:
     """The configuration without the sinks that are a history, which is a file, and a warning for each."""
     kept = tuple(sink for sink in config.sinks if not _is_history(sink.factory))
@@ -150,6 +161,7 @@ async def _engine_run(
 ) -> None:
     config = screen.config if screen is not None else plan.config
     async with Engine(config, clock=clock) as engine, anyio.create_task_group() as beside:
+        stopping.left = lambda: abandoned(engine.status())
         stopping.attach(engine.request_stop)
         if plan.ends_ms:
             beside.start_soon(_stop_after, (plan.ends_ms - clock.now_ms()) / 1000, stopping)
@@ -197,5 +209,4 @@ def _ending(plan: Plan, clock: SystemClock, last: list[EngineStatus]) -> list[st
         return []
     status = last[-1]
     transitions = int(status.counters.get("longwatch_transitions_total", 0))
-    dropped = sum(status.channel.dropped.values()) + sum(sink.dropped for sink in status.sinks)
-    return summary(plan, clock.now_ms(), transitions, dropped)
+    return summary(plan, clock.now_ms(), transitions, losses(status))

@@ -2,7 +2,9 @@
 
 The first SIGINT or SIGTERM asks the engine to stop; a second one ends the process at once. A thread ends it
 if the clean way takes longer than it may. The handlers are plain `signal` handlers, so that the second
-signal works even while the loop is stuck. An embedded engine has none of this.
+signal works even while the loop is stuck. A handler may interrupt anything, also a write to a buffered stream, so
+what it says goes straight to the descriptor, and nothing that fails there keeps the process from ending. An
+embedded engine has none of this.
 """
 
 from __future__ import annotations
@@ -10,13 +12,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import select
 import signal
 import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Self
 
-__all__ = ["EXIT_INTERRUPTED", "EXIT_TOO_LATE", "Stopping"]
+from engine.status import EngineStatus
+from engine.text import clean
+
+__all__ = ["EXIT_INTERRUPTED", "EXIT_TOO_LATE", "Stopping", "abandoned"]
 
 EXIT_INTERRUPTED = 130
 EXIT_TOO_LATE = 75
@@ -48,6 +54,8 @@ class Stopping:
         self._guard = threading.Thread(target=self._watch, name="longwatch-deadline", daemon=True)
         self.last_words: Callable[[], None] = lambda: None
         """Called before the process is ended the hard way; must not wait."""
+        self.left: Callable[[], str] = lambda: ""
+        """Says in a few words what is abandoned then; must not wait."""
 
     def __enter__(self) -> Self:
         self._threads = set(threading.enumerate())
@@ -101,7 +109,7 @@ class Stopping:
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         self._signals += 1
         if self._signals > 1:
-            self._exit(EXIT_INTERRUPTED)
+            self._exit(EXIT_INTERRUPTED, "ended at once")
         self.ask(f"{signal.Signals(number).name}; a second one stops at once")
 
     def _on_hangup(self, number: int, frame: FrameType | None) -> None:
@@ -114,12 +122,39 @@ class Stopping:
     def _watch(self) -> None:
         self._begun.wait()
         if not self._ended.wait(self._deadline_s):
-            os.write(2, b"longwatch: did not stop in time; the process is ended\n")
-            self._exit(EXIT_TOO_LATE)
+            self._exit(EXIT_TOO_LATE, "did not stop in time; the process is ended")
 
-    def _exit(self, code: int) -> NoReturn:
-        self.last_words()
-        os._exit(code)
+    def _exit(self, code: int, words: str) -> NoReturn:
+        try:
+            try:
+                self.last_words()
+            finally:
+                _say(words, self.left)
+        finally:
+            os._exit(code)  # whatever was raised above goes with the process
+
+
+def _say(words: str, left: Callable[[], str]) -> None:
+    """One line to standard error, if it takes one at this moment."""
+    try:
+        told = left()
+    except Exception:  # noqa: BLE001  # the code it interrupted may have been changing what is looked at here
+        told = ""
+    ready = select.poll()
+    ready.register(2, select.POLLOUT)
+    if ready.poll(0):
+        os.write(2, f"longwatch: {words}{'; abandoned: ' if told else ''}{told}\n".encode())
+
+
+def abandoned(status: EngineStatus) -> str:
+    """What is lost if the engine ends now, in a few words: what waits to be judged, and to be written or sent."""
+    waiting = [_count(status.channel.depth, "sample", "not judged")]
+    waiting += [_count(sink.queued, "record", f"for {clean(sink.name, 64)}") for sink in status.sinks]
+    return ", ".join(text for text in waiting if text) or "nothing that waited"
+
+
+def _count(number: int, noun: str, words: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'} {words}" if number else ""
 
 
 def _tell_of_hangup() -> None:

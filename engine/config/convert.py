@@ -72,7 +72,7 @@ class Converter:
         """Convert the keys of `table`; what is wrong goes to the report.
 
         Args:
-            hints: For unknown keys that deserve more than the nearest name.
+            hints: For unknown keys that deserve more than the nearest name, and for keys that are missing.
 
         Returns:
             Values by attribute name. A key that was not given is left out, one that is wrong is `BAD`.
@@ -97,7 +97,7 @@ class Converter:
             if field.required and field.name not in values:
                 values[field.name] = BAD
                 message = f"is missing; expected {words_for(field.type)}"
-                self.report.error((*path, key), message, example(field))
+                self.report.error((*path, key), message, example(field) or (hints or {}).get(key, ""))
         return values
 
     def build(self, struct: type[S], values: Mapping[str, Any], path: KeyPath) -> S | None:
@@ -151,12 +151,13 @@ class Converter:
             return value if good else self._wrong(node.type, value, path)
         if not isinstance(value, str):
             return self._wrong(node.type, value, path)
+        secret = isinstance(node.type, mi.CustomType) and node.type.cls is Secret
         try:
             expanded = expand(value, self._environ)
         except ExpandError as error:
-            self.report.error(path, str(error), error.hint)
+            in_file = f" or use {path[-1]}_file" if error.unset and secret and len(path) == 3 else ""
+            self.report.error(path, str(error), error.hint + in_file)
             return BAD
-        secret = isinstance(node.type, mi.CustomType) and node.type.cls is Secret
         if expanded.names and not secret:  # what checks a secret knows not to show it
             self.from_environment.add(path)
         match node.type:

@@ -139,8 +139,9 @@ def read_document(path: Path) -> Document:
     try:
         data, world_readable = read_bytes(path, CONFIG_BYTES_MAX)
     except ValueError as error:
-        hint = "name a file with --config" if str(error) in (_WHY[errno.ENOENT], _WHY[errno.EISDIR]) else ""
-        raise ConfigError([Problem(name, 0, "", f"can't read the configuration: {error}", hint)]) from None
+        missing = str(error) == _WHY[errno.ENOENT]
+        message = "there is no such file" if missing else f"can't read the configuration: {error}"
+        raise ConfigError([Problem(name, 0, "", message)]) from None
     return parse_document(_decode(data, name), name, path.parent, world_readable)
 
 

@@ -24,10 +24,11 @@ _REFERENCE = re.compile(rf"\$\$|\$\{{({_NAME})\}}|\$\{{[^}}]*\}}?")
 
 
 class ExpandError(ValueError):
-    """A reference can't be resolved. `hint` says what to write instead."""
+    """A reference can't be resolved. `hint` says what to write instead; `unset` is a variable that is not set."""
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", unset: str = "") -> None:
         self.hint = hint
+        self.unset = unset
         super().__init__(message)
 
 
@@ -56,7 +57,8 @@ def expand(text: str, environ: Mapping[str, str]) -> Expanded:
             message = "${ is not followed by a variable's name and }"
             raise ExpandError(message, "write ${NAME}, or $${ for a literal ${")
         if name not in environ:
-            raise ExpandError(f"the environment variable {name} is not set", nearest(name, list(environ)))
+            hint = nearest(name, list(environ)) or f"export {name}=..."
+            raise ExpandError(f"the environment variable {name} is not set", hint, name)
         try:
             environ[name].encode()
         except UnicodeEncodeError:

@@ -38,6 +38,8 @@ def schema() -> dict[str, Any]:
     engine = _table(EngineTable)
     engine["properties"]["name"]["pattern"] = f"^(?:{ENGINE_NAME_PATTERN}|.*{_REFERENCE}.*)$"
     engine["properties"]["external_labels"]["propertyNames"] = {"pattern": _LABEL}
+    rule = _table(RuleTable)
+    del rule["allOf"]  # `expr`: a table that changes keys of a pack's rule has it from there
     return {
         "$schema": _DIALECT,
         "title": "run.toml",
@@ -50,7 +52,7 @@ def schema() -> dict[str, Any]:
             "rule": _named("What is wrong, and for how long: one table [rule.NAME] for each.", ["rule"]),
             "sink": _named("Where things go: one table [sink.NAME] for each.", list(sinks)),
         },
-        "$defs": {"engine": engine, "rule": _table(RuleTable), **probes, **sinks},
+        "$defs": {"engine": engine, "rule": rule, **probes, **sinks},
     }
 
 

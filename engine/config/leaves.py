@@ -15,6 +15,7 @@ from engine.config.convert import BAD, Converter
 from engine.config.kinds import fields_of
 from engine.config.locate import KeyPath
 from engine.config.shape import ProbeCommon, ProbeConfig, SinkCommon, SinkConfig
+from engine.conformance import probe_faults, sink_faults
 from engine.durations import Duration
 from engine.ports import Options
 from engine.registry import RegistryError, names, resolve
@@ -125,19 +126,20 @@ def _class(
     try:
         cls = resolve(kind, type_name)
     except RegistryError as error:
-        certain = written or error.hint.startswith("did you mean")
-        hint = error.hint if certain else f'add type = "...", {error.hint}'
+        guess = error.hint.startswith("known:") and not written
+        hint = f'add type = "...", {error.hint}' if guess else error.hint
         converter.report.error(at, str(error), hint)
         return None, type_name
     except ImportError as error:
         message = f'{kind} type "{type_name}" can\'t be loaded: there is no module {error.name}'
         converter.report.error(at, message, "install it")
         return None, type_name
-    faults = [name for name in _DEFAULTS[kind] if not isinstance(getattr(cls, name, None), str)]
+    faults = [f"no {name}" for name in _DEFAULTS[kind] if not isinstance(getattr(cls, name, None), str)]
     if options_of(cls) is None:
-        faults.append("Options of the type engine.ports.Options")
+        faults.append("no Options of the type engine.ports.Options")
+    faults += probe_faults(cls) if kind == "probe" else sink_faults(cls)
     if faults:
-        message = f'{kind} type "{type_name}" has no {" and no ".join(faults)}'
+        message = f'{kind} type "{type_name}" has {" and ".join(faults)}'
         converter.report.error(at, message, "this is a fault of its author's")
         return None, type_name
     return cls, type_name

@@ -22,7 +22,7 @@ from engine.config.kinds import fields_of
 from engine.config.leaves import probe_config, sink_config
 from engine.config.locate import KeyPath
 from engine.config.packs import BUILT_IN_NAME, BUILT_IN_TOML, merge_rules, pack_names, read_pack
-from engine.config.report import Report, quote
+from engine.config.report import Report, address_of, quote
 from engine.config.rules import rule_config
 from engine.config.shape import Config, EngineTable
 from engine.errors import ConfigError, Problem, nearest
@@ -206,7 +206,10 @@ def _engine(table: Any, converter: Converter) -> EngineTable | None:
 
 
 def _warn_readable(converter: Converter, report: Report) -> None:
+    wrong = {problem.address for problem in report.problems()}  # these have to be written anew in any case
     for path, text in converter.literal_secrets:
+        if address_of(path) in wrong:
+            continue
         in_dict = len(path) > 3  # headers: most of them are no secret
         if _SECRET_NAME.search(str(path[-1])) if in_dict else _is_telling(text):
             key = path[-1] if isinstance(path[-1], str) else "value"

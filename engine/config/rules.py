@@ -10,6 +10,7 @@ from engine.config.convert import BAD, Converter
 from engine.config.document import Places
 from engine.config.kinds import fields_of
 from engine.config.locate import KeyPath
+from engine.config.packs import pack_names, read_pack
 from engine.config.shape import RuleConfig, RuleTable
 from engine.errors import RuleError
 from engine.text import clean
@@ -40,7 +41,8 @@ def rule_config(
 ) -> RuleConfig | None:
     """Read `[rule.NAME]`, or report why not."""
     path: KeyPath = ("rule", name)
-    values = converter.table(fields_of(RuleTable), table, path, _HINTS)
+    hints = _HINTS if "expr" in table else _HINTS | {"expr": _pack_with(name)}
+    values = converter.table(fields_of(RuleTable), table, path, hints)
     _check_labels((*path, "labels"), converter)
     templates = _templates((*path, "annotations"), converter)
     if "expr" in values and values["expr"] is not BAD:
@@ -50,6 +52,12 @@ def rule_config(
         return None
     _, file, line = places.find(path)
     return RuleConfig(name=name, table=built, file=file, line=line)
+
+
+def _pack_with(name: str) -> str:
+    """Of a rule without an expression: what to add if it is meant to override a rule of a pack."""
+    packs = [pack for pack in pack_names() if name in read_pack(pack).tree["rule"]]
+    return f'to change that rule of the pack "{packs[0]}", add packs = ["{packs[0]}"] to [engine]' if packs else ""
 
 
 def _check_labels(path: KeyPath, converter: Converter) -> None:

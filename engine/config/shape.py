@@ -112,7 +112,8 @@ class RuleTable(Options, frozen=True, kw_only=True, rename={"for_": "for"}):
     """`[rule.NAME]`: when something is wrong, and for how long it must be.
 
     Args:
-        expr: A PromQL expression; each label set in its result is one alert.
+        expr: A PromQL expression; each label set in its result is one alert. Required, unless the table changes
+            keys of a pack's rule of that name.
         for: How long the expression must hold before the alert fires.
         keep_firing_for: How long the alert goes on firing after the expression has ceased to hold.
         on_missing: What happens while data is missing: `hold` keeps the state and stops its clocks, `reset`

@@ -362,7 +362,7 @@ class Core:
         )
 
     def _pointwise(self) -> list[Judge]:
-        """The rules, if all are pointwise. Raises `StateError` if not: what queries look back at is in no snapshot yet."""
+        """The rules, if all are pointwise. Raises `StateError` if not: no snapshot holds what queries look back at."""
         pointwise = [judge for judge in self._judges if isinstance(judge, Judge)]
         if len(pointwise) < len(self._judges) or self._runners:
             raise StateError("a core with rules that look back at samples has no snapshot yet")

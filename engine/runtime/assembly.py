@@ -9,13 +9,14 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+from engine import registry
 from engine.config.shape import Config
 from engine.core.evaluator import Core
-from engine.core.projectors import EventCounter, HealthProjector
+from engine.core.projectors import EventCounter
 from engine.core.rules import Rule, compile_rule
 from engine.errors import ConfigError, LongwatchError, Problem, RuleError, SinkError
 from engine.events import Deployment, DomainEvent, SecurityViolation, TradeClosed
-from engine.ports import Probe, ProbeContext, Sink, SinkContext
+from engine.ports import Probe, ProbeContext, Projector, Sink, SinkContext
 from engine.runtime.contain import describe
 from engine.runtime.delivery import SinkRunner, SinkSpec
 from engine.runtime.supervisor import ProbeRunner, ProbeSpec, Shared
@@ -77,15 +78,38 @@ def _templates(annotations: Mapping[str, str]) -> dict[str, Any]:
 def build_core(config: Config, event_types: Iterable[type[DomainEvent]]) -> Core:
     """The core with its rules. Raises `ConfigError` as `compile_rules` does."""
     limits = config.engine
-    kinds: tuple[type[DomainEvent], ...] = (TradeClosed, SecurityViolation, Deployment, *event_types)
-    counted = sorted(str(kind.__struct_config__.tag) for kind in kinds)
     return Core(
         compile_rules(config),
         series_max=limits.series_max,
         batch_samples_max=limits.batch_samples_max,
         alerts_per_rule_max=limits.alerts_per_rule_max,
-        projectors=(HealthProjector(), EventCounter(counted)),
+        projectors=_projectors(config, event_types),
     )
+
+
+def _projectors(config: Config, event_types: Iterable[type[DomainEvent]]) -> list[Projector]:
+    """Every projector that is registered: the built-in ones, then those of installed packages, by name.
+
+    A third party's is made without arguments. One that can't be loaded or made is an error: what it would have
+    counted would be missing in silence.
+    """
+    kinds: tuple[type[DomainEvent], ...] = (TradeClosed, SecurityViolation, Deployment, *event_types)
+    counted = sorted(str(kind.__struct_config__.tag) for kind in kinds)
+    projectors: list[Projector] = []
+    for name in [
+        *registry.BUILT_IN["projector"],
+        *sorted(set(registry.names("projector")) - set(registry.BUILT_IN["projector"])),
+    ]:
+        address, source = f"projector.{name}", str(config.source or "the configuration")
+        try:
+            factory = registry.resolve("projector", name)
+        except registry.RegistryError as error:
+            raise ConfigError([Problem(source, 0, address, str(error), error.hint)]) from error
+        try:
+            projectors.append(factory(counted) if factory is EventCounter else factory())
+        except Exception as error:  # a third party's class
+            raise ConfigError([Problem(source, 0, address, f"can't be built: {describe(error).message}")]) from error
+    return projectors
 
 
 def build_probes(config: Config, extra: Sequence[ProbeSpec], shared: Shared, pool: ThreadPool) -> list[ProbeRunner]:

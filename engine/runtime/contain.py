@@ -3,13 +3,17 @@
 Each call runs in an asyncio task of its own, so that one which ignores its cancellation can be left behind
 instead of being waited for. Nothing it raises reaches the event loop: SystemExit or KeyboardInterrupt out of a
 task would end the host's loop. A failure becomes a reason code and a message without foreign text: an
-exception's own text may carry a URL with a token in it, so only that of our own errors is repeated.
+exception's own text may carry a URL with a token in it, so only that of our own errors is repeated, and of plain
+errors that the probe or sink itself raised, without URLs. With the log at `debug` the traceback is written, too, with
+that same message in place of the exception's text.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import logging
+import re
 from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -17,9 +21,31 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from engine.errors import LongwatchError, ProbeError, SinkError
 from engine.text import clean
 
+log = logging.getLogger(__name__)
+
 __all__ = ["Containment", "Failure", "Outcome", "describe", "settle"]
 
 T = TypeVar("T")
+TEXT_CHARS_MAX = 200
+# Of these, by type and not by base: a client's own errors derive from them, and have URLs in their texts.
+_PLAIN = frozenset(
+    {
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        IndexError,
+        KeyError,
+        LookupError,
+        NameError,
+        NotImplementedError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+        ZeroDivisionError,
+    }
+)
+_URL = re.compile(r"""[^\s'"]*://[^\s'"]*""")
+_INSIDE = "engine.runtime."
 GRACE_S = 2.0
 """How long a call may take to end after its cancellation before it is left behind."""
 
@@ -61,6 +87,28 @@ def describe(error: BaseException) -> Failure:
         return Failure("raised", "an exception that can't be described", error)
 
 
+class Contained(Exception):  # it is no error of ours, and never raised
+    """Stands in the log for a foreign exception, with a message that is safe to show."""
+
+
+def _text(error: BaseException) -> str:
+    """An exception's own words, if it is a plain one that was raised where the probe or sink itself is written."""
+    if type(error) not in _PLAIN:
+        return ""
+    trace, modules = error.__traceback__, []
+    while trace is not None:
+        modules.append(str(trace.tb_frame.f_globals.get("__name__", "")))
+        trace = trace.tb_next
+    outside = [module for module in modules if not module.startswith(_INSIDE)]
+    if not outside or modules[-1] != outside[0]:  # it comes out of a library it calls, or out of ours
+        return ""
+    try:
+        words = clean(_URL.sub("<url>", str(error)), TEXT_CHARS_MAX)
+    except Exception:  # noqa: BLE001  # what it was given may refuse to be shown
+        return ""
+    return f": {words}" if words else ""
+
+
 def _place(error: BaseException) -> str:
     """Where it was raised: file and line of the innermost frame."""
     trace = error.__traceback__
@@ -99,7 +147,7 @@ class Containment:
         Raises:
             asyncio.CancelledError: The caller was cancelled; the call was, too.
         """
-        task = asyncio.get_running_loop().create_task(_outcome(function), name=f"longwatch {owner}")
+        task = asyncio.get_running_loop().create_task(_outcome(function, owner), name=f"longwatch {owner}")
         self._running.add(task)
         task.add_done_callback(self._ended)
         try:
@@ -160,16 +208,24 @@ async def settle(tasks: Collection[asyncio.Task[Any]], timeout_s: float, *, thro
     return cancelled
 
 
-async def _outcome(function: Callable[[], Awaitable[T]]) -> Outcome[T]:
+async def _outcome(function: Callable[[], Awaitable[T]], owner: str) -> Outcome[T]:
     try:
         return Outcome(await function())
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             return Outcome(None, Failure("cancelled", "cancelled", error))
-        return Outcome(None, describe(error))
+        return Outcome(None, _described(error, owner))
     except BaseException as error:  # noqa: BLE001  # SystemExit and its kin must not reach the host's loop
-        return Outcome(None, describe(error))
+        return Outcome(None, _described(error, owner))
+
+
+def _described(error: BaseException, owner: str) -> Failure:
+    failure = describe(error)
+    failure = failure._replace(message=failure.message + _text(error))
+    if log.isEnabledFor(logging.DEBUG):
+        log.debug("%s failed", owner, exc_info=(Contained, Contained(failure.message), error.__traceback__))
+    return failure
 
 
 def _result(task: asyncio.Task[Outcome[T]]) -> Outcome[T]:

@@ -6,9 +6,10 @@ Each sink has queues and tasks of its own; `offer` never waits. The two roles of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from engine.conformance import sink_faults
 from engine.errors import SinkError
 from engine.events import Record, Transition
 from engine.ports import Receiver, Recorder, RecordKind, Sink
@@ -31,6 +32,14 @@ class SinkSpec(NamedTuple):
     name: str
     type: str
     sink: Sink
+
+
+class Job(NamedTuple):
+    """A loop of a sink: its name, how to run it, and whether it is the one that tells people."""
+
+    name: str
+    run: Callable[[], Coroutine[Any, Any, None]]
+    tells: bool = False
 
 
 class SinkRunner:
@@ -64,42 +73,62 @@ class SinkRunner:
             else None
         )
         if self._records is None and self._messages is None:
-            raise TypeError(f"{type(spec.sink).__name__} is neither a Recorder nor a Receiver")
+            raise TypeError(f"sink {spec.name}: {type(spec.sink).__name__} has {' and '.join(sink_faults(spec.sink))}")
 
     def offer(self, records: Sequence[tuple[RecordKind, Record]], transitions: Sequence[Transition]) -> None:
-        """Hand over what one step brought; never waits.
+        """`offering` all at once."""
+        for _ in self.offering(records, transitions):
+            pass
+
+    def offering(
+        self, records: Sequence[tuple[RecordKind, Record]], transitions: Sequence[Transition]
+    ) -> Generator[None, None, None]:
+        """Hand over what one step brought: a generator that yields after each part of the work, and never waits.
 
         Args:
             records: Everything, transitions included, in order.
             transitions: The transitions alone, for notifications.
         """
         if self._records is not None:
-            self._records.offer(records)
+            yield from self._records.offering(records)
         if self._messages is not None and transitions:
-            self._messages.offer(transitions)
+            yield from self._messages.offering(transitions)
 
-    def jobs(self) -> list[tuple[str, Callable[[], Coroutine[Any, Any, None]]]]:
-        """The loops of this sink by name, for the pipeline to run side by side."""
-        jobs: list[tuple[str, Callable[[], Coroutine[Any, Any, None]]]] = [(self.desk.component, self._open)]
+    def jobs(self) -> list[Job]:
+        """The loops of this sink, for the pipeline to run side by side."""
+        jobs = [Job(self.desk.component, self._open)]
         if self._records is not None:
-            jobs.append((f"{self.desk.component} records", self._records.run))
+            jobs.append(Job(f"{self.desk.component} records", self._records.run))
         if self._messages is not None:
-            jobs.append((f"{self.desk.component} messages", self._messages.run))
+            jobs.append(Job(f"{self.desk.component} messages", self._messages.run, tells=True))
         return jobs
 
     def drain(self) -> None:
-        """Let the loops end as soon as nothing waits any more."""
+        """Let the telling end as soon as nothing waits any more; records may still be offered."""
         self.desk.draining = True
         self.desk.note_change()
-        for worker in (self._records, self._messages):
-            if worker is not None:
-                worker.wake()
+        self._wake()
+
+    def end(self) -> None:
+        """Let every loop end as soon as nothing waits any more."""
+        self.desk.ending = True
+        self.drain()
+
+    def give_up_messages(self) -> int:
+        """Forget the messages that were not delivered in time, and count them; return how many those were."""
+        left = 0 if self._messages is None else self._messages.abandon()
+        self.desk.lose("shutdown", left)
+        return left
 
     async def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
         """Count what was not delivered, and let the sink release what it holds; does not raise."""
-        for worker in (self._records, self._messages):
-            if worker is not None:
-                self.desk.lose("shutdown", worker.abandon())
+        left = self.give_up_messages()
+        if self._records is not None:
+            unwritten = self._records.abandon()
+            self.desk.lose("shutdown", unwritten)
+            left += unwritten
+        if left:
+            self.desk.tell("shutdown", f"{left} records and messages were lost at the stop", count=left)
         outcome = await self.desk.call(self.spec.sink.close, timeout_s)
         self.desk.is_open = False
         if outcome.failure is not None:
@@ -122,15 +151,31 @@ class SinkRunner:
 
     async def _open(self) -> None:
         desk, attempt = self.desk, 0
-        while not desk.draining:
+        while True:
+            last = desk.draining
+            if last and not self._backlog():
+                break
             outcome = await desk.call(self.spec.sink.open, OPEN_TIMEOUT_S)
             if outcome.failure is None:
                 desk.is_open = True
                 desk.works()
+                desk.take_notices(self.spec.sink)
                 desk.note_change()
                 return
             attempt += 1
             desk.tell(outcome.failure.reason, f"can't open: {outcome.failure.message}")
             error = outcome.failure.error
+            if last:
+                break
             final = isinstance(error, SinkError) and not error.retryable  # a person must act; look now and then
             await desk.pause(BACKOFF_MAX_S if final else desk.retry_pause_s(outcome.failure, attempt))
+        desk.gave_up = True
+        desk.note_change()
+
+    def _backlog(self) -> int:
+        return sum(worker.queued for worker in (self._records, self._messages) if worker is not None)
+
+    def _wake(self) -> None:
+        for worker in (self._records, self._messages):
+            if worker is not None:
+                worker.wake()

@@ -12,14 +12,17 @@ from typing import Final, TypeVar
 
 from engine.errors import SinkError
 from engine.events import HealthStatus
-from engine.runtime.contain import Failure, Outcome
+from engine.ports import Notices, Sink
+from engine.runtime.contain import Failure, Outcome, describe
 from engine.runtime.schedule import backoff_s
 from engine.runtime.supervisor import Shared
+from engine.text import clean
 
 __all__ = ["Desk"]
 
 T = TypeVar("T")
-RETRY_AFTER_S_MAX: Final = 60.0
+RETRY_AFTER_S_MAX: Final = 3600.0
+"""The most a receiver may ask for. Sinks keep to it themselves; this holds for those that forget."""
 
 
 class Desk:
@@ -37,8 +40,14 @@ class Desk:
         self.written = 0
         self.retries = 0
         self.dropped: dict[str, int] = {}
+        self.notices = 0
         self.is_open = False
+        self.gave_up = False
+        """Whether it could not be opened, and will not be."""
         self.draining = False
+        """Whether the end has begun: no long pauses, few attempts."""
+        self.ending = False
+        """Whether, on top of that, nothing more will be offered."""
         self._changed = asyncio.Event()
 
     def note_change(self) -> None:
@@ -47,8 +56,8 @@ class Desk:
         self._changed = asyncio.Event()
 
     async def opened(self) -> bool:
-        """Wait until the sink is open; False if the engine drains before it is."""
-        while not self.is_open and not self.draining:
+        """Wait until the sink is open; False if it can't be opened before the end."""
+        while not self.is_open and not self.gave_up:
             await self._changed.wait()
         return self.is_open
 
@@ -82,6 +91,19 @@ class Desk:
         self.shared.report(
             self.shared.reporter.failed(now_ms, self.component, reason, message, status=status, count=count)
         )
+
+    def take_notices(self, sink: Sink) -> None:
+        """Ask a sink that has any for what it has to tell beside its errors."""
+        if not isinstance(sink, Notices):
+            return
+        try:
+            notices = [(clean(str(reason), 64), clean(str(message))) for reason, message in sink.take_notices()]
+        except Exception as error:  # noqa: BLE001  # foreign code, called from our own task
+            notices = [("notices", describe(error).message)]
+        now_ms = self.shared.clock.now_ms()
+        for reason, message in notices:
+            self.notices += 1
+            self.shared.report(self.shared.reporter.failed(now_ms, self.component, reason, message, status="degraded"))
 
     def lose(self, reason: str, count: int) -> None:
         """Count records or messages that this sink will never see."""

@@ -18,7 +18,9 @@ import anyio
 
 from engine.channel import Channel
 from engine.clock import SystemClock
+from engine.codec import EventCodec
 from engine.config.shape import Config
+from engine.conformance import probe_faults, sink_faults
 from engine.durations import Duration
 from engine.errors import LongwatchError
 from engine.events import DomainEvent, Event, SampleBatch
@@ -52,6 +54,9 @@ class Engine:
         probes: Ready-made probes by name, at their default interval; see `add_probe`.
         sinks: Ready-made sinks by name.
         rng: Instead of a random generator of its own; decides jitter and the run's token.
+
+    Raises:
+        TypeError: One of `event_types` is not a `DomainEvent` with a tag of its own.
     """
 
     def __init__(
@@ -66,6 +71,7 @@ class Engine:
     ) -> None:
         self.config = config if config is not None else Config()
         self._clock: Clock = clock if clock is not None else SystemClock()
+        EventCodec(*event_types)  # refuses what could never be written
         self._event_types = tuple(event_types)
         self._rng = rng if rng is not None else random.Random()
         self._extra_probes: dict[str, ProbeSpec] = {}
@@ -99,23 +105,33 @@ class Engine:
         """Add a ready-made probe, before the start.
 
         Args:
-            interval: Such as `"1s"`; otherwise the probe's default.
-            timeout: Otherwise the probe's default, and never longer than the interval.
+            interval: Such as `"1s"`; otherwise the probe's `DEFAULT_INTERVAL`.
+            timeout: Otherwise the probe's `DEFAULT_TIMEOUT`, or the interval; never longer than the interval.
 
         Raises:
             LongwatchError: The engine runs already, or the name is taken.
             ValueError: Not a duration, or none at all.
+            TypeError: Not a probe; the message says what is missing.
         """
         self._check_new(name, self._extra_probes)
-        every = Duration.parse(interval or probe.DEFAULT_INTERVAL)
+        if faults := probe_faults(probe):
+            raise TypeError(f"probe {name}: {type(probe).__name__} has {' and '.join(faults)}")
+        default: str | None = getattr(probe, "DEFAULT_INTERVAL", None)
+        if interval is None and default is None:
+            words = f'{type(probe).__name__} has no DEFAULT_INTERVAL: add_probe("{name}", probe, interval="5s")'
+            raise ValueError(f"probe {name}: {words}")
+        every = Duration.parse(interval or default or "")
         if every <= 0:
             raise ValueError("an interval must be longer than 0s")
-        limit = min(Duration.parse(timeout or probe.DEFAULT_TIMEOUT), every)
+        longest: str = timeout or getattr(probe, "DEFAULT_TIMEOUT", None) or str(every)
+        limit = min(Duration.parse(longest), every)
         self._extra_probes[name] = ProbeSpec(name, type(probe).__name__, int(every), int(limit), probe)
 
     def add_sink(self, name: str, sink: Sink) -> None:
-        """Add a ready-made sink, before the start. Raises `LongwatchError` as `add_probe` does."""
+        """Add a ready-made sink, before the start. Raises `LongwatchError` and `TypeError` as `add_probe` does."""
         self._check_new(name, self._extra_sinks)
+        if faults := sink_faults(sink):
+            raise TypeError(f"sink {name}: {type(sink).__name__} has {' and '.join(faults)}")
         self._extra_sinks[name] = sink
 
     async def start(self) -> None:
@@ -192,9 +208,15 @@ class Engine:
         except Exception:  # noqa: BLE001  # a hostile object; the host's path must not feel it
             return self._refuse("type")
 
+    def now_ms(self) -> int:
+        """Event time, milliseconds since the epoch: what to stamp events with. Unlike the wall clock it never stands
+        still or goes back."""
+        return self._clock.now_ms()
+
     def alerts(self) -> tuple[AlertStatus, ...]:
-        """Every pending and firing alert."""
-        return () if self._parts is None else tuple(self._parts.stepper.published().alerts)
+        """Every pending and firing alert; `status` lists the foremost 200. While rules are being judged in slices the
+        foremost as they were before."""
+        return () if self._parts is None else tuple(self._parts.stepper.alerts())
 
     def status(self) -> EngineStatus:
         """How everything is now."""

@@ -8,7 +8,7 @@ texts, values are float64, text is clean. Everything before it is foreign. Numbe
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
@@ -30,13 +30,21 @@ from engine.events import (
 from engine.series import series_text, split_series
 from engine.text import clean
 
-__all__ = ["EVENT_BYTES_MAX", "FUTURE_MS_MAX", "Intake", "Refused"]
+__all__ = ["EVENT_BYTES_MAX", "FUTURE_MS_MAX", "TIME_MS_MIN", "Intake", "Refused"]
 
 FUTURE_MS_MAX: Final = 5_000
 """How far ahead of the engine's clock an event may be stamped: one value from next year would shut out all others."""
+TIME_MS_MIN: Final = 946_684_800_000
+"""2000-01-01T00:00:00Z. What is stamped before it was most likely stamped in seconds."""
 EVENT_BYTES_MAX: Final = 65_536
 """A domain event's size in MessagePack."""
 SERIES_CHARS_MAX: Final = 16_384
+BLIND_MS_MAX: Final = 86_400_000
+"""The longest span that a probe or a host may call blind: clocks stand still over it."""
+SHAPES_MAX: Final = 256
+SERIES_PER_TURN: Final = 200
+"""How many new series a probe's output is checked for before the loop gets its turn."""
+_INT_MAX: Final = 2**63 - 1
 _INTERVAL_MS_MAX: Final = 366 * 86_400_000
 _CAUSES = ("ended", "target_down")
 _STATUSES = ("ok", "degraded", "failed")
@@ -56,7 +64,8 @@ class Intake:
 
     Args:
         batch_samples_max: Samples one batch may have, and events one `collect` may return.
-        series_max: How many series texts it remembers as good, so that each is parsed once.
+        series_max: How many series texts it remembers as good, so that each is parsed once; and how many the
+            shapes of batches that it remembers may have together.
         event_types: The host's own event types.
     """
 
@@ -65,6 +74,7 @@ class Intake:
         self.series_max = series_max
         self._good: set[str] = set()
         self._shapes: dict[int, tuple[str, ...]] = {}  # good shapes by identity; holding them keeps the identities true
+        self._shapes_held = 0  # series in all of them
         self._decoders = {kind: msgspec.msgpack.Decoder(kind) for kind in (*_BUILT_IN, *event_types)}
         self._encoder = msgspec.msgpack.Encoder(enc_hook=_plain)
 
@@ -74,6 +84,16 @@ class Intake:
         Raises:
             ProbeError: It is not a sequence of events at all, or far too long.
         """
+        checking = self.checking(events, now_ms)
+        while True:
+            try:
+                next(checking)
+            except StopIteration as end:
+                result: tuple[list[Event], dict[str, int]] = end.value
+                return result
+
+    def checking(self, events: object, now_ms: int) -> Generator[None, None, tuple[list[Event], dict[str, int]]]:
+        """`many` in steps: a generator that yields after every `SERIES_PER_TURN` series or so."""
         if not isinstance(events, Sequence) or isinstance(events, str | bytes | bytearray):
             raise ProbeError("bad_output", f"collect returned {_kind(events)}, not a sequence of events")
         if len(events) > self.batch_samples_max:
@@ -83,26 +103,40 @@ class Intake:
             )
         good: list[Event] = []
         refused: dict[str, int] = {}
-        for event in events:
+        for number, event in enumerate(events, 1):
             try:
+                if type(event) is SampleBatch and type(event.series) is tuple:
+                    yield from self._checking_series(event.series)
                 good.append(self.one(event, now_ms))
             except Refused as why:
                 refused[why.reason] = refused.get(why.reason, 0) + 1
+            if number % SERIES_PER_TURN == 0:
+                yield
         return good, refused
+
+    def _checking_series(self, series: tuple[object, ...]) -> Generator[None, None, None]:
+        """Get to know the series of a batch ahead of its check, which is quick then."""
+        if self._shapes.get(id(series)) is series or len(series) > self.batch_samples_max:
+            return
+        for start in range(0, len(series), SERIES_PER_TURN):
+            for text in series[start : start + SERIES_PER_TURN]:
+                self._check_series(text)
+            yield
 
     def one(self, event: object, now_ms: int) -> Event:
         """Return the event, normalised.
 
         Raises:
-            Refused: With the reason `type`, `time`, `future`, `series`, `value`, `oversize` or `field`.
+            Refused: With the reason `type`, `time`, `past`, `future`, `series`, `value`, `oversize` or `field`.
         """
         if not isinstance(event, Sample | SampleBatch | Health | Blind | DomainEvent):
             raise Refused("type", f"{_kind(event)} is not an event")
         time_ms = event.time_ms
         if type(time_ms) is not int:
             raise Refused("time", f"time_ms is {_kind(time_ms)}, not an int of milliseconds")
-        if not 0 <= time_ms <= now_ms + FUTURE_MS_MAX:
-            raise Refused("time" if time_ms < 0 else "future", f"time_ms is {time_ms}, and now is {now_ms}")
+        if not TIME_MS_MIN <= time_ms <= now_ms + FUTURE_MS_MAX:
+            reason = "time" if time_ms < 0 else "past" if time_ms < TIME_MS_MIN else "future"
+            raise Refused(reason, f"time_ms is {time_ms} milliseconds since the epoch, and now is {now_ms}")
         if type(event) is Sample:
             return self._sample(event)
         if type(event) is SampleBatch:
@@ -110,7 +144,7 @@ class Intake:
         if type(event) is Health:
             return _health(event)
         if type(event) is Blind:
-            return _blind(event)
+            return _blind(event, now_ms)
         if not isinstance(event, DomainEvent):
             raise Refused("type", f"{_kind(event)} is derived from an event that is not meant for it")
         return self._domain(event)
@@ -144,9 +178,12 @@ class Intake:
         return msgspec.structs.replace(event, values=np.asarray(values, dtype=np.float64))
 
     def _remember(self, shape: tuple[str, ...]) -> None:
-        if len(self._shapes) >= 256:  # a probe that makes a new tuple each time gains nothing by it anyway
-            self._shapes.pop(next(iter(self._shapes)))
+        if len(shape) > self.series_max:
+            return
+        while len(self._shapes) >= SHAPES_MAX or self._shapes_held + len(shape) > self.series_max:
+            self._shapes_held -= len(self._shapes.pop(next(iter(self._shapes))))  # the oldest: known the longest
         self._shapes[id(shape)] = shape
+        self._shapes_held += len(shape)
 
     def _check_series(self, text: object) -> None:
         if type(text) is not str:
@@ -192,15 +229,19 @@ def _health(event: Health) -> Health:
     texts = (event.component, event.reason, event.message)
     if event.status not in _STATUSES or type(event.count) is not int or not all(type(text) is str for text in texts):
         raise Refused("field", "a health event with a field of the wrong type")
+    if not 0 <= event.count <= _INT_MAX:
+        raise Refused("field", "a count that is negative or beyond 64 bits")
     return Health(event.time_ms, clean(texts[0], 128), event.status, clean(texts[1], 64), clean(texts[2]), event.count)
 
 
-def _blind(event: Blind) -> Blind:
+def _blind(event: Blind, now_ms: int) -> Blind:
     texts = (event.scope, event.reason)
     if not all(type(text) is str for text in texts) or type(event.from_ms) is not int or type(event.to_ms) is not int:
         raise Refused("field", "a blind span with a field of the wrong type")
     if not 0 <= event.from_ms <= event.to_ms:
         raise Refused("time", "a blind span that ends before it begins")
+    if event.to_ms > now_ms or event.to_ms - event.from_ms > BLIND_MS_MAX:
+        raise Refused("time", "a blind span that ends in the future, or is longer than a day")
     return Blind(event.time_ms, event.from_ms, event.to_ms, clean(texts[0], 128), clean(texts[1], 64))
 
 
@@ -219,6 +260,8 @@ def _cleaned(event: DomainEvent) -> DomainEvent:
         value = getattr(event, name)
         if type(value) is str and not (value.isascii() and value.isprintable() and len(value) <= 512):
             changes[name] = clean(value, EVENT_BYTES_MAX)
+        elif type(value) is int and not -_INT_MAX - 1 <= value <= _INT_MAX:
+            raise Refused("field", f"{type(event).__name__}.{name} is beyond 64 bits")
     return msgspec.structs.replace(event, **changes) if changes else event
 
 

@@ -1,14 +1,15 @@
 """The telling half of a sink: messages rendered once, sent in order, tried three times.
 
-A message keeps its id and its bytes through every attempt. One that can't be delivered is counted and told as a
-health event; the next one is not held up for longer than its three attempts.
+A message is rendered when its turn comes and keeps its id and its bytes through every attempt. One that can't be
+delivered is counted and told as a health event; the next one is not held up for longer than its three attempts, and
+the pauses between them that the receiver asked for.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from engine.errors import SinkError
@@ -16,7 +17,7 @@ from engine.events import Transition
 from engine.ports import Notification, Receiver
 from engine.runtime.contain import Failure, describe
 from engine.runtime.desk import Desk
-from engine.runtime.notifications import group, message_id
+from engine.runtime.notifications import grouped, message_id
 
 __all__ = ["MessageWorker"]
 
@@ -27,7 +28,7 @@ DELIVER_TIMEOUT_S: Final = 30.0
 
 class _Message(NamedTuple):
     id: str
-    body: bytes
+    notification: Notification
 
 
 class MessageWorker:
@@ -52,6 +53,7 @@ class MessageWorker:
         self._run_token = run_token
         self._external_labels = external_labels
         self._sequence = 0
+        self._send_resolved = bool(getattr(receiver, "send_resolved", True))
         self._queue: deque[_Message] = deque()
         self._sending = 0
         self._work = asyncio.Event()
@@ -61,20 +63,22 @@ class MessageWorker:
         """Messages that wait or are being sent."""
         return len(self._queue) + self._sending
 
-    def offer(self, transitions: Sequence[Transition]) -> None:
-        """Render and queue what these transitions ask to be told."""
-        for notification in group(transitions, self._name, self._external_labels):
-            self._sequence += 1
-            body = self._render(notification)
-            if body is None:
-                continue
-            self._queue.append(_Message(message_id(self._run_token, self._name, self._sequence), body))
-            if len(self._queue) > MESSAGES_MAX:
-                self._queue.popleft()
-                self._desk.lose("queue_full", 1)
-                self._desk.tell("message_lost", "too many messages wait; the oldest was dropped")
-        if self._queue:
-            self._work.set()
+    def offering(self, transitions: Sequence[Transition]) -> Generator[None, None, None]:
+        """Queue what these transitions ask to be told; a generator that yields after each part of the work."""
+        parts = grouped(transitions, self._name, self._external_labels, send_resolved=self._send_resolved)
+        for notification in parts:
+            if notification is not None:
+                self._put(notification)
+            yield
+
+    def _put(self, notification: Notification) -> None:
+        self._sequence += 1
+        self._queue.append(_Message(message_id(self._run_token, self._name, self._sequence), notification))
+        if len(self._queue) > MESSAGES_MAX:
+            self._queue.popleft()
+            self._desk.lose("queue_full", 1)
+            self._desk.tell("message_lost", "too many messages wait; the oldest was dropped")
+        self._work.set()
 
     def wake(self) -> None:
         """Look again whether to go on: the drain has begun."""
@@ -106,9 +110,11 @@ class MessageWorker:
         return True
 
     async def _send(self, message: _Message) -> None:
-        desk = self._desk
+        desk, body = self._desk, self._render(message.notification)
+        if body is None:
+            return
         for attempt in range(1, ATTEMPTS_MAX + 1):
-            outcome = await desk.call(lambda: self._receiver.deliver(message.id, message.body), DELIVER_TIMEOUT_S)
+            outcome = await desk.call(lambda: self._receiver.deliver(message.id, body), DELIVER_TIMEOUT_S)
             failure = outcome.failure
             if failure is None:
                 desk.written += 1
@@ -125,7 +131,7 @@ class MessageWorker:
     def _render(self, notification: Notification) -> bytes | None:
         try:
             body: object = self._receiver.render(notification)  # foreign: its type is a promise
-        except BaseException as error:  # noqa: BLE001  # foreign code, called from the pipeline's own task
+        except BaseException as error:  # noqa: BLE001  # foreign code, called from our own task
             failure = describe(error)
         else:
             if isinstance(body, bytes):

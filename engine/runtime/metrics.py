@@ -13,7 +13,7 @@ import numpy as np
 
 from engine.events import SampleBatch
 from engine.series import series_text
-from engine.status import AlertStatus, ChannelStatus, ProbeStatus, SinkStatus
+from engine.status import ChannelStatus, ProbeStatus, SinkStatus
 
 __all__ = ["OWN_INTERVAL_MS", "Figures", "OwnBatches", "own_metrics"]
 
@@ -36,8 +36,10 @@ class Figures(NamedTuple):
     """What the metrics are made of, all taken at one instant.
 
     Args:
+        alerts: How many there are in each state.
         refused: Events refused from each probe, by reason.
         lost: What each sink lost, by reason.
+        notices: What each sink told beside its errors.
         core: The core's counters.
         plain: Further metrics by name, which have no labels.
         emit_refused: Events refused from `emit`, by reason.
@@ -46,9 +48,10 @@ class Figures(NamedTuple):
     channel: ChannelStatus
     probes: Sequence[ProbeStatus]
     sinks: Sequence[SinkStatus]
-    alerts: Sequence[AlertStatus]
+    alerts: Mapping[str, int]
     refused: Mapping[str, Mapping[str, int]]
     lost: Mapping[str, Mapping[str, int]]
+    notices: Mapping[str, int]
     core: Mapping[str, int]
     emit_refused: Mapping[str, int]
     plain: Mapping[str, float]
@@ -67,9 +70,7 @@ def own_metrics(figures: Figures) -> dict[str, float]:
     for reason, count in figures.emit_refused.items():
         values[series_text("longwatch_emit_refused_total", {"reason": reason})] = count
     for state in ("pending", "firing"):
-        values[series_text("longwatch_alerts", {"state": state})] = sum(
-            alert.state == state for alert in figures.alerts
-        )
+        values[series_text("longwatch_alerts", {"state": state})] = figures.alerts.get(state, 0)
     for name, metric in _CORE.items():
         values[metric] = figures.core.get(name, 0)
     for name, count in figures.core.items():
@@ -100,6 +101,7 @@ def _of_sinks(figures: Figures) -> Iterable[tuple[str, float]]:
         yield series_text("longwatch_sink_queued", label), sink.queued
         yield series_text("longwatch_sink_written_total", label), sink.written
         yield series_text("longwatch_sink_retries_total", label), sink.retries
+        yield series_text("longwatch_sink_notices_total", label), figures.notices.get(sink.name, 0)
         for reason, count in figures.lost.get(sink.name, {}).items():
             yield series_text("longwatch_sink_dropped_total", {**label, "reason": reason}), count
 

@@ -42,6 +42,7 @@ class Overview:
         self._parts = parts
         self._emit_refused = emit_refused
         self._started_ms = clock.now_ms()
+        self._started_s = clock.monotonic()
         self._batches = OwnBatches()
         self._due_s = clock.monotonic()
 
@@ -79,13 +80,14 @@ class Overview:
             channel=parts.shared.channel.statistics(),
             probes=[probe.status() for probe in parts.probes],
             sinks=[sink.status() for sink in parts.sinks],
-            alerts=published.alerts,
+            alerts=published.alerts_by_state,
             refused={probe.spec.name: probe.refused for probe in parts.probes},
             lost={sink.spec.name: sink.desk.dropped for sink in parts.sinks},
+            notices={sink.spec.name: sink.desk.notices for sink in parts.sinks},
             core=published.counters,
             emit_refused=self._emit_refused,
             plain={
-                "longwatch_uptime_seconds": (self._clock.now_ms() - self._started_ms) / 1000,
+                "longwatch_uptime_seconds": self._clock.monotonic() - self._started_s,
                 "longwatch_rules": len(self._config.rules),
                 "longwatch_series": published.series,
                 "longwatch_loop_lag_seconds": stepper.lag_s,

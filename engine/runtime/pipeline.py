@@ -2,29 +2,35 @@
 
 Every component is supervised on its own: one that fails is told, waited for and started again, and no failure
 cancels a sibling. The stop goes with the stream: probes end, the core drains the channel and advances once more,
-sinks flush, everything is closed. A cancellation from outside means the same; a second one means at once.
+messages are told, records are written, everything is closed. A cancellation from outside means the same; a second one
+means at once.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from typing import Any, Final, NamedTuple
 
-from engine.events import Event, Transition
+from engine.events import Event, Record, Transition
+from engine.ports import RecordKind
 from engine.runtime.contain import describe, settle
 from engine.runtime.delivery import SinkRunner
 from engine.runtime.queues import kind_of
+from engine.runtime.recording import RECORDS_PER_TURN
 from engine.runtime.schedule import backoff_s
 from engine.runtime.statefiles import StatusFile
 from engine.runtime.stepping import Stepper
 from engine.runtime.supervisor import ProbeRunner, Shared
 from engine.runtime.threads import ThreadPool
+from engine.runtime.turns import in_turns
 
 __all__ = ["Parts", "Pipeline", "deliver_to"]
 
 CLOSE_SHARE: Final = 0.25
 """The share of the shutdown time that is kept for closing, however long flushing takes."""
+RECORD_SHARE: Final = 0.1
+"""The share that is kept for recording, however long telling takes: what one sink lost, the others record."""
 CLOSE_S_MIN: Final = 1.0
 """Even a hurried stop gives sinks this long to close: an open database connection keeps a process from ending."""
 
@@ -41,13 +47,22 @@ class Parts(NamedTuple):
     shutdown_timeout_s: float
 
 
-def deliver_to(sinks: Sequence[SinkRunner]) -> Callable[[list[Event], list[Transition]], None]:
-    """The stepper's way out: every record of a step to every sink, without waiting for any."""
+def deliver_to(sinks: Sequence[SinkRunner]) -> Callable[[list[Event], list[Transition]], Awaitable[None]]:
+    """The stepper's way out: every record of a step to every sink, without waiting for any, in turns of the loop."""
 
-    def deliver(events: list[Event], transitions: list[Transition]) -> None:
-        records = [(kind_of(record), record) for record in (*events, *transitions)]
+    async def deliver(events: list[Event], transitions: list[Transition]) -> None:
+        records: list[Record] = [*events, *transitions]
+        if len(records) <= RECORDS_PER_TURN:
+            kinds = [(kind_of(record), record) for record in records]
+            for sink in sinks:
+                sink.offer(kinds, transitions)
+            return
+        for start in range(0, len(records), RECORDS_PER_TURN):
+            kinds = [(kind_of(record), record) for record in records[start : start + RECORDS_PER_TURN]]
+            for sink in sinks:
+                await in_turns(sink.offering(kinds, ()))
         for sink in sinks:
-            sink.offer(records, transitions)
+            await in_turns(sink.offering((), transitions))
 
     return deliver
 
@@ -87,7 +102,7 @@ class Pipeline:
             try:
                 await self._wind_down(group, tasks)
             finally:
-                for task in (*tasks.upstream, tasks.core, *tasks.downstream, *tasks.beside):
+                for task in (*tasks.upstream, tasks.core, *tasks.telling, *tasks.downstream, *tasks.beside):
                     task.cancel()
         self.phase = "stopped"
         if self._cancelled:
@@ -98,11 +113,13 @@ class Pipeline:
             return group.create_task(self._supervise(name, run), name=f"longwatch {name}")
 
         parts = self._parts
-        downstream = [spawn(name, job) for sink in parts.sinks for name, job in sink.jobs()]
+        jobs = [job for sink in parts.sinks for job in sink.jobs()]
+        telling = [spawn(job.name, job.run) for job in jobs if job.tells]
+        downstream = [spawn(job.name, job.run) for job in jobs if not job.tells]
         core = spawn("core", parts.stepper.run)
         upstream = [spawn(probe.component, probe.run) for probe in parts.probes]
         beside = [spawn("state", parts.status_file.run)] if parts.status_file is not None else []
-        return _Tasks(upstream, core, downstream, beside)
+        return _Tasks(upstream, core, telling, downstream, beside)
 
     async def _supervise(self, name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run one component; if it fails, tell it and start it again after a while."""
@@ -121,6 +138,7 @@ class Pipeline:
         parts, loop = self._parts, asyncio.get_running_loop()
         deadline = loop.time() + self._shutdown_timeout_s
         flush_until = deadline - self._shutdown_timeout_s * CLOSE_SHARE
+        tell_until = flush_until - self._shutdown_timeout_s * RECORD_SHARE
         parts.shared.containment.grace_s = min(parts.shared.containment.grace_s, self._shutdown_timeout_s / 10)
 
         for task in tasks.upstream:
@@ -131,13 +149,32 @@ class Pipeline:
         tasks.core.cancel()
         for sink in parts.sinks:
             sink.drain()
+        await self._settle(tasks.telling, tell_until)
+        for task in tasks.telling:
+            task.cancel()
+        await self._settle(tasks.telling, flush_until)
+        self._record_losses()
+        for sink in parts.sinks:
+            sink.end()
         await self._settle(tasks.downstream, flush_until)
         for task in (*tasks.downstream, *tasks.beside):
             task.cancel()
-        await self._settle([tasks.core, *tasks.downstream, *tasks.beside], deadline)
+        await self._settle([tasks.core, *tasks.telling, *tasks.downstream, *tasks.beside], deadline)
 
         await self._close_all(group, deadline)
         parts.pool.close()
+
+    def _record_losses(self) -> None:
+        """The last word, past the closed channel: what was not delivered, and what was held back, for the record."""
+        parts, shared = self._parts, self._parts.shared
+        now_ms = shared.clock.now_ms()
+        for sink in parts.sinks:
+            if left := sink.give_up_messages():
+                sink.desk.tell("shutdown", f"{left} messages were not delivered before the stop", count=left)
+        shared.report(shared.reporter.due(now_ms, everything=True))
+        news: list[tuple[RecordKind, Record]] = [("health", event) for event in shared.reporter.take_late()]
+        for sink in parts.sinks:
+            sink.offer(news, ())
 
     async def _close_all(self, group: asyncio.TaskGroup, deadline: float) -> None:
         parts, loop = self._parts, asyncio.get_running_loop()
@@ -164,5 +201,6 @@ class Pipeline:
 class _Tasks(NamedTuple):
     upstream: list[asyncio.Task[None]]
     core: asyncio.Task[None]
+    telling: list[asyncio.Task[None]]
     downstream: list[asyncio.Task[None]]
     beside: list[asyncio.Task[None]]

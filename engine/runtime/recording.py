@@ -8,7 +8,7 @@ attempts at the same records are enough.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Final
 
 from engine.errors import SinkError
@@ -24,6 +24,7 @@ WRITE_RECORDS_MAX: Final = 1_000
 WRITE_LINGER_S: Final = 0.25
 """How long samples wait for company before they are written; anything else is written at once."""
 WRITE_TIMEOUT_S: Final = 30.0
+RECORDS_PER_TURN: Final = 1_000
 ATTEMPTS_MAX: Final = 3
 """Attempts at a batch whose error does not say whether a retry helps, and at any batch during the drain."""
 
@@ -55,19 +56,21 @@ class RecordWorker:
         """How many may wait."""
         return self._queue.records_max
 
-    def offer(self, records: Sequence[tuple[RecordKind, Record]]) -> None:
-        """Queue what the recorder wants, in order."""
-        lost: list[Record] = []
-        for kind, record in records:
-            if kind in self._wants:
-                lost += self._queue.put(record, kind)
-        if len(self._queue):
-            self._work.set()
-        if lost:
-            self._note_lost(lost)
+    def offering(self, records: Sequence[tuple[RecordKind, Record]]) -> Generator[None, None, None]:
+        """Queue what the recorder wants, in order; a generator that yields after each part of the work."""
+        for start in range(0, len(records), RECORDS_PER_TURN):
+            lost: list[Record] = []
+            for kind, record in records[start : start + RECORDS_PER_TURN]:
+                if kind in self._wants:
+                    lost += self._queue.put(record, kind)
+            if len(self._queue):
+                self._work.set()
+            if lost:
+                self._note_lost(lost)
+            yield
 
     def wake(self) -> None:
-        """Look again whether to go on: the drain has begun."""
+        """Look again whether to go on: the end is near."""
         self._work.set()
 
     def abandon(self) -> int:
@@ -78,7 +81,7 @@ class RecordWorker:
         return left
 
     async def run(self) -> None:
-        """Write, until the drain has begun and nothing is left."""
+        """Write, until nothing is left and nothing more will be offered."""
         if not await self._desk.opened():
             return
         while await self._wait():
@@ -90,7 +93,7 @@ class RecordWorker:
 
     async def _wait(self) -> bool:
         while not len(self._queue):
-            if self._desk.draining:
+            if self._desk.ending:
                 return False
             self._work.clear()
             await self._work.wait()
@@ -104,6 +107,7 @@ class RecordWorker:
             if failure is None:
                 desk.written += len(records)
                 desk.works()
+                desk.take_notices(self._recorder)
                 return
             attempt += 1
             last += desk.draining

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import fcntl
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -108,8 +109,8 @@ class StatusFile:
     async def run(self) -> None:
         """Write every two seconds, for ever."""
         while True:
-            data = msgspec.json.encode(self._status())  # NaN and the infinities become null
-            outcome = await self._on_a_thread(lambda data=data: _replace(self._path, data))  # type: ignore[misc]
+            status = self._status()  # a value: a thread may encode it at its leisure
+            outcome = await self._on_a_thread(functools.partial(_write, self._path, status))
             now_ms = self._shared.clock.now_ms()
             if outcome.failure is None:
                 self._shared.report(self._shared.reporter.recovered(now_ms, self.component))
@@ -135,6 +136,10 @@ class StatusFile:
         if failure is not None and isinstance(failure.error, OSError):  # our own path: its reason may be shown
             return Outcome(None, Failure("disk", os.strerror(failure.error.errno or 0), failure.error))
         return outcome
+
+
+def _write(path: Path, status: EngineStatus) -> None:
+    _replace(path, msgspec.json.encode(status))  # NaN and the infinities become null
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -7,32 +7,36 @@ readers see the last published version. Nothing here waits for a sink.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from engine.events import Event, Health, SampleBatch, Transition
+from engine.runtime.blindness import LAG_S_MAX, Blindness
 from engine.runtime.contain import describe
 from engine.runtime.supervisor import Shared
 from engine.status import AlertStatus
 
-__all__ = ["CoreLike", "Published", "Stepper"]
+__all__ = ["ALERTS_MAX", "CoreLike", "Published", "Stepper"]
 
 WAIT_S_MIN: Final = 0.001
 """A timer that is due already is waited for this long, so that the loop gets its turn whatever the core says."""
-DROPS_TOLD_EVERY_MS: Final = 1_000
-DROPS_OVER_AFTER_MS: Final = 10_000
-"""After this long without a dropped sample the channel counts as recovered."""
-LAG_S_MAX: Final = 1.0
-"""A loop turn later than this is told as a health event."""
+NEWS_EVERY_MS: Final = 1_000
+ALERTS_MAX: Final = 200
+"""Alerts that a status lists: each costs the rendering of its annotations. How many there are is counted."""
+WAKE_MS_MAX: Final = 1_000
+"""It looks at the clocks at least this often, however coarse the rules' resolution is."""
 
 
 class CoreLike(Protocol):
     """What the stepper needs of the core (`engine.core.evaluator.Core`)."""
 
-    def feeding(self, events: Sequence[Event]) -> Generator[None, None, list[Transition]]: ...
+    def feeding(
+        self, events: Sequence[Event], on_error: Callable[[Exception], None]
+    ) -> Generator[None, None, list[Transition]]: ...
     def advancing(self, now_ms: int) -> Generator[None, None, list[Transition]]: ...
     def next_deadline(self) -> int | None: ...
-    def alerts(self) -> list[AlertStatus]: ...
+    def alerts(self, limit: int | None = None) -> list[AlertStatus]: ...
+    def alert_counts(self) -> dict[str, int]: ...
     def latest(self, metric: str) -> dict[str, float]: ...
     def counters(self) -> dict[str, int]: ...
     def take_health(self) -> list[Health]: ...
@@ -41,9 +45,10 @@ class CoreLike(Protocol):
 
 
 class Published(NamedTuple):
-    """The core as readers see it."""
+    """The core as readers see it; of its alerts the foremost: firing before pending, the oldest first."""
 
     alerts: Sequence[AlertStatus] = ()
+    alerts_by_state: dict[str, int] = {}  # never written to
     counters: dict[str, int] = {}  # never written to
     series: int = 0
     gauges: dict[str, float] = {}  # never written to
@@ -59,7 +64,7 @@ class Stepper:
         slice_s: How long a step may hold the loop.
         key_metrics: Metrics whose latest values are published, for the view.
         own: Called at each step with the time; the engine's own metrics, if they are due.
-        deliver: Takes the events and the transitions of one step; must not wait.
+        deliver: Takes the events and the transitions of one step; waits for nothing but its turns of the loop.
     """
 
     def __init__(
@@ -71,26 +76,34 @@ class Stepper:
         slice_s: float,
         key_metrics: Sequence[str],
         own: Callable[[int], SampleBatch | None],
-        deliver: Callable[[list[Event], list[Transition]], None],
+        deliver: Callable[[list[Event], list[Transition]], Awaitable[None]],
     ) -> None:
         self._core = core
         self._shared = shared
-        self._resolution_ms = resolution_ms
+        self._wake_ms = min(resolution_ms, WAKE_MS_MAX)
         self._slice_s = slice_s
         self._key_metrics = key_metrics
         self._own = own
         self._deliver = deliver
         self._inside = False
         self._published = Published()
+        self._published_step = -1
+        self._blindness = Blindness(shared)
         self._wake_s = 0.0
-        self._drops = 0
-        self._drops_at_ms: int | None = None
-        self._looked_ms = 0
-        self.lag_s = 0.0
-        self.lag_s_max = 0.0
+        self._news_ms = 0
         self.steps = 0
         self.step_s = 0.0
         self.errors = 0
+
+    @property
+    def lag_s(self) -> float:
+        """How late the last turn of the loop was, in seconds."""
+        return self._blindness.lag_s
+
+    @property
+    def lag_s_max(self) -> float:
+        """How late one ever was."""
+        return self._blindness.lag_s_max
 
     async def run(self) -> None:
         """Step, for as long as the channel is open or holds anything; then advance once more."""
@@ -99,34 +112,51 @@ class Stepper:
         await self._step([], self._shared.clock.now_ms() - 1)
         while True:
             batch = await self._next_batch()
+            events = self._blindness.complete(batch or [])
             now_ms = self._shared.clock.now_ms()  # before any await: what is queued after this is not older
+            await self._step(events, now_ms)
             if batch is None:
-                break
-            await self._step(batch, now_ms)
-            self._look_at_drops(now_ms)
-        await self._step([], now_ms)
+                return
+            self._tell_news(now_ms)
 
     def published(self) -> Published:
         """The core as it is between two steps, or as it was before the one that is under way."""
-        if not self._inside:
-            self._publish()
+        if not self._inside and self._published_step != self.steps:
+            try:
+                self._publish()
+            except Exception as error:  # noqa: BLE001  # a bug in the core must not reach who asks how things are
+                self._note_error(error)
+            self._published_step = self.steps
         return self._published
+
+    def alerts(self) -> Sequence[AlertStatus]:
+        """Every alert; while a step is under way the foremost ones of the version before it."""
+        if self._inside:
+            return self._published.alerts
+        try:
+            return self._core.alerts()
+        except Exception as error:  # noqa: BLE001  # as in `published`
+            self._note_error(error)
+            return self._published.alerts
 
     def _publish(self) -> None:
         gauges: dict[str, float] = {}
         for metric in self._key_metrics:
             gauges.update(self._core.latest(metric))
-        self._published = Published(self._core.alerts(), self._core.counters(), self._core.series_count, gauges)
+        core = self._core
+        alerts = core.alerts(ALERTS_MAX)
+        self._published = Published(alerts, core.alert_counts(), core.counters(), core.series_count, gauges)
 
     def _plan_wake(self) -> None:
         clock = self._shared.clock
-        to_next_ms = self._resolution_ms - clock.now_ms() % self._resolution_ms
+        to_next_ms = self._wake_ms - clock.now_ms() % self._wake_ms
         self._wake_s = clock.monotonic() + to_next_ms / 1000
 
     async def _next_batch(self) -> list[Event] | None:
         """What has come in, nothing if it is time to advance, or None at the end."""
         clock, channel = self._shared.clock, self._shared.channel
-        wait_s = self._wake_s - clock.monotonic()
+        begun_s = clock.monotonic()
+        wait_s = self._wake_s - begun_s
         deadline_ms = self._core.next_deadline()
         if deadline_ms is not None:
             wait_s = min(wait_s, (deadline_ms - clock.now_ms()) / 1000)
@@ -138,24 +168,12 @@ class Stepper:
                 return None
         except TimeoutError:
             pass  # nothing came: advance
-        self._measure_lag()
+        now_s = clock.monotonic()
+        if now_s >= self._wake_s:
+            # Who was at work when it should have woken is not late by the loop's fault.
+            self._blindness.note_turn(now_s - max(self._wake_s, begun_s))
+            self._plan_wake()
         return batch
-
-    def _measure_lag(self) -> None:
-        """How late the wake-up was, if it was time for one."""
-        late_s = self._shared.clock.monotonic() - self._wake_s
-        if late_s < 0:
-            return
-        self.lag_s = late_s
-        self.lag_s_max = max(self.lag_s_max, late_s)
-        self._plan_wake()
-        now_ms = self._shared.clock.now_ms()
-        reporter = self._shared.reporter
-        if late_s > LAG_S_MAX:
-            message = f"the event loop was held for {late_s:.1f} s"
-            self._shared.report(reporter.failed(now_ms, "loop", "lag", message, status="degraded"))
-        else:
-            self._shared.report(reporter.recovered(now_ms, "loop"))
 
     async def _step(self, batch: list[Event], now_ms: int) -> None:
         clock = self._shared.clock
@@ -165,17 +183,24 @@ class Stepper:
             batch.append(own)
         self._inside = True
         try:
-            transitions = await self._drive(self._core.feeding(batch)) if batch else []
+            transitions = await self._drive(self._core.feeding(batch, self._note_error)) if batch else []
             transitions += await self._drive(self._core.advancing(now_ms))
-            health = self._core.take_health()
+            health = self._take_health()
         finally:
             self._inside = False
         self.steps += 1
         self.step_s += clock.monotonic() - begun_s
         if batch or transitions:
-            self._deliver(batch, transitions)
+            await self._deliver(batch, transitions)
         for event in health:
             self._send(event, now_ms)
+
+    def _take_health(self) -> list[Health]:
+        try:
+            return self._core.take_health()
+        except Exception as error:  # noqa: BLE001  # as in `_drive`
+            self._note_error(error)
+            return []
 
     async def _drive(self, step: Generator[None, None, list[Transition]]) -> list[Transition]:
         """Run one step of the core, giving way to the loop after each slice."""
@@ -184,17 +209,28 @@ class Stepper:
         try:
             while True:
                 next(step)
-                if clock.monotonic() >= until_s:
+                if (paused_s := clock.monotonic()) >= until_s:
                     await asyncio.sleep(0)
+                    if (late_s := clock.monotonic() - paused_s) > LAG_S_MAX:  # somebody else held the loop
+                        self._blindness.note_turn(late_s)
                     until_s = clock.monotonic() + self._slice_s
         except StopIteration as end:
             transitions: list[Transition] = end.value
             return transitions
         except Exception as error:  # noqa: BLE001  # a bug in the core must not end the watch
-            self.errors += 1
-            now_ms = self._shared.clock.now_ms()
-            self._shared.report(self._shared.reporter.failed(now_ms, "core", "raised", describe(error).message))
+            self._note_error(error)
             return []
+
+    def _note_error(self, error: Exception) -> None:
+        self.errors += 1
+        now_ms = self._shared.clock.now_ms()
+        self._shared.report(self._shared.reporter.failed(now_ms, "core", "raised", describe(error).message))
+
+    def _tell_news(self, now_ms: int) -> None:
+        """Once a second: what was held back so that nothing is told too often, and is due."""
+        if now_ms - self._news_ms >= NEWS_EVERY_MS:
+            self._news_ms = now_ms
+            self._shared.report(self._shared.reporter.due(now_ms))
 
     def _send(self, event: Health, now_ms: int) -> None:
         """Put the core's own news on the common road, rarely enough that it can't feed itself."""
@@ -205,24 +241,3 @@ class Stepper:
         else:
             told = self._shared.reporter.recovered(now_ms, event.component, event.message)
         self._shared.report(told)
-
-    def _look_at_drops(self, now_ms: int) -> None:
-        """Tell of dropped samples, at most once a second."""
-        if now_ms - self._looked_ms < DROPS_TOLD_EVERY_MS:
-            return
-        self._looked_ms = now_ms
-        dropped = self._shared.channel.statistics().dropped
-        total = sum(dropped.values())
-        new, self._drops = total - self._drops, total
-        reporter = self._shared.reporter
-        if new > 0:
-            self._drops_at_ms = now_ms
-            message = "samples were dropped: " + ", ".join(f"{n} {why}" for why, n in sorted(dropped.items()))
-            self._shared.report(
-                reporter.failed(
-                    now_ms, "channel", "full", message, status="degraded", count=new, repeat_ms=DROPS_TOLD_EVERY_MS
-                )
-            )
-        elif self._drops_at_ms is not None and now_ms - self._drops_at_ms >= DROPS_OVER_AFTER_MS:
-            self._drops_at_ms = None
-            self._shared.report(reporter.recovered(now_ms, "channel"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from engine.channel import Channel
@@ -18,6 +19,7 @@ from engine.runtime.contain import Containment, Failure, describe
 from engine.runtime.intake import Intake
 from engine.runtime.report import Reporter
 from engine.runtime.schedule import Grid, backoff_s
+from engine.runtime.turns import in_turns
 from engine.status import ProbeStatus
 
 __all__ = ["OPEN_TIMEOUT_S", "REOPEN_AFTER_FAILURES", "ProbeRunner", "ProbeSpec", "Shared"]
@@ -54,10 +56,13 @@ class Shared(NamedTuple):
     reporter: Reporter
     rng: random.Random
 
-    def report(self, event: Health | None) -> None:
-        """Send a health event down the road, if there is one to send."""
-        if event is not None:
-            self.channel.put_nowait(event)
+    def report(self, events: Iterable[Health]) -> None:
+        """Send health events down the road; once it is closed they are kept for the pipeline's last word."""
+        for event in events:
+            if self.channel.closed:
+                self.reporter.keep_late(event)
+            else:
+                self.channel.put_nowait(event)
 
 
 class _Measured(NamedTuple):
@@ -164,7 +169,8 @@ class ProbeRunner:
     async def _hand_over(self, output: Any) -> _Measured:
         shared = self._shared
         try:
-            events, refused = shared.intake.many(output, shared.clock.now_ms())
+            checking = shared.intake.checking(output, shared.clock.now_ms())
+            events, refused = await in_turns(checking)
         except ProbeError as error:
             return _Measured(describe(error))
         except Exception as error:  # noqa: BLE001  # a foreign sequence may raise whatever it likes

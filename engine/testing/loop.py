@@ -15,6 +15,9 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from engine.clock import Reading, Timeline
+from engine.ports import ClockJump
+
 __all__ = ["START_MS", "DeadlockError", "VirtualClock", "VirtualLoop", "run_virtual"]
 
 T = TypeVar("T")
@@ -100,7 +103,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class VirtualClock:
-    """The clock of a loop, for everything that takes a `Clock`.
+    """The clocks of a loop, for everything that takes a `Clock`: the same event time as on a real machine
+    (`engine.clock.Timeline`), over a wall clock that can be set and a machine that can be put to sleep.
 
     Args:
         loop: Usually a `VirtualLoop`; any loop will do.
@@ -109,17 +113,28 @@ class VirtualClock:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, start_ms: int = START_MS) -> None:
         self._loop = loop
-        self._start_ms = start_ms
+        self._wall_ms = start_ms  # at the loop's time 0
+        self._slept_ms = 0
+        self._timeline = Timeline(Reading(start_ms * 1_000_000, 0))
         self._last_ms = start_ms
 
     def now_ms(self) -> int:
-        """Wall time, never less than the last answer."""
-        self._last_ms = max(self._last_ms, self._start_ms + round(self._loop.time() * 1000))
+        """Event time, never less than the last answer. A wall clock that was set shows in it after `look` alone."""
+        self._last_ms = max(self._last_ms, self._timeline.at(self._monotonic_ns()))
         return self._last_ms
+
+    def wall_ms(self) -> int:
+        """What a watch on the wall shows."""
+        return self._wall_ms + self._monotonic_ns() // 1_000_000
 
     def monotonic(self) -> float:
         """The loop's own time, in seconds."""
         return self._loop.time()
+
+    def look(self) -> ClockJump | None:
+        """Compare event time with the wall clock, as `SystemClock` does; a running engine does so by itself."""
+        reading = Reading(self.wall_ms() * 1_000_000, self._monotonic_ns(), self._slept_ms * 1_000_000)
+        return self._timeline.look(reading)
 
     async def sleep(self, seconds: float) -> None:
         """Let time pass: everything that is due meanwhile happens."""
@@ -127,7 +142,15 @@ class VirtualClock:
 
     def step(self, by_ms: int) -> None:
         """Set the wall clock forward or back, as a time server does; the monotonic clock does not notice."""
-        self._start_ms += by_ms
+        self._wall_ms += by_ms
+
+    def suspend(self, by_ms: int) -> None:
+        """Put the machine to sleep: wall clock and boot clock run on, the monotonic clock and the loop do not."""
+        self._wall_ms += by_ms
+        self._slept_ms += by_ms
+
+    def _monotonic_ns(self) -> int:
+        return round(self._loop.time() * 1000) * 1_000_000
 
 
 def run_virtual(main: Callable[[VirtualClock], Coroutine[Any, Any, T]], *, start_ms: int = START_MS) -> T:

@@ -15,6 +15,7 @@ from rich.segment import Segment
 from rich.style import Style
 
 from engine.status import EngineStatus
+from engine.view.cells import fit
 from engine.view.panels import Line, Scene, Section, alerts, footer, header, metrics, recent, targets
 
 __all__ = ["STYLES", "Frame", "frame"]
@@ -98,7 +99,7 @@ def _share_rows(sections: Sequence[Section], budget: int) -> list[int]:
 
 
 def _title(section: Section, rows: int, width: int) -> Line:
-    hidden = section.total - rows
+    hidden = section.total + section.left_out - rows
     left = f"─ {section.title} "
     end = f" and {hidden} more ─" if hidden > 0 and section.title != "recent" else "─"
     if len(left) + len(end) > width:
@@ -107,12 +108,13 @@ def _title(section: Section, rows: int, width: int) -> Line:
 
 
 def _exactly(line: Line, width: int) -> Line:
-    """Cut or pad a row to the terminal's width."""
+    """Cut or pad a row to the terminal's width. A cut is marked: half a number must not look like a number."""
     kept: Line = []
     for text, style in line:
         cells = len(text) if text.isascii() else cell_len(text)
         if cells >= width:
-            kept.append((set_cell_size(text, width), style))
+            whole = cells == width or cell_len(text.rstrip()) <= width
+            kept.append((set_cell_size(text, width) if whole else fit(text, width), style))
             return kept
         kept.append((text, style))
         width -= cells

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 
 from engine.events import HealthStatus
 from engine.series import split_series
-from engine.status import AlertStatus, EngineStatus, ProbeStatus, SinkStatus
+from engine.status import AlertStatus, EngineStatus, ProbeStatus, SinkStatus, alert_counts
 from engine.view.cells import bar, fit, labels_text, literal, number, short_ms
 
 __all__ = ["Line", "Scene", "Section", "alerts", "footer", "header", "metrics", "recent", "targets"]
@@ -54,29 +54,36 @@ class Scene(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A titled block. `rows(count, width)` builds the first `count` of `total` rows, and no more of them."""
+    """A titled block. `rows(count, width)` builds the first `count` of `total` rows, and no more of them.
+    `left_out` there are beside those, of which the status tells no more than how many.
+    """
 
     title: str
     total: int
     rows: Callable[[int, int], list[Line]]
+    left_out: int = 0
 
 
 def header(status: EngineStatus, scene: Scene, width: int) -> Line:
     """The first row: name, worst state, and as much of the rest as there is room for, the most urgent
     first.
     """
-    firing = sum(alert.state == "firing" for alert in status.alerts)
+    firing, pending = _counts(status)
     word, style = _badge(status, firing)
     name = literal(status.name)
     used = min(len(name) + 2, max(width - len(word) - 2, 0))
     left: Line = [(fit(f" {name}", used), "title"), (f" {word} ", style)]
     room = width - used - len(word) - 2
     told = []
-    for text in _facts(status, scene, firing):
+    for text in _facts(status, scene, firing, pending):
         if len(text) + 2 <= room:
             told.append(text)
             room -= len(text) + 2
     return [*left, (" " * max(room, 0), "title"), *((f"{text}  ", "title") for text in told)]
+
+
+def _counts(status: EngineStatus) -> tuple[int, int]:
+    return alert_counts((alert.state for alert in status.alerts), status.counters)
 
 
 def _badge(status: EngineStatus, firing: int) -> tuple[str, str]:
@@ -89,10 +96,9 @@ def _badge(status: EngineStatus, firing: int) -> tuple[str, str]:
     return ("STARTING", "badge_warn") if status.phase == "starting" else ("OK", "badge_ok")
 
 
-def _facts(status: EngineStatus, scene: Scene, firing: int) -> list[str]:
+def _facts(status: EngineStatus, scene: Scene, firing: int, pending: int) -> list[str]:
     if status.phase == "draining":
         return ["Ctrl-C again stops at once"]
-    pending = len(status.alerts) - firing
     counts = [f"{firing} firing"] * bool(firing) + [f"{pending} pending"] * bool(pending)
     facts = [", ".join(counts) or "no alerts"]
     if status.status != "ok":
@@ -121,7 +127,8 @@ def alerts(status: EngineStatus, scene: Scene) -> Section:
             return [[(fit(f"none; {status.rules} rules are watching", width), "dim")]]
         return [_alert(alert, since_ms, scene, width) for alert in heapq.nsmallest(count, status.alerts, key=_urgency)]
 
-    return Section("alerts", len(status.alerts), rows)
+    listed = len(status.alerts)
+    return Section("alerts", listed, rows, left_out=sum(_counts(status)) - listed)
 
 
 def _urgency(alert: AlertStatus) -> tuple[bool, int, str, int]:
@@ -274,17 +281,31 @@ def footer(status: EngineStatus, scene: Scene, width: int) -> list[Line]:
         (f"queue {channel.depth}/{channel.capacity} peak {channel.peak}  ", "dim"),
         (literal(f"dropped {dropped or 0}  "), drop_style),
         (f"loop lag {status.lag_ms:.1f}ms  ", "warn" if status.lag_ms >= 100 else "dim"),
-        (f"series {number(float(status.series))}  rules {status.rules}", "dim"),
+        (f"series {number(float(status.series))}  ", "dim"),
+        (f"rules {status.rules}", "dim"),
     ]
     second: Line = [("sinks ", "dim")]
     for sink in sorted(status.sinks, key=lambda sink: sink.status == "ok"):
-        text = f"{sink.name} {sink.status} {sink.queued}/{sink.queue_max}"
+        text = f" {sink.queued}/{sink.queue_max}"
         text += f" dropped {sink.dropped}" if sink.dropped else ""
         text += f" ({sink.message})" if sink.message and sink.status != "ok" else ""
-        second.append((literal(text) + "   ", "dim" if sink.status == "ok" else _HEALTH_STYLE[sink.status]))
-    hint = "Ctrl-C stops"
+        style = "dim" if sink.status == "ok" else _HEALTH_STYLE[sink.status]
+        second += [(literal(f"{sink.name} {sink.status}"), style), (literal(text) + "   ", style)]
+    stopping = status.phase == "draining"
+    hint = "stopping; Ctrl-C again ends at once" if stopping else "Ctrl-C stops"
     third: Line = [
         (fit(literal(f"files {scene.files}"), max(width - len(hint) - 1, 0)) + " ", "dim"),
-        (hint, "dim"),
+        (fit(hint, min(len(hint), width)), "warn" if stopping else "dim"),
     ]
-    return [first, second, third]
+    return [_whole(first, width), second, third]
+
+
+def _whole(line: Line, width: int) -> Line:
+    """The pieces of a row that there is room for, each whole or left out, but the first."""
+    kept: Line = []
+    for text, style in line:
+        if kept and len(text.rstrip()) > width:
+            continue
+        kept.append((text, style))
+        width -= len(text)
+    return kept

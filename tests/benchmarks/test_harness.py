@@ -61,9 +61,7 @@ def two_benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("two_benchmarks")
-def test_without_a_name_runs_what_is_not_on_request(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_a_name_runs_what_is_not_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "figures.json"
     assert program.main(["--check", "--json", str(out)]) == 0
     document = json.loads(out.read_text())

@@ -17,6 +17,13 @@ def test_a_bare_number_is_hours(text: str, ms: int) -> None:
     assert duration(text) == ms
 
 
+@pytest.mark.parametrize("text", ["876001", "9999999", "9" * 400, "101y"])
+def test_a_run_that_is_too_long_is_refused_with_the_longest(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=r"100 years"):
+        duration(text)
+    assert duration("876000") == 100 * 365 * 24 * 3_600_000
+
+
 @pytest.mark.parametrize("text", ["", "0", "0s", "-1", "5x", "nan", "1e3", "ten", "10 m", "99999999999y"])
 def test_what_is_no_duration_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match=r"write one like|longer than"):

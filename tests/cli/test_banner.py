@@ -62,14 +62,14 @@ def test_it_reads_like_this() -> None:
         "           ops (webhook)      https://hooks.example",
         "  files    /var/lib/x",
         "  ends     2023-11-15 23:13:20, after 1d; times are Europe/Berlin",
-        "  to stop  Ctrl-C or SIGTERM, within 20 s; a second one stops at once",
+        "  to stop  Ctrl-C or SIGTERM, within 20s; a second one stops at once",
         "  warning  one key is odd",
     ]
 
 
 def test_no_secret_is_in_it() -> None:
     """F144."""
-    told = "\n".join([*banner(plan()), *summary(plan(), T_MS, 0, 0)])
+    told = "\n".join([*banner(plan()), *summary(plan(), T_MS, 0, [])])
     assert "s3cret" not in told
     assert "t0ken" not in told
 
@@ -144,11 +144,24 @@ def test_targets_are_found_by_what_options_are() -> None:
     ],
 )
 def test_the_end_says_where_the_history_is(made: Plan, where: str) -> None:
-    assert summary(made, T_MS + 90_500, 1, 3) == [
-        "longwatch ran for 1m30s: 1 transition, 3 samples or records dropped",
+    assert summary(made, T_MS + 90_500, 1, ["3 samples dropped before the rules (full)"]) == [
+        "longwatch ran for 1m30s: 1 transition, not everything was kept:",
+        "  3 samples dropped before the rules (full)",
         f"history: {where}",
     ]
 
 
 def test_the_end_of_a_quiet_run() -> None:
-    assert summary(plan(), T_MS - 5, 0, 0)[0] == "longwatch ran for 0s: 0 transitions, nothing dropped"
+    assert summary(plan(), T_MS - 5, 0, [])[0] == "longwatch ran for 0s: 0 transitions, nothing dropped"
+
+
+def test_the_end_is_short_however_much_was_lost() -> None:
+    lines = summary(plan(), T_MS, 0, [f"{at} records or messages lost by sink {'s' * 90}" for at in range(100)])
+    assert len(lines) == 10
+    assert lines[-2] == "  and 93 more kinds of loss"
+    assert all(len(line) <= COLUMNS for line in lines)
+
+
+def test_how_long_a_stop_may_take_is_what_is_configured() -> None:
+    made = plan('[engine]\nshutdown_timeout = "7500ms"\n[probe.host]\n')
+    assert "  to stop  Ctrl-C or SIGTERM, within 7s500ms; a second one stops at once" in banner(made)

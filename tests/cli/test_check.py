@@ -74,7 +74,7 @@ def test_a_missing_file() -> None:
     stream = io.StringIO()
     assert run_check([Path("no.toml")], (), False, stream, {}) == 2
     assert stream.getvalue().splitlines() == [
-        "no.toml: can't read the configuration: there is no such file (name a file with --config)",
+        "no.toml: there is no such file",
         "no.toml: 1 error",
     ]
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from engine.cli import main
-from engine.cli.health import HEARTBEAT_MAX_MS, judge, pid_lives
+from engine.cli.health import HEARTBEAT_MAX_MS, STATUS_BYTES_MAX, judge, pid_lives
 from engine.clock import SystemClock
 from engine.status import AlertStatus, ChannelStatus, EngineStatus, ProbeStatus, SinkStatus
 
@@ -83,6 +83,28 @@ def test_a_file_that_is_no_status_is_one_line(tmp_path: Path, content: bytes) ->
     assert "\n" not in verdict.reason
 
 
+def test_ten_thousand_alerts_with_long_labels_are_read(tmp_path: Path) -> None:
+    """A large status is the sign of a storm, and just then `health` is asked."""
+    labels = {"alertname": "HighCpu", "instance": "i" * 500}
+    annotations = {"summary": "s" * 1_000}
+    storm = AlertStatus("HighCpu", labels, "firing", NOW_MS, 5, 5, 1.0, annotations=annotations)
+    write(tmp_path, alerts=(storm,) * 10_000)
+    assert (tmp_path / "status.json").stat().st_size > 16 * 1024 * 1024
+    verdict = judge(tmp_path, NOW_MS)
+    assert verdict.healthy
+    assert verdict.engine is not None
+    assert len(verdict.engine.alerts) == 10_000
+
+
+def test_a_file_beyond_every_status_is_one_sentence(tmp_path: Path) -> None:
+    with (tmp_path / "status.json").open("wb") as file:
+        file.truncate(STATUS_BYTES_MAX + 1)
+    path = tmp_path / "status.json"
+    assert judge(tmp_path, NOW_MS).reason == (
+        f"{path} can't be read: it has more than 64 MiB, which is more than any engine writes"
+    )
+
+
 def test_a_folder_in_the_place_of_the_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "status.json").mkdir()
     assert "can't be read: Is a directory" in judge(tmp_path, NOW_MS).reason
@@ -102,6 +124,17 @@ def test_exit_0_with_a_table(
     assert lines[2].split() == ["sink", "ops", "webhook", "degraded", "http_503"]
     assert "queue 1 of 100, 3 dropped" in lines[3]
     assert lines[4].strip() == "alerts: 1 firing, 0 pending"
+
+
+def test_alerts_are_counted_and_not_only_those_that_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A status lists the foremost ones; how many there are is in its counters, of which one may be null."""
+    counters = {'longwatch_alerts{state="firing"}': 5_000.0, "longwatch_loop_lag_seconds": float("nan")}
+    folder = write(tmp_path, heartbeat_ms=SystemClock().now_ms(), counters=counters)
+    monkeypatch.setenv("STATE_DIRECTORY", str(folder))
+    assert main(["health"]) == 0
+    assert capfd.readouterr().out.splitlines()[-1].strip() == "alerts: 5000 firing, 0 pending"
 
 
 def test_exit_1_with_the_reason_last(

@@ -112,6 +112,9 @@ def test_the_second_signal_ends_it_at_once(start: Start, tmp_path: Path) -> None
             process.send_signal(signal.SIGINT)
             until(process.stderr, "stopping: SIGINT")
             process.send_signal(signal.SIGINT)
+            told = until(process.stderr, "ended at once")
+            assert told.startswith("longwatch: ended at once; abandoned: ")
+            assert "1 record for ops" in told
             assert process.wait(5) == 130
 
 
@@ -131,8 +134,9 @@ def test_a_second_engine_of_the_same_folder_is_refused(start: Start, tmp_path: P
     until(first.stdout, READY)
     until_locked(tmp_path / "state" / "engine.lock", first)
     second = start("--config", config(tmp_path))
-    _, err = second.communicate(timeout=30)
+    out, err = second.communicate(timeout=30)
     assert second.returncode == 2
+    assert out == ""
     assert f"an engine is running with this state folder already: process {first.pid}" in err
     assert "Traceback" not in err
     first.send_signal(signal.SIGTERM)

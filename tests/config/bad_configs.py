@@ -591,7 +591,7 @@ interval = "5"
 url = "http://h/"
 [sink.screen]
 """,
-        'run.toml:1: probe.health: there is no probe of type "health" (add type = "...", known: demo, plain, clashing, hollow, odd, unreadable, gone)',
+        'run.toml:1: probe.health: there is no probe of type "health" (add type = "...", known: demo, plain, clashing, hollow, odd, unreadable, gone, mute)',
     ),
     bad(
         "probe_type_empty",
@@ -600,7 +600,7 @@ url = "http://h/"
 type = ""
 [sink.screen]
 """,
-        'run.toml:2: probe.x.type: there is no probe of type "" (known: demo, plain, clashing, hollow, odd, unreadable, gone)',
+        'run.toml:2: probe.x.type: there is no probe of type "" (known: demo, plain, clashing, hollow, odd, unreadable, gone, mute)',
     ),
     bad(
         "probe_type_is_a_sink",
@@ -608,7 +608,7 @@ type = ""
 [probe.screen]
 [sink.screen]
 """,
-        'run.toml:1: probe.screen: there is no probe of type "screen" (add type = "...", known: demo, plain, clashing, hollow, odd, unreadable, gone)',
+        'run.toml:1: probe.screen: there is no probe of type "screen" (add type = "...", known: demo, plain, clashing, hollow, odd, unreadable, gone, mute)',
     ),
     bad(
         "probe_type_is_no_text",
@@ -633,7 +633,30 @@ type = ["demo"]
 [probe.hollow]
 [sink.screen]
 """,
-        'run.toml:1: probe.hollow: probe type "hollow" has no DEFAULT_INTERVAL and no DEFAULT_TIMEOUT and no Options of the type engine.ports.Options (this is a fault of its author\'s)',
+        'run.toml:1: probe.hollow: probe type "hollow" has no DEFAULT_INTERVAL and no DEFAULT_TIMEOUT and no Options of the type engine.ports.Options and no open() and no collect() and no close() (this is a fault of its author\'s)',
+    ),
+    bad(
+        "probe_type_that_is_no_probe",
+        """\
+[sink.screen]
+[probe.mute]
+""",
+        'run.toml:2: probe.mute: probe type "mute" has no collect() (this is a fault of its author\'s)',
+    ),
+    bad(
+        "sink_type_that_is_no_sink",
+        """\
+[sink.x]
+type = "idle"
+""",
+        'run.toml:2: sink.x.type: sink type "idle" has neither write() and WANTS = frozenset({"transitions"}), to record, nor render() and deliver(), to tell people (this is a fault of its author\'s)',
+    ),
+    bad(
+        "sink_type_that_is_half_a_sink",
+        """\
+[sink.wantless]
+""",
+        'run.toml:1: sink.wantless: sink type "wantless" has write() but no WANTS, the kinds of records it takes, such as WANTS = frozenset({"transitions"}) and render() but no deliver() (this is a fault of its author\'s)',
     ),
     bad(
         "probe_type_with_unreadable_options",
@@ -1065,7 +1088,7 @@ url = "http://h/"
 token = "${NOT_SET}"
 [sink.screen]
 """,
-        "run.toml:3: probe.demo.token: the environment variable NOT_SET is not set",
+        "run.toml:3: probe.demo.token: the environment variable NOT_SET is not set (export NOT_SET=... or use token_file)",
     ),
     bad(
         "variable_misspelt",
@@ -1075,7 +1098,7 @@ url = "http://h/"
 token = "${TOKN}"
 [sink.screen]
 """,
-        'run.toml:3: probe.demo.token: the environment variable TOKN is not set (did you mean "TOKEN"?)',
+        'run.toml:3: probe.demo.token: the environment variable TOKN is not set (did you mean "TOKEN"? or use token_file)',
     ),
     bad(
         "variable_empty",

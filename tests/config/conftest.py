@@ -20,8 +20,14 @@ def demo_types(monkeypatch: pytest.MonkeyPatch) -> None:
                 "odd": f"{HERE}:OddProbe",
                 "unreadable": f"{HERE}:UnreadableProbe",
                 "gone": "no_such_module_here:Probe",
+                "mute": f"{HERE}:MuteProbe",
             },
-            "sink": {"push": f"{HERE}:PushSink", "screen": f"{HERE}:ScreenSink"},
+            "sink": {
+                "push": f"{HERE}:PushSink",
+                "screen": f"{HERE}:ScreenSink",
+                "idle": f"{HERE}:IdleSink",
+                "wantless": f"{HERE}:WantlessSink",
+            },
             "projector": {},
         },
     )

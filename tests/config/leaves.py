@@ -53,7 +53,30 @@ class DemoOptions(Options, frozen=True, kw_only=True):
             raise ValueError("seven is not liked here")
 
 
-class DemoProbe:
+class Measuring:
+    """The methods of a probe."""
+
+    async def open(self) -> None: ...
+
+    async def collect(self) -> list[Any]:
+        return []
+
+    async def close(self) -> None: ...
+
+
+class Recording:
+    """The methods of a recorder."""
+
+    WANTS: ClassVar[frozenset[str]] = frozenset({"health"})
+
+    async def open(self) -> None: ...
+
+    async def write(self, records: Any) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class DemoProbe(Measuring):
     """Measures nothing."""
 
     Options: ClassVar[type[DemoOptions]] = DemoOptions
@@ -66,7 +89,7 @@ class PlainOptions(Options, frozen=True, kw_only=True):
     """No options."""
 
 
-class PlainProbe:
+class PlainProbe(Measuring):
     """Needs no options, and does not say what it measures."""
 
     Options: ClassVar[type[PlainOptions]] = PlainOptions
@@ -121,13 +144,44 @@ class PushOptions(Options, frozen=True, kw_only=True):
     size: int = msgspec.field(default=5)
 
 
-class PushSink:
+class PushSink(Recording):
     """Takes nothing."""
 
     Options: ClassVar[type[PushOptions]] = PushOptions
 
 
-class ScreenSink:
+class ScreenSink(Recording):
     """Takes nothing, and needs no options."""
 
     Options: ClassVar[type[PlainOptions]] = PlainOptions
+
+
+class MuteProbe:
+    """Its author forgot to measure."""
+
+    Options: ClassVar[type[PlainOptions]] = PlainOptions
+    DEFAULT_INTERVAL: ClassVar[str] = "5s"
+    DEFAULT_TIMEOUT: ClassVar[str] = "5s"
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class IdleSink:
+    """Neither records nor tells."""
+
+    Options: ClassVar[type[PlainOptions]] = PlainOptions
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class WantlessSink(IdleSink):
+    """Does not say which records it takes, and can't deliver what it renders."""
+
+    async def write(self, records: Any) -> None: ...
+
+    def render(self, notification: Any) -> bytes:
+        return b""

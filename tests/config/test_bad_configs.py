@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.cli.check import run_check
+from engine.config import examine
 from tests.config.bad_configs import BAD_CONFIGS, CANARIES, ENVIRON, Bad
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,6 +53,26 @@ REAL = {
         "[sink.webhook]\nurl = '${OPS_URL_NOT_SET}'\n",
         "the environment variable OPS_URL_NOT_SET is not set",
     ),
+    "no_variable_remedy": (
+        "[sink.webhook]\nurl = '${OPS_URL_NOT_SET}'\n",
+        "(export OPS_URL_NOT_SET=... or use url_file)",
+    ),
+    "port": (
+        "[sink.webhook]\nurl = 'http://canary-host:99999/'\n",
+        "run.toml:2: sink.webhook.url: not an http:// or https:// URL with a host and, if any, a port from 1 to 65535",
+    ),
+    "rule_of_a_pack_that_is_not_loaded": (
+        "[rule.HostCpuHigh]\nfor = '1h'\n",
+        'expr: is missing; expected text (to change that rule of the pack "host", add packs = ["host"] to [engine])',
+    ),
+    "kept_shorter_raw": (
+        "[sink.sqlite]\nkeep_raw = '500d'\n",
+        "run.toml:2: sink.sqlite.keep_raw: samples are kept for 500d (keep_raw) and their roll-ups only for 400d (keep",
+    ),
+    "kept_shorter_rollups": (
+        "[sink.sqlite]\nkeep_rollups = '3d'\n",
+        "their roll-ups only for 3d (keep_rollups) (lower keep_raw or raise keep_rollups)",
+    ),
     "option_check": (
         "[probe.http]\nurl = 'ftp://canary-host/'\n",
         "probe.http.url: must start with http:// or https://",
@@ -90,3 +111,11 @@ def check(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         timeout=30,
         check=False,
     )
+
+
+def test_what_has_to_be_written_anew_is_not_called_a_secret(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text('[probe.http]\nurl = "localhost:8080"\n[sink.console]\n')
+    file.chmod(0o644)
+    config, problems, warnings = examine(file, environ={})
+    assert (config, [problem.address for problem in problems], warnings) == (None, ["probe.http.url"], ())

@@ -42,3 +42,25 @@ def test_nothing_to_warn_of(text: str) -> None:
 
 def test_without_any_probe_every_metric_is_unknown() -> None:
     assert warnings("[rule.A]\nexpr = 'up == 0'\n") == ['run.toml:1: rule.A.expr: no probe here measures "up"']
+
+
+@pytest.mark.parametrize(
+    ("expr", "warning"),
+    [
+        ("demo_value", "holds whenever there is a sample, whatever its value (compare it: ... > 0)"),
+        ("(demo_value * 2)", "holds whenever there is a sample, whatever its value (compare it: ... > 0)"),
+        (
+            "demo_value > bool 1",
+            (
+                "holds whatever the comparison says: with `bool` its result is 0 or 1, and both are there "
+                "(leave out `bool`)"
+            ),
+        ),
+        ("(demo_value > 1)", ""),
+        ("demo_value unless demo_total", ""),
+        ("(demo_value > bool 1) == 1", ""),
+    ],
+)
+def test_an_expression_that_is_no_condition(expr: str, warning: str) -> None:
+    told = warnings(PROBE + f"[rule.A]\nexpr = '{expr}'\n")
+    assert told == ([f"run.toml:3: rule.A.expr: {warning}"] if warning else [])

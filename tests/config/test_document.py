@@ -56,12 +56,12 @@ def test_the_largest_file_is_read(folder: Path) -> None:
 
 def test_missing_file_directory_and_odd_names(folder: Path) -> None:
     can_not = "can't read the configuration"
-    assert refusal(Path("no.toml")) == f"no.toml: {can_not}: there is no such file (name a file with --config)"
-    assert refusal(Path()) == f".: {can_not}: it is a directory (name a file with --config)"
+    assert refusal(Path("no.toml")) == "no.toml: there is no such file"
+    assert refusal(Path()) == f".: {can_not}: it is a directory"
     assert refusal(Path("a\0b")) == f"a\\x00b: {can_not}: it can't be read"
     assert refusal(Path("x" * 300)).endswith("x: can't read the configuration: its name is too long")
     (folder / "file").touch()
-    assert refusal(Path("file/c.toml")).startswith(f"file/c.toml: {can_not}: there is no such file")
+    assert refusal(Path("file/c.toml")) == "file/c.toml: there is no such file"
     (folder / "loop").symlink_to("loop")
     assert refusal(Path("loop")) == f"loop: {can_not}: its symbolic links go in a circle"
 

@@ -108,9 +108,13 @@ def test_every_type_has_its_options_and_every_key_of_ours_is_described() -> None
     assert {"engine", "rule", "probe.host", "probe.http", "sink.console", "sink.sqlite", "sink.webhook"} <= set(
         definitions
     )
-    for name in ("engine", "rule"):
-        undescribed = [key for key, rule in definitions[name]["properties"].items() if "description" not in rule]
-        assert undescribed == []
+    undescribed = [
+        f"{name}.{key}"
+        for name, table in definitions.items()
+        for key, rule in table["properties"].items()
+        if "description" not in rule
+    ]
+    assert undescribed == []
     assert set(definitions["engine"]["properties"]) == set(EngineTable.__struct_encode_fields__)
     assert set(definitions["rule"]["properties"]) == set(RuleTable.__struct_encode_fields__)
     assert definitions["rule"]["properties"]["for"]["default"] == "0s"
@@ -138,6 +142,12 @@ def test_the_shape_of_each_sort_of_option() -> None:
     assert "probe.gone" not in schema()["$defs"], "a type that can't be loaded must not break the schema"
 
 
+def test_a_rule_that_overrides_keys_of_a_packs_rule_needs_no_expression() -> None:
+    shape = schema()
+    assert complaints('[engine]\npacks = ["host"]\n[rule.HostCpuHigh]\nfor = "1h"\n', shape) == []
+    assert "pack" in shape["$defs"]["rule"]["properties"]["expr"]["description"]
+
+
 @pytest.mark.parametrize("text", ["5s", "1h30m", "250ms", "0", "${T}", "${N}s"])
 def test_durations_that_fit(text: str) -> None:
     assert complaints(f"[rule.A]\nexpr = 'up'\nfor = '{text}'\n", schema()) == []
@@ -153,6 +163,8 @@ BEYOND = {
     *("timezone", "timezone_is_a_folder", "timezone_is_a_path", "unknown_pack", "rule_files", "empty_path"),
     *("label_name", "label_name_unusable", "label_name_too_long", "label_value_too_long", "too_many_labels"),
     *("engine_name_is_dots", "duration_out_of_bounds", "beyond_64_bits", "nan_for_whole_number"),
+    # Whether a rule needs an expression depends on the packs.
+    "rule_without_expr",
     "text_for_whole_number",
 }
 

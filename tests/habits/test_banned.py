@@ -108,9 +108,7 @@ def _banned_call(call: ast.Call, path: str, names: dict[str, str]) -> Iterator[s
     if name in YAML_LOADERS and not _is_safe_yaml(call, names):
         yield f"{name}(): builds any object; use yaml.safe_load or a loader derived from SafeLoader"
     for keyword in call.keywords:
-        if keyword.arg == "shell" and not (
-            isinstance(keyword.value, ast.Constant) and not keyword.value.value
-        ):
+        if keyword.arg == "shell" and not (isinstance(keyword.value, ast.Constant) and not keyword.value.value):
             yield "shell=True: hand over a list of arguments"
     method = call.func.attr if isinstance(call.func, ast.Attribute) else ""
     first = call.args[0] if call.args else None

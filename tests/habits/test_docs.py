@@ -57,9 +57,7 @@ def words_in_code(markdown: str) -> set[str]:
     fenced = re.findall(r"^( *)(```|~~~).*?\n(.*?)^\1\2", markdown, re.DOTALL | re.MULTILINE)
     rest = re.sub(r"^( *)(```|~~~).*?\n.*?^\1\2", "", markdown, flags=re.DOTALL | re.MULTILINE)
     spans = re.findall(r"`([^`\n]+)`", rest)
-    return {
-        word for text in [*(block for _, _, block in fenced), *spans] for word in re.findall(r"[\w-]+", text)
-    }
+    return {word for text in [*(block for _, _, block in fenced), *spans] for word in re.findall(r"[\w-]+", text)}
 
 
 def test_every_config_option_is_documented() -> None:
@@ -93,11 +91,7 @@ def metrics_in_source() -> dict[str, str]:
     for source in sources(*PRODUCT):
         documentation = {id(node) for node in _docstrings(source.tree)}
         for node in ast.walk(source.tree):
-            if (
-                isinstance(node, ast.Constant)
-                and isinstance(node.value, str)
-                and id(node) not in documentation
-            ):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation:
                 for name in METRIC.findall(node.value):
                     found.setdefault(name, f"{source.path}:{node.lineno}")
     for path in sorted((ROOT / "engine").rglob("*.y*ml")) + sorted((ROOT / "engine").rglob("*.toml")):
@@ -158,18 +152,14 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 def test_every_page_is_in_the_index() -> None:
     index = (ROOT / "docs/README.md").read_text(encoding="utf-8")
     linked = set(re.findall(r"\]\(([^)#]+)", index))
-    pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")} - {
-        "README.md"
-    }
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")} - {"README.md"}
     assert pages - linked == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_between_pages_lead_somewhere(page: Any) -> None:
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-    targets = [
-        target for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target and target[0] != "#"
-    ]
+    targets = [target for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target and target[0] != "#"]
     broken = [target for target in targets if not (page.parent / target.partition("#")[0]).exists()]
     assert broken == []
 

@@ -90,11 +90,7 @@ def allowed(module: str, among: set[str]) -> bool:
 
 
 def core_breaches(source: Source) -> list[str]:
-    return [
-        f"{source.path}:{line}: {name}"
-        for line, name in imports(source)
-        if not allowed(name, CORE_MAY_IMPORT)
-    ]
+    return [f"{source.path}:{line}: {name}" for line, name in imports(source) if not allowed(name, CORE_MAY_IMPORT)]
 
 
 def leaf_breaches(source: Source) -> list[str]:
@@ -103,10 +99,7 @@ def leaf_breaches(source: Source) -> list[str]:
         for line, name in imports(source)
         if name.startswith(".")
         or (name.partition(".")[0] == "engine" and not allowed(name, LEAF_MAY_IMPORT))
-        or (
-            name.partition(".")[0] in {"probes", "sinks"}
-            and name.partition(".")[0] != source.module.partition(".")[0]
-        )
+        or (name.partition(".")[0] in {"probes", "sinks"} and name.partition(".")[0] != source.module.partition(".")[0])
     ]
 
 

@@ -61,9 +61,7 @@ def test_type_checkers_see_the_same_names_as_the_interpreter() -> None:
     assert set(engine.__all__) - seen == set()
 
 
-@pytest.mark.parametrize(
-    "module", ["engine", *(f"engine.{name}" for name in sorted(PUBLIC_MODULES - {"testing"}))]
-)
+@pytest.mark.parametrize("module", ["engine", *(f"engine.{name}" for name in sorted(PUBLIC_MODULES - {"testing"}))])
 def test_import_is_light(module: str) -> None:
     loaded = _in_fresh_interpreter(f"import {module}; print(json.dumps(sorted(sys.modules)))")
     assert HEAVY & {name.partition(".")[0] for name in loaded} == set()

@@ -20,6 +20,7 @@ from engine.errors import ProbeError
 from engine.events import Health, SampleBatch
 from engine.runtime.threads import ThreadPool
 from engine.series import split_series
+from engine.testing import VirtualClock, run_virtual
 from probes import host
 from probes.batcher import key
 from probes.host import DEVICES_MAX, HostOptions, HostProbe, cpu_percent, local_mountpoints, read
@@ -100,8 +101,11 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHost:
 
 
 async def opened(options: HostOptions | None = None, **kwargs: Any) -> HostProbe:
+    clock = kwargs.setdefault("clock", StillClock())
     probe = HostProbe(options or HostOptions(), context("host", **kwargs))
     await probe.open()
+    if isinstance(clock, StillClock):
+        clock.monotonic_s += 1  # so that the first measurement waits for nothing
     return probe
 
 
@@ -203,6 +207,28 @@ async def test_no_processor_load_out_of_too_short_a_span(fake: FakeHost) -> None
     assert by_series(first)["host_cpu_percent"] == pytest.approx(50.0)
     # And it has not ended when the next span is too short again.
     assert "host_cpu_percent" not in batch_of(await probe.collect()).series
+
+
+@pytest.mark.parametrize(("timeout_ms", "waits_s"), [(5_000, 0.2), (100, 0.05)])
+def test_the_first_measurement_waits_until_there_is_a_processor_load(
+    fake: FakeHost, timeout_ms: int, waits_s: float
+) -> None:
+    """Once, and never for as long as its time-out."""
+
+    async def main(clock: VirtualClock) -> None:
+        async def call(function: Callable[[], Any]) -> Any:
+            fake.cpu = Cpu(10.0 + 2 * clock.monotonic(), 5.0, 100.0, 0.0, 0.0)  # both cores are busy
+            return function()
+
+        probe = HostProbe(HostOptions(), context("host", clock=clock, call=call, timeout_ms=timeout_ms))
+        await probe.open()
+        batch = batch_of(await probe.collect())
+        assert clock.monotonic() == pytest.approx(waits_s)
+        assert by_series(batch).get("host_cpu_percent") == (pytest.approx(100.0) if waits_s == 0.2 else None)
+        await probe.collect()
+        assert clock.monotonic() == pytest.approx(waits_s)
+
+    run_virtual(main)
 
 
 async def test_two_probes_do_not_disturb_each_other(fake: FakeHost) -> None:

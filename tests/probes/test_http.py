@@ -2,21 +2,17 @@ import asyncio
 import errno
 import gzip
 import logging
-import shutil
 import socket
 import ssl
-import subprocess
 import tracemalloc
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import msgspec
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 from aioresponses import aioresponses
 
 from engine.clock import SystemClock
@@ -25,18 +21,10 @@ from engine.events import SampleBatch
 from engine.runtime.threads import ThreadPool
 from engine.secrets import Secret
 from engine.series import split_series
-from probes.http import (
-    BODY_BYTES_MAX,
-    HEADER_BYTES_MAX,
-    HEADERS_MAX,
-    REDIRECTS_MAX,
-    HttpOptions,
-    HttpProbe,
-    _budget_s,
-)
+from probes.asking import HEADER_BYTES_MAX, HEADERS_MAX, budget_s
+from probes.http import BODY_BYTES_MAX, REDIRECTS_MAX, HttpOptions, HttpProbe
 from tests.probes.context import StillClock, by_series, context
-
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+from tests.probes.servers import Handler, free_port, saying, serving, silent, site
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -86,59 +74,6 @@ async def ask(probe: HttpProbe) -> Seen:
 async def ask_once(url: str, **options: Any) -> Seen:
     async with asking(url, **options) as probe:
         return await ask(probe)
-
-
-@asynccontextmanager
-async def serving(handler: Handler, address: str = "127.0.0.1", **options: Any) -> AsyncIterator[str]:
-    """A server of raw bytes on loopback; yields `host:port`. A handler ends with its connection."""
-
-    async def guarded(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await handler(reader, writer)
-        except (ConnectionError, EOFError, ssl.SSLError):
-            pass  # the probe hung up, which is what many of these tests are about
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(guarded, address, 0, **options)
-    try:
-        host = f"[{address}]" if ":" in address else address
-        yield f"{host}:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
-        await server.wait_closed()
-
-
-def saying(answer: bytes) -> Handler:
-    """Read the request's head, say this, hang up."""
-
-    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(answer)
-        await writer.drain()
-
-    return handler
-
-
-async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Read until the other side has had enough."""
-    await reader.read()
-
-
-@asynccontextmanager
-async def site(**routes: Any) -> AsyncIterator[tuple[str, list[web.Request]]]:
-    """A web site: path -> status, response or handler. Yields its URL and the requests it got."""
-    requests: list[web.Request] = []
-
-    async def handler(request: web.Request) -> web.StreamResponse:
-        requests.append(request)
-        answer = routes[request.path.strip("/") or "root"]
-        return web.Response(status=answer) if isinstance(answer, int) else answer(request)
-
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", handler)
-    async with TestServer(app) as server:
-        yield str(server.make_url("/")), requests
 
 
 # --- statuses -------------------------------------------------------------------------------------
@@ -280,12 +215,6 @@ async def test_a_redirect_to_nowhere_is_a_failure(location: str) -> None:
 
 
 # --- targets that are down ------------------------------------------------------------------------
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
@@ -561,27 +490,6 @@ async def test_the_operators_labels_win() -> None:
 # --- TLS ------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def self_signed(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
-    if shutil.which("openssl") is None:
-        pytest.skip("the openssl command is not installed; it makes the certificate")
-    folder: Path = tmp_path_factory.mktemp("tls")
-    command = (
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
-        "-subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 -keyout key.pem -out cert.pem"
-    )
-    subprocess.run(
-        command.split(),
-        cwd=folder,
-        check=True,
-        capture_output=True,
-        timeout=30,
-    )
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    made.load_cert_chain(folder / "cert.pem", folder / "key.pem")
-    return made
-
-
 async def test_f40_a_self_signed_certificate_is_down(self_signed: ssl.SSLContext) -> None:
     async with serving(saying(OK), ssl=self_signed) as host:
         seen = await ask_once(f"https://{host}/")
@@ -665,7 +573,7 @@ async def test_a_cancelled_look_leaves_nothing_behind() -> None:
     ("timeout_ms", "seconds"), [(60_000, 57.0), (10_000, 9.5), (1_000, 0.95), (200, 0.15), (100, 0.05), (10, 0.005)]
 )
 def test_the_time_to_ask_is_less_than_the_time_out(timeout_ms: int, seconds: float) -> None:
-    assert _budget_s(timeout_ms) == pytest.approx(seconds)
+    assert budget_s(timeout_ms) == pytest.approx(seconds)
 
 
 # --- options --------------------------------------------------------------------------------------

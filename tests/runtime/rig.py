@@ -1,7 +1,7 @@
 """The parts that runners share, for tests: real ones, under whatever clock the test has."""
 
 import random
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from engine.channel import Channel, Policy
@@ -58,14 +58,20 @@ class FakeCore:
         self.inside = 0
         self.readings: list[int] = []
 
-    def feeding(self, events: Sequence[Event]) -> Generator[None, None, list[Transition]]:
+    def feeding(
+        self, events: Sequence[Event], on_error: Callable[[Exception], None]
+    ) -> Generator[None, None, list[Transition]]:
         self._enter()
         if self.error is not None:
             self.inside -= 1
             raise self.error
         for _ in range(self.chunks):
             yield
-        self.fed += events
+        for event in events:
+            if isinstance(event, Sample) and event.series == "poison":
+                on_error(ArithmeticError("a bug"))
+            else:
+                self.fed.append(event)
         self.inside -= 1
         return [firing("Hot", e.time_ms) for e in events if isinstance(e, Sample) and e.value > 5]
 
@@ -85,9 +91,12 @@ class FakeCore:
     def next_deadline(self) -> int | None:
         return min(self.deadlines, default=None)
 
-    def alerts(self) -> list[AlertStatus]:
+    def alerts(self, limit: int | None = None) -> list[AlertStatus]:
         assert self.inside == 0, "read while a step was under way"
         return []
+
+    def alert_counts(self) -> dict[str, int]:
+        return {}
 
     def latest(self, metric: str) -> dict[str, float]:
         return {metric: float(len(self.fed))}

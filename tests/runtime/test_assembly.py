@@ -3,13 +3,16 @@
 import random
 from typing import Any
 
+import numpy as np
 import pytest
 
+from engine import registry
 from engine.config.shape import Config, EngineTable, ProbeConfig, RuleConfig, RuleTable, SinkConfig
 from engine.durations import Duration
 from engine.errors import ConfigError, LongwatchError, SinkError
-from engine.events import DomainEvent, Health, Sample
+from engine.events import DomainEvent, Health, Sample, SampleBatch
 from engine.ports import Options, ProbeContext, SinkContext
+from engine.registry import Kind
 from engine.runtime.assembly import build_core, build_probes, build_sinks, compile_rules
 from engine.runtime.supervisor import ProbeSpec
 from engine.runtime.threads import ThreadPool
@@ -132,3 +135,40 @@ def test_names_are_given_once() -> None:
             build_sinks(config, {"s": RecordingSink()}, parts, pool, random.Random(1))
 
     run_virtual(main)
+
+
+def test_projectors_are_those_of_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Doubling:
+        def apply(self, event: DomainEvent | Health) -> SampleBatch | None:
+            if isinstance(event, Health):
+                return None
+            return SampleBatch(event.time_ms, ("doubled",), np.array([2.0]))
+
+        def initial(self, time_ms: int) -> list[SampleBatch]:
+            return []
+
+        def snapshot(self) -> bytes:
+            return b""
+
+        def restore(self, data: bytes) -> None: ...
+
+    def broken() -> None:
+        raise ValueError("token")
+
+    third_party = {"doubling": Doubling}
+    real = registry.resolve
+
+    def resolve(kind: Kind, name: str) -> Any:
+        return third_party[name] if name in third_party else real(kind, name)
+
+    monkeypatch.setattr(registry, "names", lambda kind: [*registry.BUILT_IN[kind], *third_party])
+    monkeypatch.setattr(registry, "resolve", resolve)
+    core = build_core(Config(), [Order])
+    core.feed([Order(time_ms=5)])
+    assert core.latest("doubled") == {"doubled": 2.0}
+    assert core.latest("longwatch_events_total")['longwatch_events_total{type="order"}'] == 1.0
+
+    third_party["broken"] = broken  # type: ignore[assignment]
+    with pytest.raises(ConfigError, match=r"projector\.broken") as caught:
+        build_core(Config(), [])
+    assert "token" not in str(caught.value)

@@ -1,6 +1,7 @@
 """Whatever foreign code does, the caller gets an outcome and the loop goes on (F62 to F66, M21)."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -189,6 +190,52 @@ def test_describe_repeats_our_own_words_and_no_others() -> None:
     assert "ENOSPC" in message
     assert "test_contain.py:" in message
     assert "secret" not in message
+
+
+def module(code: str, name: str = "their_probe") -> dict[str, Any]:
+    """A module of somebody else's."""
+    names: dict[str, Any] = {"__name__": name}
+    exec(compile(code, f"{name}.py", "exec"), names)
+    return names
+
+
+@pytest.mark.parametrize(
+    ("raising", "message"),
+    [
+        ("raise ValueError('no such venue\x1b')", "ValueError raised at their_probe.py:3: no such venue\\x1b"),
+        ("return {}['venue']", "KeyError raised at their_probe.py:3: 'venue'"),
+        ("raise ValueError('x' * 900)", "ValueError raised at their_probe.py:3: " + "x" * 199 + "…"),
+        (
+            "raise ValueError('not https://user:canary@h/ but this')",
+            "ValueError raised at their_probe.py:3: not <url> but this",
+        ),
+        ("raise ValueError", "ValueError raised at their_probe.py:3"),
+        ("raise type('ClientError', (ValueError,), {})('canary')", "ClientError raised at their_probe.py:3"),
+        ("library('canary')", "ValueError raised at library.py:2"),
+    ],
+)
+async def test_the_words_of_a_probes_own_plain_errors_are_repeated(raising: str, message: str) -> None:
+    code = f"async def open(): ...\nasync def collect():\n    {raising}\n"
+    names = module(code)
+    names["library"] = module("def library(text):\n    raise ValueError(text)\n", "library")["library"]
+    outcome = await Containment().call("probe.x", names["collect"], 5)
+    assert outcome.failure is not None
+    assert outcome.failure.message == message
+
+
+async def test_the_traceback_is_in_the_log_at_debug_without_foreign_words(caplog: pytest.LogCaptureFixture) -> None:
+    names = module("def fetch():\n    raise OSError('https://h/canary')\nasync def collect():\n    fetch()\n")
+    await Containment().call("probe.x", names["collect"], 5)
+    assert caplog.records == []
+    with caplog.at_level("DEBUG", "engine.runtime.contain"):
+        await Containment().call("probe.x", names["collect"], 5)
+    (record,) = caplog.records
+    assert record.getMessage() == "probe.x failed"
+    told = logging.Formatter().format(record)
+    assert 'File "their_probe.py", line 4, in collect' in told
+    assert 'File "their_probe.py", line 2, in fetch' in told
+    assert "OSError raised at their_probe.py:2" in told
+    assert "canary" not in told
 
 
 def test_describe_survives_a_hostile_exception() -> None:

@@ -27,14 +27,14 @@ class Rig:
             run_token="t",
             external_labels={"env": "test"},
         )
-        self.tasks = [asyncio.ensure_future(run()) for _, run in self.runner.jobs()]
+        self.tasks = [asyncio.ensure_future(job.run()) for job in self.runner.jobs()]
 
     def offer(self, *records: Record) -> None:
         kinds: list[tuple[RecordKind, Record]] = [(kind_of(record), record) for record in records]
         self.runner.offer(kinds, [r for r in records if kind_of(r) == "transitions"])  # type: ignore[misc]
 
     async def finish(self, seconds: float = 60) -> None:
-        self.runner.drain()
+        self.runner.end()
         await asyncio.wait(self.tasks, timeout=seconds)
         for task in self.tasks:
             task.cancel()
@@ -132,7 +132,7 @@ def test_a_hung_sink_costs_the_other_nothing_f61() -> None:
         assert one.runner.status().queued <= 100 + 1_000
         assert one.runner.status().status in {"degraded", "failed"}
         for rig in (one, two):
-            rig.runner.drain()
+            rig.runner.end()
         await asyncio.wait(two.tasks)
         for task in one.tasks:
             task.cancel()
@@ -161,5 +161,63 @@ def test_close_never_raises_and_never_waits_for_ever() -> None:
             await rig.finish()
             assert clock.monotonic() - begun <= 8
             assert rig.runner.status().status == "degraded"
+
+    run_virtual(main)
+
+
+def test_a_sink_that_comes_back_just_before_the_end_is_opened_once_more_and_gets_what_waited() -> None:
+    async def main(clock: VirtualClock) -> None:
+        sink = RecordingSink()
+        sink.open_failures.extend([SinkError("down", "down", retryable=True)] * 100)
+        rig = Rig(clock, sink)
+        rig.offer(*samples(3), firing())
+        await clock.sleep(30)
+        sink.open_failures.clear()
+        opened = sink.opened
+        await rig.finish()
+        assert sink.opened == opened + 1
+        assert (len(sink.records), len(sink.delivered)) == (4, 1)
+        assert rig.runner.desk.dropped == {}
+
+    run_virtual(main)
+
+
+def test_the_last_attempt_to_open_is_one_and_only_if_something_waits() -> None:
+    async def main(clock: VirtualClock) -> None:
+        for backlog in (0, 3):
+            sink = RecordingSink()
+            sink.open_failures.extend([SinkError("down", "down", retryable=True)] * 100)
+            rig = Rig(clock, sink)
+            rig.offer(*samples(backlog))
+            await clock.sleep(10)
+            opened = sink.opened
+            await rig.finish()
+            assert sink.opened - opened == min(backlog, 1)
+            assert sum(rig.runner.desk.dropped.values()) == backlog
+
+    run_virtual(main)
+
+
+def test_notices_are_taken_after_the_opening_and_after_each_write() -> None:
+    class Telling(RecordingSink):
+        def __init__(self) -> None:
+            super().__init__()
+            self.notices = [("corrupt", "renamed")]
+
+        def take_notices(self) -> list[tuple[str, str]]:
+            taken, self.notices = self.notices, []
+            return taken
+
+    async def main(clock: VirtualClock) -> None:
+        sink = Telling()
+        rig = Rig(clock, sink)
+        await clock.sleep(1)
+        assert ("sink.s", "degraded", "corrupt") in await health_of(rig.parts)
+        sink.notices = [("wal_pinned", "a reader")]
+        rig.offer(*samples(1))
+        await clock.sleep(1)
+        assert ("sink.s", "degraded", "wal_pinned") in await health_of(rig.parts)
+        assert rig.runner.desk.notices == 2
+        await rig.finish()
 
     run_virtual(main)

@@ -5,10 +5,11 @@ import asyncio
 import pytest
 
 from engine.errors import SinkError
+from engine.events import Health
 from engine.runtime.contain import Failure
 from engine.runtime.desk import RETRY_AFTER_S_MAX, Desk
 from engine.testing import VirtualClock, run_virtual
-from tests.runtime.rig import health_of, shared
+from tests.runtime.rig import health_of, shared, taken
 
 
 def test_a_pause_ends_with_the_drain() -> None:
@@ -43,7 +44,7 @@ def test_who_waits_for_the_opening_learns_of_it_or_of_the_drain(opens: bool) -> 
         desk = Desk("sink.x", shared(clock))
         waiting = asyncio.ensure_future(desk.opened())
         await clock.sleep(1)
-        desk.is_open, desk.draining = opens, not opens
+        desk.is_open, desk.gave_up = opens, not opens
         desk.note_change()
         assert await waiting is opens
 
@@ -70,6 +71,35 @@ def test_losses_are_counted_by_reason_and_troubles_told_once() -> None:
         assert (desk.status, desk.message) == ("failed", "no room")
         desk.works()
         assert (desk.status, desk.message) == ("ok", "")
-        assert await health_of(desk.shared) == [("sink.x", "failed", "full"), ("sink.x", "ok", "recovered")]
+        told = [(event.status, event.count) for event in await taken(desk.shared) if isinstance(event, Health)]
+        assert told == [("failed", 2), ("failed", 3), ("ok", 1)]
+
+    run_virtual(main)
+
+
+def test_what_a_sink_has_to_tell_beside_its_errors_becomes_health() -> None:
+    class Telling:
+        async def open(self) -> None: ...
+        async def close(self) -> None: ...
+
+        def take_notices(self) -> list[tuple[str, str]]:
+            return [("corrupt", "renamed\x1b[2J"), ("wal_pinned", "a reader")]
+
+    class Broken(Telling):
+        def take_notices(self) -> list[tuple[str, str]]:
+            raise KeyError("x")
+
+    async def main(clock: VirtualClock) -> None:
+        desk = Desk("sink.x", shared(clock))
+        desk.take_notices(Telling())
+        assert desk.notices == 2
+        events = [event for event in await taken(desk.shared) if isinstance(event, Health)]
+        assert [(e.component, e.status, e.reason) for e in events] == [
+            ("sink.x", "degraded", "corrupt"),
+            ("sink.x", "degraded", "wal_pinned"),
+        ]
+        assert "\x1b" not in events[0].message
+        desk.take_notices(Broken())
+        assert await health_of(desk.shared) == [("sink.x", "degraded", "notices")]
 
     run_virtual(main)

@@ -14,9 +14,10 @@ from typing import Any
 
 import anyio
 import msgspec
+import numpy as np
 import pytest
 
-from engine import DomainEvent, Engine, Health, Sample, TradeClosed, Transition
+from engine import DomainEvent, Engine, Health, Sample, SampleBatch, TradeClosed, Transition
 from engine.config.shape import Config, EngineTable, RuleConfig, RuleTable
 from engine.durations import Duration
 from engine.errors import ConfigError, LongwatchError
@@ -348,16 +349,49 @@ def test_probes_and_sinks_are_added_before_the_start_under_names_of_their_own() 
     run(check)
 
 
+class Plain:
+    """A probe without any class attribute."""
+
+    def __init__(self) -> None:
+        self.collected = 0
+
+    async def open(self) -> None: ...
+
+    async def collect(self) -> list[Sample]:
+        self.collected += 1
+        return []
+
+    async def close(self) -> None: ...
+
+
+def test_any_object_with_the_three_methods_is_a_probe_once_its_interval_is_given() -> None:
+    async def check(clock: VirtualClock) -> None:
+        probe, engine = Plain(), Engine(clock=clock)
+        with pytest.raises(ValueError, match=r'Plain has no DEFAULT_INTERVAL: add_probe\("p", probe, interval="5s"\)'):
+            engine.add_probe("p", probe)
+        engine.add_probe("p", probe, "2s")
+        async with engine:
+            await clock.sleep(20)
+        assert probe.collected in (10, 11)
+        assert engine.status().probes[0].interval_ms == 2_000
+
+    run(check)
+
+
+def test_what_is_no_probe_or_sink_is_refused_with_what_is_missing() -> None:
+    engine = Engine()
+    with pytest.raises(TypeError, match=r"probe p: object has no open\(\) and no collect\(\) and no close\(\)"):
+        engine.add_probe("p", object(), "1s")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"sink s: Plain has neither write\(\) and WANTS = .*, to record, nor render"):
+        engine.add_sink("s", Plain())
+
+
 def test_a_bad_configuration_starts_nothing(tmp_path: Path) -> None:
     async def check(clock: VirtualClock) -> None:
         engine = Engine(config(rule(expr="x >"), state_dir=tmp_path), clock=clock)
         with pytest.raises(ConfigError):
             await engine.start()
         await engine.stop()
-        other = Engine(config(state_dir=tmp_path), clock=clock)
-        other.add_sink("odd", object())  # type: ignore[arg-type]
-        with pytest.raises(TypeError, match="neither"):
-            await other.start()
         again = Engine(config(state_dir=tmp_path), clock=clock)
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
@@ -449,3 +483,31 @@ def test_hours_with_faults_leaves_nothing_behind_f67() -> None:
 
 def test_transitions_are_records_like_any_other() -> None:
     assert isinstance(Transition(1, "R", {}, "pending", "firing", "held", 1.0, 1), Transition)
+
+
+def test_event_types_that_could_never_be_written_are_refused_at_once() -> None:
+    class Untagged(DomainEvent, frozen=True, kw_only=True):
+        a: int
+
+    class Taken(DomainEvent, frozen=True, kw_only=True, tag="trade_closed"):
+        a: int
+
+    for types in ([Untagged], [Taken], [Order, Order]):
+        with pytest.raises(TypeError):
+            Engine(event_types=types)
+
+
+def test_more_alerts_than_fit_into_a_message_are_all_told() -> None:
+    async def check(clock: VirtualClock) -> None:
+        sink = RecordingSink()
+        async with Engine(config(rule(hold="0s")), clock=clock, sinks={"k": sink}) as engine:
+            await clock.sleep(1)
+            names = tuple(f'x{{i="{number}"}}' for number in range(200))
+            engine.emit(SampleBatch(engine.now_ms(), names, np.full(200, 9.0)))
+            await clock.sleep(5)
+        assert len(sink.transitions) == 200
+        assert [len(n.transitions) for n in sink.notifications] == [64, 64, 64, 8]
+        assert len({message_id for message_id, _ in sink.delivered}) == 4
+        assert {n.group_key for n in sink.notifications} == {'{}:{alertname="Hot"}'}
+
+    run(check)

@@ -1,6 +1,7 @@
 """Nothing gets past the line that is not what it says (F68, F70, F71, F75, M23)."""
 
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -11,10 +12,19 @@ from hypothesis import strategies as st
 
 from engine.errors import ProbeError
 from engine.events import STALE, Blind, DomainEvent, Health, Sample, SampleBatch, TradeClosed
-from engine.runtime.intake import EVENT_BYTES_MAX, FUTURE_MS_MAX, Intake, Refused
+from engine.runtime.intake import (
+    BLIND_MS_MAX,
+    EVENT_BYTES_MAX,
+    FUTURE_MS_MAX,
+    SERIES_PER_TURN,
+    TIME_MS_MIN,
+    Intake,
+    Refused,
+)
+from engine.series import series_text
 from tests.runtime.rig import OddSequence
 
-NOW = 1_000_000
+NOW = 1_800_000_000_000
 
 
 class Order(DomainEvent, frozen=True, kw_only=True, tag="order"):
@@ -91,6 +101,9 @@ def test_a_good_event_is_passed_as_it_is() -> None:
         (True, "time"),
         ("1", "time"),
         (np.int64(1), "time"),
+        (0, "past"),
+        (NOW // 1000, "past"),
+        (TIME_MS_MIN - 1, "past"),
         (NOW + FUTURE_MS_MAX + 1, "future"),
         (2**63, "future"),
     ],
@@ -260,3 +273,51 @@ def test_junk_in_every_field_is_refused_or_normalised(
         if isinstance(taken, Sample):
             assert type(taken.value) is float
         assert msgspec.structs.asdict(taken)["time_ms"] <= NOW + FUTURE_MS_MAX
+
+
+def test_numbers_beyond_64_bits_are_refused_before_they_poison_a_store() -> None:
+    class Big(DomainEvent, frozen=True, kw_only=True, tag="big"):
+        amount: int
+
+    assert refused(Health(NOW, "me", "ok", "r", "", 2**70)) == "field"
+    assert refused(Health(NOW, "me", "ok", "r", "", -1)) == "field"
+    line = intake(event_types=[Big])
+    assert line.one(Big(time_ms=NOW, amount=-(2**63)), NOW) == Big(time_ms=NOW, amount=-(2**63))
+    with pytest.raises(Refused, match="64 bits"):
+        line.one(Big(time_ms=NOW, amount=2**63), NOW)
+
+
+def test_a_blind_span_is_in_the_past_and_at_most_a_day() -> None:
+    now = NOW
+    line = intake()
+    assert line.one(Blind(now, now - BLIND_MS_MAX, now), now)
+    for from_ms, to_ms in ((now, now + 1), (now - BLIND_MS_MAX - 1, now), (0, 2**70), (now, 10**30)):
+        with pytest.raises(Refused) as caught:
+            line.one(Blind(now, from_ms, to_ms), now)
+        assert caught.value.reason == "time"
+
+
+def test_remembered_shapes_are_bounded_by_their_series() -> None:
+    line = intake(series_max=100)
+    for shape in range(50):
+        names = tuple(series_text("s", {"a": str(shape), "i": str(number)}) for number in range(30))
+        line.one(batch(names, np.zeros(30)), NOW)
+    assert line._shapes_held == sum(len(shape) for shape in line._shapes.values()) <= 100
+    line = intake(series_max=5)
+    line.one(batch(tuple(f"s{n}" for n in range(30)), np.zeros(30)), NOW)
+    assert (line._shapes, line._shapes_held) == ({}, 0)
+
+
+def test_new_series_are_checked_in_turns_f80() -> None:
+    line = intake(batch_samples_max=100_000, series_max=100_000)
+    names = tuple(f"s{number}" for number in range(10_000))
+    checking = line.checking([batch(names, np.zeros(10_000))], NOW)
+    known = [0, *(len(line._good) for _ in checking)]
+    assert known[-1] == 10_000
+    assert max(b - a for a, b in pairwise(known)) <= SERIES_PER_TURN
+
+
+def test_many_single_events_are_checked_in_turns_f80() -> None:
+    line = intake(batch_samples_max=100_000, series_max=100_000)
+    checking = line.checking([sample(series=f"s{number}") for number in range(2_000)], NOW)
+    assert sum(1 for _ in checking) == 2_000 // SERIES_PER_TURN

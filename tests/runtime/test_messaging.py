@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from engine.errors import SinkError
+from engine.events import Transition
 from engine.ports import Notification
 from engine.runtime.messaging import ATTEMPTS_MAX, MESSAGES_MAX
 from engine.testing import RecordingSink, VirtualClock, run_virtual
@@ -35,7 +36,8 @@ def test_a_retry_has_the_same_id_and_the_same_bytes() -> None:
         assert len(set(sink.attempts)) == 1
         assert sink.delivered == sink.attempts[:1]
         assert len(sink.notifications) == 1, "rendered once"
-        assert await health_of(rig.parts) == [("sink.s", "degraded", "http_503"), ("sink.s", "ok", "recovered")]
+        told = await health_of(rig.parts)
+        assert told == [*[("sink.s", "degraded", "http_503")] * 2, ("sink.s", "ok", "recovered")]
         await rig.finish()
 
     run_virtual(main)
@@ -72,7 +74,7 @@ def test_what_will_not_succeed_is_not_tried_again() -> None:
     run_virtual(main)
 
 
-@pytest.mark.parametrize(("asked", "waited"), [(20.0, 20.0), (1e9, 60.0), (0.0, 1.0)])
+@pytest.mark.parametrize(("asked", "waited"), [(20.0, 20.0), (1e9, 3_600.0), (0.0, 1.0)])
 def test_retry_after_is_honoured_within_a_limit_f32(asked: float, waited: float) -> None:
     async def main(clock: VirtualClock) -> None:
         times = []
@@ -84,7 +86,7 @@ def test_retry_after_is_honoured_within_a_limit_f32(asked: float, waited: float)
 
         rig = Rig(clock, Timed([busy(asked)]))
         rig.offer(firing())
-        await clock.sleep(100)
+        await clock.sleep(4_000)
         assert times[1] - times[0] == pytest.approx(waited, abs=0.3)
         await rig.finish()
 
@@ -151,6 +153,7 @@ def test_a_render_that_returns_something_else_is_a_failure() -> None:
     async def main(clock: VirtualClock) -> None:
         rig = Rig(clock, Odd())
         rig.offer(firing())
+        await clock.sleep(0.1)
         assert rig.runner.desk.dropped == {"render": 1}
         assert await health_of(rig.parts) == [("sink.s", "failed", "render")]
         await rig.finish()
@@ -166,5 +169,68 @@ def test_the_drain_sends_what_waits() -> None:
         rig.offer(firing("A"), firing("B"))
         await rig.finish()
         assert len(sink.delivered) == 2
+
+    run_virtual(main)
+
+
+def test_a_receiver_without_resolved_is_told_of_the_rest() -> None:
+    class Quiet(Receiver):
+        send_resolved = False
+
+    lost = Transition(3, "R", {"alertname": "R"}, "firing", "inactive", "lost", 1.0, 0)
+
+    async def main(clock: VirtualClock) -> None:
+        for sink, kinds in ((Quiet(), ["firing", "lost"]), (Receiver(), ["firing", "resolved", "lost"])):
+            rig = Rig(clock, sink)
+            rig.offer(firing())
+            rig.offer(resolved())
+            rig.offer(lost)
+            await clock.sleep(1)
+            assert [t.kind for n in sink.notifications for t in n.transitions] == kinds
+            assert len(sink.delivered) == len(kinds), "no message about nothing"
+            await rig.finish()
+
+    run_virtual(main)
+
+
+def test_an_hour_asked_for_is_waited_in_the_queue_and_nobody_else_waits_f32() -> None:
+    async def main(clock: VirtualClock) -> None:
+        at: list[float] = []
+
+        class Busy(Receiver):
+            async def deliver(self, message_id: str, body: bytes) -> None:
+                at.append(clock.monotonic())
+                await super().deliver(message_id, body)
+
+        slow, other = Rig(clock, Busy([busy(3_600.0), busy(3_600.0)]), name="slow"), Receiver()
+        beside = Rig(clock, other, name="beside")
+        for rig in (slow, beside):
+            rig.offer(firing("A"), firing("B"))
+        await clock.sleep(3_500)
+        assert slow.runner.status().queued == 2, "kept, not lost"
+        assert (slow.runner.status().dropped, len(other.delivered)) == (0, 2)
+        await clock.sleep(4_000)
+        assert at == pytest.approx([0, 3_600, 7_200, 7_200], abs=1)
+        assert slow.runner.status().dropped == 0
+        for rig in (slow, beside):
+            rig.runner.end()
+            await asyncio.wait(rig.tasks)
+            await rig.runner.close()
+
+    run_virtual(main)
+
+
+def test_messages_keep_to_their_bound_while_an_hour_is_waited() -> None:
+    async def main(clock: VirtualClock) -> None:
+        sink = Receiver([busy(3_600.0)])
+        rig = Rig(clock, sink)
+        rig.offer(firing("First"))
+        await clock.sleep(1)
+        for number in range(MESSAGES_MAX + 10):
+            rig.offer(firing(f"R{number}"))
+        assert rig.runner.status().queued == MESSAGES_MAX + 1
+        assert rig.runner.desk.dropped == {"queue_full": 10}
+        await rig.finish()
+        assert len(sink.delivered) == MESSAGES_MAX + 1, "the drain waits for no hour"
 
     run_virtual(main)

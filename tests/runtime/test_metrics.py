@@ -7,7 +7,7 @@ import numpy as np
 
 from engine.runtime.metrics import OWN_INTERVAL_MS, Figures, OwnBatches, own_metrics
 from engine.series import series_text, split_series
-from engine.status import AlertStatus, ChannelStatus, ProbeStatus, SinkStatus
+from engine.status import ChannelStatus, ProbeStatus, SinkStatus
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/metrics.md").read_text(encoding="utf-8")
 
@@ -17,9 +17,10 @@ def figures() -> Figures:
         channel=ChannelStatus(depth=3, capacity=10, peak=7, received=20, dropped={"full": 2}),
         probes=[ProbeStatus("p", "fake", 1_000, status="failed", ticks=5, failures_total=2, duration_ms=20.0)],
         sinks=[SinkStatus("s", "fake", queued=4, queue_max=9, written=8, retries=1, dropped=2)],
-        alerts=[AlertStatus("R", {}, "firing", 0, 0, 0, 1.0), AlertStatus("R", {"a": "b"}, "pending", 0, 0, 0, 1.0)],
+        alerts={"firing": 1, "pending": 4},
         refused={"p": {"value": 6}},
         lost={"s": {"queue_full": 2}},
+        notices={"s": 3},
         core={"samples_accepted_total": 11, "samples_dropped_total_old": 3},
         emit_refused={"type": 1},
         plain={"longwatch_rules": 2},
@@ -33,6 +34,8 @@ def test_values() -> None:
     assert values['longwatch_dropped_total{reason="full"}'] == 2
     assert values['longwatch_emit_refused_total{reason="type"}'] == 1
     assert values['longwatch_alerts{state="firing"}'] == 1
+    assert values['longwatch_alerts{state="pending"}'] == 4
+    assert values['longwatch_sink_notices_total{sink="s"}'] == 3
     assert values['longwatch_probe_up{probe="p"}'] == 0
     assert values['longwatch_probe_collect_seconds{probe="p"}'] == 0.02
     assert values['longwatch_probe_refused_total{probe="p",reason="value"}'] == 6

@@ -1,8 +1,21 @@
 """Transitions become one notification per rule, in order, with Alertmanager's group key."""
 
+import msgspec
+import pytest
+
 from engine.events import Transition
-from engine.runtime.notifications import NOTIFICATION_ALERTS_MAX, group, message_id
+from engine.runtime.notifications import (
+    NOTIFICATION_ALERTS_MAX,
+    NOTIFICATION_BYTES_MAX,
+    TRANSITIONS_PER_TURN,
+    group,
+    grouped,
+    message_id,
+)
+from engine.secrets import Secret
+from sinks.webhook import WebhookOptions, WebhookSink
 from tests.runtime.rig import firing, resolved
+from tests.sinks.context import context
 
 
 def test_one_for_each_rule_in_the_order_of_appearance() -> None:
@@ -23,11 +36,47 @@ def test_only_what_people_act_on_is_told() -> None:
     assert group([pending, lost], "ops", {})[0].transitions == (lost,)
 
 
-def test_a_storm_is_cut_and_says_so() -> None:
-    storm = [firing("R", number) for number in range(NOTIFICATION_ALERTS_MAX + 36)]
-    (told,) = group(storm, "ops", {})
-    assert len(told.transitions) == NOTIFICATION_ALERTS_MAX
-    assert told.truncated == 36
+def test_a_storm_is_told_in_parts_and_nothing_is_left_out() -> None:
+    storm = [firing("R", number) for number in range(3 * NOTIFICATION_ALERTS_MAX + 8)]
+    told = group([*storm, firing("S")], "ops", {})
+    assert [len(n.transitions) for n in told] == [NOTIFICATION_ALERTS_MAX] * 3 + [8, 1]
+    assert [t for n in told[:4] for t in n.transitions] == storm
+    assert {n.group_key for n in told[:4]} == {'{}:{alertname="R"}'}
+    assert {n.truncated for n in told} == {0}
+
+
+@pytest.mark.parametrize("text", ["x", "\u20ac", '"', "\\"])
+def test_long_texts_are_told_in_smaller_parts_so_that_no_sink_leaves_an_alert_out(text: str) -> None:
+    """A body has at most 512 KiB, and an alert up to 16 KiB of annotations."""
+    sink = WebhookSink(WebhookOptions(url=Secret("http://x")), context())
+    storm = [
+        msgspec.structs.replace(firing("R", n, i=f"{n}"), annotations={"a": text * 30_000, "b": f"{n}"})
+        for n in range(64)
+    ]
+    told = group(storm, "ops", {})
+    assert [t for n in told for t in n.transitions] == storm
+    for notification in told:
+        body = msgspec.json.decode(sink.render(notification))
+        assert body["truncatedAlerts"] == 0
+        assert len(body["alerts"]) == len(notification.transitions)
+
+
+def test_an_alert_larger_than_the_bound_is_told_by_itself() -> None:
+    big = [firing("R", n, label="x" * NOTIFICATION_BYTES_MAX) for n in range(3)]
+    assert [len(n.transitions) for n in group(big, "ops", {})] == [1, 1, 1]
+
+
+def test_it_is_done_in_turns() -> None:
+    storm = [firing("R", number) for number in range(10_000)]
+    parts = list(grouped(storm, "ops", {}, send_resolved=True))
+    assert parts.count(None) == 10_000 // TRANSITIONS_PER_TURN
+    assert len(parts) - parts.count(None) == -(-10_000 // NOTIFICATION_ALERTS_MAX)
+
+
+def test_resolved_ones_are_left_out_for_who_does_not_want_them() -> None:
+    lost = Transition(1, "R", {}, "firing", "inactive", "lost", 1.0, 1)
+    assert group([resolved()], "ops", {}, send_resolved=False) == []
+    assert group([resolved(), lost], "ops", {}, send_resolved=False)[0].transitions == (lost,)
 
 
 def test_hostile_rule_names_stay_inside_their_quotes() -> None:

@@ -6,14 +6,16 @@ from typing import Any
 
 import pytest
 
+from engine.errors import SinkError
 from engine.events import Health, Sample
 from engine.runtime.delivery import SinkRunner, SinkSpec
 from engine.runtime.pipeline import Parts, Pipeline, deliver_to
+from engine.runtime.recording import RECORDS_PER_TURN
 from engine.runtime.stepping import Stepper
 from engine.runtime.supervisor import ProbeRunner, ProbeSpec
 from engine.runtime.threads import ThreadPool
 from engine.testing import FunctionProbe, HangingProbe, RecordingSink, VirtualClock, run_virtual
-from tests.runtime.rig import FakeCore, shared
+from tests.runtime.rig import FakeCore, firing, shared
 
 
 class Rig:
@@ -201,5 +203,58 @@ def test_a_component_that_crashes_is_told_and_started_again_and_no_other_notices
         assert len(rig.core.advanced) >= 30
         rig.pipeline.request_stop()
         await rig.stopped(20)
+
+    run(check)
+
+
+def test_what_is_not_told_before_the_stop_is_in_the_record_of_the_others() -> None:
+    class Down(RecordingSink):
+        WANTS = frozenset()
+
+        async def deliver(self, message_id: str, body: bytes) -> None:
+            raise SinkError("refused", "nobody there", retryable=True)
+
+    async def check(clock: VirtualClock) -> None:
+        rig = Rig(clock, sinks={"ops": Down(), "hung": Down(hang=True)})
+        await clock.sleep(2.5)
+        rig.pipeline.request_stop()
+        await rig.stopped(25)
+        lost = {
+            (r.component, r.status)
+            for r in rig.sink.records
+            if isinstance(r, Health) and r.component == "sink.ops" and r.reason in {"shutdown", "refused"}
+        }
+        assert ("sink.ops", "failed") in lost
+        dropped = {sink.spec.name: sum(sink.desk.dropped.values()) for sink in rig.parts.sinks}
+        assert dropped["ops"] >= 1
+        told = [r.count for r in rig.sink.records if isinstance(r, Health) and r.status == "failed"]
+        assert sum(told) == dropped["ops"] + dropped["hung"], "every one of them"
+        assert "shutdown" not in rig.parts.shared.channel.statistics().dropped
+
+    run(check)
+
+
+def test_a_storm_is_handed_on_in_turns_of_the_loop_f80() -> None:
+    """Counted in work, not in time: how much is queued between two turns of the loop."""
+
+    async def check(clock: VirtualClock) -> None:
+        common = shared(clock)
+        sinks = [RecordingSink() for _ in range(3)]
+        runners = [
+            SinkRunner(
+                SinkSpec(f"s{n}", "fake", s), common, queue_records_max=50_000, run_token="t", external_labels={}
+            )
+            for n, s in enumerate(sinks)
+        ]
+        storm = [firing("R", number) for number in range(10_000)]
+        deliver = asyncio.ensure_future(deliver_to(runners)([], storm))
+        most, before = 0, 0
+        while not deliver.done():
+            await asyncio.sleep(0)
+            queued = sum(runner.status().queued for runner in runners)
+            most, before = max(most, queued - before), queued
+        assert before == 3 * (10_000 + -(-10_000 // 64))
+        assert most <= RECORDS_PER_TURN
+        assert not sinks[0].notifications, "rendered when their turn comes, by the sink's own task"
 
     run(check)

@@ -8,6 +8,7 @@ import resource
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 
 from engine.clock import SystemClock
 from engine.errors import ConfigError
+from engine.runtime import statefiles
 from engine.runtime.statefiles import LOCK_FILE, STATUS_FILE, StateLock, StatusFile
 from engine.runtime.threads import ThreadPool
 from engine.status import AlertStatus, EngineStatus
@@ -153,3 +155,21 @@ async def test_a_folder_that_has_gone_is_told(tmp_path: Path, pool: ThreadPool) 
     await end(task)
     await file.close()
     assert await health_of(parts) == [("state", "degraded", "disk")]
+
+
+async def test_the_status_is_encoded_on_a_thread_and_not_in_the_loop_f80(
+    tmp_path: Path, pool: ThreadPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+
+    def write(path: Path, status: EngineStatus) -> None:
+        threads.append(threading.get_ident())
+        real(path, status)
+
+    real = statefiles._write
+    monkeypatch.setattr(statefiles, "_write", write)
+    task = asyncio.ensure_future(StatusFile(tmp_path, status, shared(SystemClock()), pool).run())
+    await until((tmp_path / STATUS_FILE).exists)
+    await end(task)
+    assert threads
+    assert threading.get_ident() not in threads

@@ -9,6 +9,7 @@ import pytest
 from engine.events import Event, Health, Sample, SampleBatch, Transition
 from engine.runtime.stepping import Stepper
 from engine.runtime.supervisor import Shared
+from engine.status import AlertStatus
 from engine.testing import START_MS, VirtualClock, VirtualLoop, run_virtual
 from tests.runtime.rig import FakeCore, shared
 
@@ -36,7 +37,7 @@ class Rig:
         batch, self.own = self.own, None
         return batch
 
-    def deliver(self, events: list[Event], transitions: list[Transition]) -> None:
+    async def deliver(self, events: list[Event], transitions: list[Transition]) -> None:
         self.events += events
         self.transitions += transitions
 
@@ -230,5 +231,78 @@ def test_a_wall_clock_set_back_does_not_stop_the_advances_f90() -> None:
         await clock.sleep(60)
         assert len(rig.core.advanced) >= 60
         assert rig.core.advanced == sorted(rig.core.advanced)
+
+    run(check)
+
+
+def test_an_error_while_feeding_costs_neither_the_record_nor_the_advance() -> None:
+    async def check(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        await clock.sleep(0.25)
+        rig.core.error = ZeroDivisionError("x")
+        rig.core.deadlines = [START_MS + 300]
+        for _ in range(5):
+            rig.put(9.0)
+            await clock.sleep(0.1)
+        assert len([e for e in rig.events if isinstance(e, Sample)]) == 5, "recorded, whatever the rules did"
+        assert [t.rule for t in rig.transitions] == ["Due"], "what was due has happened"
+        await clock.sleep(30)
+        assert rig.stepper.errors >= 5
+        assert [entry for entry in rig.health() if entry[0] == "core"] == [("core", "failed", "raised", 1)], (
+            "not a storm"
+        )
+
+    run(check)
+
+
+def test_an_atom_the_core_can_not_take_costs_nothing_but_itself() -> None:
+    async def check(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        await clock.sleep(0.1)
+        rig.put(9.0)
+        rig.parts.channel.put_nowait(Sample(clock.now_ms(), "poison", 9.0))
+        rig.put(9.0)
+        await clock.sleep(0.5)
+        assert [t.rule for t in rig.transitions if t.rule == "Hot"] == ["Hot"] * 3
+        assert [e.series for e in rig.core.fed if isinstance(e, Sample)] == ["x", "x"]
+        assert rig.stepper.errors == 1
+        assert ("core", "failed", "raised", 1) in rig.health()
+
+    run(check)
+
+
+def test_an_error_in_reading_the_core_reaches_nobody_who_asks() -> None:
+    async def check(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        rig.put()
+        await clock.sleep(0.5)
+        assert rig.stepper.published().series == 1
+        rig.core.counters = rig.core.take_health = lambda: 1 / 0  # type: ignore[assignment, method-assign]
+        rig.put(9.0)
+        await clock.sleep(0.1)
+        assert rig.stepper.published().series == 1, "the last version that could be read"
+        assert [t.rule for t in rig.transitions] == ["Hot"]
+        assert rig.stepper.errors >= 2
+
+    run(check)
+
+
+def test_the_core_is_read_once_for_each_version() -> None:
+    async def check(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        await clock.sleep(0.5)
+        read = 0
+
+        def alerts(limit: int | None = None) -> list[AlertStatus]:
+            nonlocal read
+            read += 1
+            return []
+
+        rig.core.alerts = alerts  # type: ignore[method-assign]
+        rig.put()
+        await clock.sleep(0.1)
+        for _ in range(10):
+            rig.stepper.published()
+        assert read == 1
 
     run(check)

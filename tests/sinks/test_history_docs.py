@@ -19,6 +19,7 @@ from sinks.sqlite import SqliteOptions, SqliteSink
 from sinks.webhook import WebhookOptions
 from tests.sinks.context import StillClock, context, transition
 
+SOURCES = Path(__file__).resolve().parents[2] / "sinks"
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 HISTORY = (DOCS / "history.md").read_text(encoding="utf-8")
 SINKS = (DOCS / "sinks.md").read_text(encoding="utf-8")
@@ -146,3 +147,22 @@ def test_the_files_schema_number_is_the_documented_one() -> None:
 
     assert f"0x{APPLICATION_ID:X}" in HISTORY
     assert f"`user_version` {USER_VERSION}" in HISTORY
+
+
+def test_every_reason_is_documented() -> None:
+    """Of errors and of notices: people write rules and scripts on them, so none appears or changes unseen."""
+    forms = (
+        r'(?:SinkError|_notice|_failure)\(\s*"(\w+)"',
+        r'otices\.append\(\("(\w+)"',
+        r'sqlite3\.SQLITE_\w+: \("(\w+)", ',
+        r'errno\.\w+: "(\w+)"',
+        r'return "(\w+)", "',
+    )
+    told = {
+        reason
+        for path in SOURCES.glob("*.py")
+        for form in forms
+        for reason in re.findall(form, path.read_text(encoding="utf-8"))
+    }
+    assert {"bad_record", "full", "disk_full", "set_aside", "wal_pinned", "refused", "tls", "timeout"} <= told
+    assert told - set(re.findall(r"`(\w+)`", SINKS)) == set()

@@ -1,6 +1,7 @@
 """The `sqlite` sink over real files: what goes in comes out, once, whatever the disk does meanwhile."""
 
 import asyncio
+import gc
 import math
 import os
 import sqlite3
@@ -8,6 +9,7 @@ import struct
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from itertools import pairwise
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import aiosqlite
+import anyio
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -162,15 +165,66 @@ def test_hostile_text_is_only_text(name: str, value: str) -> None:
         asyncio.run(story(Path(folder)))
 
 
-async def test_a_record_that_cannot_be_stored_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+class Untagged(DomainEvent, frozen=True, kw_only=True):
+    a: int = 1
+
+
+class Opaque(DomainEvent, frozen=True, kw_only=True, tag="opaque_for_sqlite"):
+    a: object
+
+
+UNSTORABLE: list[Any] = [
+    Health(NOW_MS, "me", "ok", "r", "", 2**70),
+    Health(NOW_MS, "me", "ok", "r", "\ud800"),
+    Health(NOW_MS, "me", "ok", "r", "", "many"),  # type: ignore[arg-type]
+    Untagged(time_ms=NOW_MS),
+    Opaque(time_ms=NOW_MS, a=object()),
+    Blind(2**70, 0, 1),
+    Sample(2**70, "up", 1.0),
+    Sample(NOW_MS, "up", "text"),  # type: ignore[arg-type]
+    batch(-(2**63), {"up": 1.0}),  # its minute is beyond 64 bits
+    transition(time_ms=2**63),
+    transition(labels={"alertname": "\ud800"}),
+    object(),
+]
+
+
+@pytest.mark.parametrize("bad", UNSTORABLE, ids=lambda bad: type(bad).__name__)
+async def test_a_record_that_cannot_be_stored_costs_nobody_else_anything(tmp_path: Path, bad: Any) -> None:
+    """One poisoned record in the middle of a write: it alone is left out, counted and told."""
+    good = [Sample(NOW_MS + i, series_text("x", {"i": str(i)}), 9.0) for i in range(50)]
+    told = [transition("pending"), transition("firing")]
     async with opened(tmp_path) as sink:
-        with pytest.raises(SinkError) as caught:
-            await sink.write([Sample(NOW_MS, "up", 1.0), Sample(2**70, "up", 1.0)])
-        assert (caught.value.reason, caught.value.retryable) == ("bad_record", False)
-        assert await sink.samples("up", 0, NOW_MS * 2) == []
-        await sink.write([Sample(NOW_MS, "up", 2.0)])  # and the next one is taken, with ids that exist
-        (found,) = await sink.samples("up", 0, NOW_MS * 2)
-    assert found.values.tolist() == [2.0]
+        await sink.write([*good[:25], told[0], bad, told[1], *good[25:], Health(NOW_MS, "c", "ok", "recovered")])
+        assert sink.dropped == 1
+        ((reason, message),) = sink.take_notices()
+        assert reason == "bad_record"
+        assert f"1 {type(bad).__name__}" in message
+        assert [t.kind for t in await sink.transitions(0, NOW_MS * 2)] == ["pending", "firing"]
+        assert len(await sink.samples("x", 0, NOW_MS * 2)) == 50
+        assert len(await sink.health(0, NOW_MS * 2)) == 1
+        await sink.write([Sample(NOW_MS + 99, good[0].series, 1.0), Sample(NOW_MS + 99, "fresh", 1.0)])
+        assert len(await sink.samples("fresh", 0, NOW_MS * 2)) == 1
+        assert sum(len(found.values) for found in await sink.samples("x", 0, NOW_MS * 2)) == 51
+    assert rows(tmp_path, "SELECT count(*) FROM samples LEFT JOIN series ON id = series_id WHERE id IS NULL") == [(0,)]
+
+
+@settings(max_examples=FILES_MAX)
+@given(st.lists(st.booleans(), min_size=1, max_size=40))
+def test_exactly_the_bad_ones_are_left_out(bad: list[bool]) -> None:
+    import tempfile
+
+    async def story(folder: Path) -> None:
+        async with opened(folder) as sink:
+            offered = [Sample(2**70 if is_bad else NOW_MS, f"s{at}", float(at)) for at, is_bad in enumerate(bad)]
+            for _ in range(2):
+                await sink.write(offered)
+        assert sink.dropped == 2 * sum(bad)
+        found = rows(folder, "SELECT text, value FROM samples JOIN series ON id = series_id ORDER BY value")
+        assert found == [(f"s{at}", float(at)) for at, is_bad in enumerate(bad) if not is_bad]
+
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(story(Path(folder)))
 
 
 async def test_runs_are_noted_and_a_crash_leaves_one_open(tmp_path: Path) -> None:
@@ -207,6 +261,7 @@ async def test_without_a_folder_it_says_what_to_set() -> None:
         ({"keep_raw": 0}, "keep_raw"),
         ({"keep_rollups": MINUTE}, "keep_rollups"),
         ({"size_max_mb": 0}, "size_max_mb"),
+        ({"query_rows_max": 0}, "query_rows_max"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options: dict[str, Any], word: str) -> None:
@@ -730,6 +785,39 @@ async def test_a_commit_that_failed_is_told_and_heals(tmp_path: Path, monkeypatc
     assert rows(tmp_path, "SELECT count(*) FROM events") == [(1,)]
 
 
+@pytest.mark.parametrize("after", [True, False])
+async def test_a_bad_record_is_counted_once_whatever_becomes_of_the_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
+    """F13: offered again, the write is not told twice."""
+    async with opened(tmp_path) as sink:
+        FailingOnce("COMMIT", sqlite3.SQLITE_IOERR_FSYNC, after=after).install(monkeypatch)
+        offered = [Sample(NOW_MS, "up", 1.0), Untagged(time_ms=NOW_MS), transition()]
+        if not after:
+            with pytest.raises(SinkError, match="disk reports an error"):
+                await sink.write(offered)
+            assert sink.dropped == 0
+            assert sink.take_notices() == []
+        await sink.write(offered)
+        assert sink.dropped == 1
+        assert [reason for reason, _ in sink.take_notices()] == ["bad_record"]
+    assert rows(tmp_path, "SELECT count(*) FROM transitions") == [(1,)]
+
+
+async def test_a_disk_that_fails_between_bad_records_is_the_disks_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path) as sink:
+        FailingOnce("ROLLBACK TO", sqlite3.SQLITE_IOERR_WRITE, after=False).install(monkeypatch)
+        offered = [Sample(NOW_MS, "up", 1.0), Untagged(time_ms=NOW_MS)]
+        with pytest.raises(SinkError) as caught:
+            await sink.write(offered)
+        assert caught.value.retryable
+        assert sink.dropped == 0
+        await sink.write(offered)
+        assert len(await sink.samples("up", 0, NOW_MS * 2)) == 1
+
+
 async def test_an_outcome_that_stays_unknown_is_asked_for_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -774,8 +862,8 @@ async def test_forgetting_that_fails_does_not_fail_the_write(
         FailingOnce(start, sqlite3.SQLITE_IOERR_READ, after=False).install(monkeypatch)
         await sink.write([TradeClosed(time_ms=NOW_MS, symbol="X", pnl=1.0)])
         ((reason, message),) = sink.take_notices()
-        assert reason == "io_error"
-        assert message.startswith("nothing could be forgotten")
+        assert reason == "retention"
+        assert message.startswith("nothing could be forgotten: history.db: the disk reports an error")
         await sink.write([TradeClosed(time_ms=NOW_MS, symbol="Y", pnl=1.0)])
     assert rows(tmp_path, "SELECT count(*) FROM events") == [(2,)]
 
@@ -871,8 +959,6 @@ def test_a_sink_left_open_does_not_hold_up_the_exit(tmp_path: Path) -> None:
 
 async def test_an_open_that_fails_half_way_leaves_no_thread(tmp_path: Path) -> None:
     """M10."""
-    import threading
-
     before = threading.active_count()
     with closing(sqlite3.connect(tmp_path / "history.db")) as connection, connection:
         connection.execute("CREATE TABLE theirs (x)")
@@ -912,3 +998,63 @@ async def test_reading_something_else_says_so(tmp_path: Path) -> None:
     with pytest.raises(SinkError) as caught:
         await open_history(tmp_path / "x.db").health(0, 1)
     assert caught.value.reason == "corrupt"
+
+
+@pytest.mark.parametrize("passes", range(12))
+async def test_a_cancelled_reader_leaves_nothing_behind(tmp_path: Path, passes: int) -> None:
+    """Neither a task, nor a connection, nor an exception that nobody looked at; whether there is a file or not."""
+    complaints: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: complaints.append(told["message"]))
+    async with opened(tmp_path) as sink:
+        await sink.write([Sample(NOW_MS, "up", 1.0)])
+    for name in ("history.db", "nothing.db"):
+        reading = asyncio.create_task(open_history(tmp_path / name).samples("up", 0, NOW_MS))
+        for _ in range(passes):
+            await asyncio.sleep(0)
+        reading.cancel()
+        with pytest.raises((asyncio.CancelledError, SinkError)):
+            await reading
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+    del reading
+    gc.collect()
+    await asyncio.sleep(0)
+    assert complaints == []
+    threads = [thread for thread in threading.enumerate() if "_connection_worker_thread" in thread.name]
+    for thread in threads:
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+async def test_a_long_query_that_is_cancelled_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would count for minutes; the reader has gone, and has not waited for it."""
+    from sinks import _sqlite_schema
+
+    forever = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n LIMIT ?"
+    monkeypatch.setattr(_sqlite_schema, "READ_RUNS", forever)
+    async with opened(tmp_path):
+        history = open_history(tmp_path / "history.db")
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await history.runs()
+        with anyio.move_on_after(0.2) as scope:  # anyio cancels again and again
+            await history.runs()
+        assert scope.cancelled_caught
+        assert loop.time() - begun < 4
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_more_rows_than_the_limit_is_an_error_that_names_it(tmp_path: Path) -> None:
+    async with opened(tmp_path, query_rows_max=3) as sink:
+        await sink.write([Sample(NOW_MS + i, "up", 1.0) for i in range(4)])
+        await sink.write([transition("firing", NOW_MS + i) for i in range(4)])
+        assert len((await sink.samples("up", NOW_MS, NOW_MS + 3))[0].values) == 3
+        with pytest.raises(SinkError, match=r"more than 3 rows.*`query_rows_max`") as caught:
+            await sink.samples("up", NOW_MS, NOW_MS + 4)
+        assert (caught.value.reason, caught.value.retryable) == ("too_many_rows", False)
+        with pytest.raises(SinkError, match="more than 3 rows"):
+            await sink.transitions(NOW_MS, NOW_MS + 4)
+    assert len(await open_history(tmp_path / "history.db", rows_max=4).transitions(0, NOW_MS * 2)) == 4
+    with pytest.raises(SinkError, match="`rows_max` of open_history"):
+        await open_history(tmp_path / "history.db", rows_max=3).transitions(0, NOW_MS * 2)

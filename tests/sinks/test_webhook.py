@@ -536,7 +536,7 @@ async def test_no_error_shows_the_url_or_a_header() -> None:
     "url", ["", "ftp://x/" + CANARY, "http://", "//x/", "x/" + CANARY, "http://[::1/", "http://x:99999/", "http://x:0/"]
 )
 def test_an_url_that_is_none_is_refused_without_being_shown(url: str) -> None:
-    with pytest.raises(ValueError, match="`url` is not") as caught:
+    with pytest.raises(ValueError, match=r"^url: not an http") as caught:
         WebhookOptions(url=Secret(url))
     assert CANARY not in str(caught.value)
 

@@ -45,6 +45,23 @@ def batches() -> list[Event]:
     return [SampleBatch(t, SERIES, np.array([cpu(t, host) for host in hosts]), STEP_MS) for t in DAY]
 
 
+def test_refused_samples_are_an_error_that_names_them() -> None:
+    """A misspelt series or seconds in the wrong order would else be a test that proves nothing."""
+    events: list[Event] = [
+        Sample(START_MS, "x", 1.0),
+        Sample(START_MS, "x", 2.0),
+        Sample(START_MS + 1, 'y{b="1",a="2"}', 1.0),
+        SampleBatch(START_MS + 2, ("z", "x{"), np.zeros(2)),
+    ]
+    with pytest.raises(ValueError, match="samples were refused") as caught:
+        replay("[rule.R]\nexpr = 'x > 0'\n", events)
+    message = str(caught.value)
+    assert "1 old (not newer than the last of its series)" in message
+    assert f"first: x at {START_MS} ms" in message
+    assert "x{ at" in message
+    assert [t.kind for t in replay("[rule.R]\nexpr = 'x > 0'\n", events, strict=False)] == ["firing"]
+
+
 def mixed() -> list[Event]:
     """Each scrape whole, in two parts, or as single samples, at random."""
     rng, made = random.Random(7), []

@@ -67,14 +67,26 @@ def test_time_stands_still_inside_hold() -> None:
     assert run_virtual(main) == 0.0
 
 
-def test_the_wall_clock_can_be_set_and_never_goes_back_in_answers() -> None:
+def test_the_wall_clock_can_be_set_and_event_time_runs_on() -> None:
     async def main(clock: VirtualClock) -> None:
         clock.step(-3_600_000)
-        assert clock.now_ms() == 5_000
+        assert (clock.now_ms(), clock.wall_ms()) == (5_000, 5_000 - 3_600_000)
+        assert clock.look() == (5_000, 5_000, 3_600_000, "clock_step")
         await clock.sleep(1)
-        assert (clock.now_ms(), clock.monotonic()) == (5_000, 1.0)
+        assert (clock.now_ms(), clock.monotonic()) == (6_000, 1.0)
         clock.step(7_200_000)
-        assert clock.now_ms() == 5_000 + 3_600_000 + 1_000
+        assert clock.now_ms() == 6_000, "nobody has looked yet"
+        assert clock.look() == (6_000, 6_000 + 3_600_000, 0, "clock_step")
+        assert clock.now_ms() == clock.wall_ms() == 6_000 + 3_600_000
+
+    run_virtual(main, start_ms=5_000)
+
+
+def test_the_machine_can_be_put_to_sleep() -> None:
+    async def main(clock: VirtualClock) -> None:
+        clock.suspend(60_000)
+        assert clock.look() == (5_000, 65_000, 0, "suspend")
+        assert (clock.now_ms(), clock.monotonic()) == (65_000, 0.0)
 
     run_virtual(main, start_ms=5_000)
 

@@ -170,6 +170,17 @@ def test_a_storm_is_cut_and_says_by_how_much() -> None:
     assert sum("http" in line and "every 1s" in line for line in rows) >= 2
 
 
+def test_alerts_that_the_status_does_not_list_are_counted() -> None:
+    """It lists the foremost ones, even on a screen that had room for more."""
+    counters = {'longwatch_alerts{state="firing"}': 5_000.0, 'longwatch_alerts{state="pending"}': 7.0}
+    made = status(alerts=tuple(alert(f"Rule{at}") for at in range(200)), counters=counters)
+    for height in (24, 400):
+        rows = frame(made, scene(), 100, height).plain
+        shown = sum(line.startswith("FIRING") for line in rows)
+        assert "5000 firing, 7 pending" in rows[0]
+        assert f"and {5_007 - shown} more" in row("\n".join(rows), "─ alerts")
+
+
 # --- hostile text ---------------------------------------------------------------------------------
 
 hostile = st.one_of(
@@ -249,3 +260,20 @@ def test_only_the_rows_that_fit_are_built() -> None:
     CountedLabels.read = 0
     frame(status(alerts=storm), scene(), 80, 24)
     assert 1 <= CountedLabels.read <= 24
+
+
+@pytest.mark.parametrize("width", range(20, 100, 5))
+@pytest.mark.parametrize("height", [14, 15, 24])
+def test_a_number_is_shown_whole_or_marked_as_cut(width: int, height: int) -> None:
+    """F95: `series 48,123` must not become `series 48`."""
+    made = status(series=48_123, lag_ms=17.5, channel=ChannelStatus(depth=1_234, capacity=100_000, peak=5_678))
+    words = {word for line in frame(made, scene(), 300, 100).plain for word in line.split()}
+    for line in frame(made, scene(), width, height).plain[-3:]:
+        for word in line.split():
+            assert word in words or "…" in word, line
+
+
+def test_the_footer_says_what_a_second_interrupt_does() -> None:
+    last = text_at(80, 24, status(phase="draining")).splitlines()[-1]
+    assert last.rstrip().endswith("stopping; Ctrl-C again ends at once")
+    assert text_at(80, 24).splitlines()[-1].rstrip().endswith("Ctrl-C stops")

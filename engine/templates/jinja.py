@@ -1,10 +1,8 @@
-"""Annotation templates: sandboxed Jinja with `$labels`, `$value` and `$externalLabels`.
+"""Templates of run.toml that are not Go's: sandboxed Jinja with `$labels`, `$value` and `$externalLabels`.
 
-Operators write Go-like templates, `{{ $labels.instance }} is at {{ $value }}`; one substitution makes them
-Jinja. A template is for words: of Jinja it has what can neither run long nor grow large, so there are no loops,
-no assignments, no calls and no attributes, and the filters are a list. Everything that can be refused is refused
-when a template is compiled, so that no alert finds out. Rendering never raises and is capped: an alert with an
-ugly text beats no alert.
+One substitution makes `{{ $value | round(1) }}` Jinja. A template is for words: of Jinja it has what can neither run
+long nor grow large, so there are no loops, no assignments, no calls and no attributes, and the filters are a list.
+Everything that can be refused is refused when a template is compiled, so that no alert finds out.
 """
 
 from __future__ import annotations
@@ -12,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from engine.text import clean
@@ -21,10 +19,11 @@ if TYPE_CHECKING:
     from jinja2 import Environment
     from jinja2.nodes import Node
 
-__all__ = ["Template", "compile_template"]
+__all__ = ["compile_jinja"]
 
-TEMPLATE_CHARS_MAX = 16_384
-TEXT_CHARS_MAX = 4_096
+Render = Callable[..., str]
+
+REPLACED_CHARS_MAX = 8_192
 DEPTH_MAX = 50
 _VARIABLES = ("labels", "value", "externalLabels")
 _VARIABLE = re.compile(r"\$([a-zA-Z_][a-zA-Z0-9_]*)")
@@ -50,44 +49,20 @@ _FILTERS = (
 _TESTS = ("defined", "eq", "none", "number", "string", "undefined")
 
 
-class Template:
-    """A compiled template; `text` is what the operator wrote."""
-
-    __slots__ = ("_render", "text")
-
-    def __init__(self, text: str, render: Any) -> None:
-        self.text = text
-        self._render = render
-
-    def render(self, labels: Mapping[str, str], value: float, external_labels: Mapping[str, str]) -> str:
-        """Return the text for one alert, at most `TEXT_CHARS_MAX` characters, without control characters."""
-        if self._render is None:
-            return clean(self.text, TEXT_CHARS_MAX)
-        try:
-            text = self._render(labels=labels, value=value, externalLabels=external_labels)
-        except Exception as error:  # noqa: BLE001  # whatever a template does, the alert goes out
-            text = f"{self.text} [template failed: {type(error).__name__}]"
-        return clean(text, TEXT_CHARS_MAX)
-
-
-def compile_template(text: str) -> Template:
-    """Compile a template.
+def compile_jinja(text: str) -> Render:
+    """Compile a template to a function of `labels`, `value` and `externalLabels`, which may raise anything.
 
     Raises:
         ValueError: With what is wrong: syntax, an unknown variable, filter or function, a construct that templates
-            do not have, or its length.
+            do not have.
     """
-    if len(text) > TEMPLATE_CHARS_MAX:
-        raise ValueError(f"a template has at most {TEMPLATE_CHARS_MAX} characters, not {len(text)}")
-    if "{{" not in text and "{%" not in text:
-        return Template(text, None)
     from jinja2 import TemplateError
 
     environment = _environment()
     try:
         tree = environment.parse(_BLOCK.sub(_to_jinja, text))
         _check(tree, 0)
-        return Template(text, environment.from_string(tree).render)
+        return environment.from_string(tree).render
     except TemplateError as error:
         raise ValueError(f"not a template: {clean(error.message or type(error).__name__, 200)}") from error
     except RecursionError as error:
@@ -168,7 +143,7 @@ def _environment() -> Environment:
 def _replace(text: object, old: str, new: str) -> str:
     """`replace`, with a bound on what comes out."""
     given = str(text)
-    if len(given) + given.count(old) * len(new) > 2 * TEXT_CHARS_MAX:
+    if len(given) + given.count(old) * len(new) > REPLACED_CHARS_MAX:
         raise ValueError("the text grows too long")
     return given.replace(old, new)
 

@@ -1,0 +1,19 @@
+"""Prometheus rule files, unchanged: from YAML to frozen structs, with every error at once and its place.
+
+An edge: it reads files. What an expression may be is the caller's to say, so nothing here evaluates.
+"""
+
+from engine.rulefiles.find import find_rule_files
+from engine.rulefiles.lint import lint_rule_file
+from engine.rulefiles.read import load_rule_files, read_rule_file
+from engine.rulefiles.shape import RuleDef, RuleFile, RuleGroup
+
+__all__ = [
+    "RuleDef",
+    "RuleFile",
+    "RuleGroup",
+    "find_rule_files",
+    "lint_rule_file",
+    "load_rule_files",
+    "read_rule_file",
+]

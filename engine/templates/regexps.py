@@ -1,0 +1,162 @@
+"""Regular expressions of templates, with RE2's meaning and in linear time: label values come from outside (F76).
+
+Patterns that Python's backtracking can't get lost in are left to it; all others go to the matcher that `label_replace`
+has. What Python reads differently from RE2 is refused. A replacement is Go's: `$1`, `${name}`, `$$`.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator
+from re import _constants as code  # type: ignore[attr-defined]  # the parser's own names; no public ones exist
+from re import _parser as parser  # type: ignore[attr-defined]
+from typing import Any, NamedTuple
+
+from engine.core.promql.functions.captures import Captures
+from engine.core.promql.regex import RegexError
+from engine.templates.values import TemplateFailure
+
+__all__ = ["compile_pattern", "matches", "replace_all"]
+
+PATTERN_CHARS_MAX = 1_000
+CHARS_MAX = 65_536
+MATCHES_MAX = 1_000
+SIMPLE_REPEATS_MAX = 2
+"""So many `x*` in a row take at most the third power of the text's length."""
+
+# What Python's `re` has and RE2 has not, has differently, or the other way round.
+_PIECE = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\?(?:P?<\w|[imsU]*[:)])?|[*+?}]\+|\{,|\[", re.DOTALL)
+_UNLIKE = frozenset("pPCQzZAuUGX123456789")
+_SETS = re.compile(r"\[|--|&&|~~|\|\|")
+_NAMED = re.compile(r"\(\?<(\w)")
+_REFERENCE = re.compile(r"\$(?:\$|\{(\w+)\}|(\w+))", re.ASCII)
+
+
+class _Match(NamedTuple):
+    """Where a match is, and its groups, the whole first; one that took no part is empty."""
+
+    start: int
+    end: int
+    groups: tuple[str, ...]
+
+
+class Pattern:
+    """A compiled pattern. Raises `RegexError` or what Python's `re` raises."""
+
+    __slots__ = ("_first", "_later", "_simple", "names")
+
+    def __init__(self, pattern: str) -> None:
+        tree = parser.parse(pattern, re.ASCII)
+        self.names: dict[str, int] = dict(tree.state.groupdict)
+        self._simple = re.compile(pattern, re.ASCII) if _repeats(tree) <= SIMPLE_REPEATS_MAX else None
+        if self._simple is None:
+            # Flags at the front hold for the whole pattern, so they stay at the front.
+            flags = re.match(r"\(\?[ims]+\)", pattern)
+            head = flags.group() if flags else ""
+            rest = f"({pattern[len(head) :]})(?s:.*)"
+            self._first = Captures(f"{head}(?s:(.*?)){rest}", dot_all=False)
+            self._later = Captures(f"{head}(?s:(.+?)){rest}", dot_all=False)
+
+    def search(self, text: str) -> _Match | None:
+        """The first match."""
+        return next(self.find_all(text), None)
+
+    def find_all(self, text: str) -> Iterator[_Match]:
+        """Every match that begins where the one before ended, or later; after an empty one, a character later."""
+        at = 0
+        while at <= len(text):
+            match = self._next(text, at)
+            if match is None:
+                return
+            yield match
+            at = max(match.end, match.start + 1)
+
+    def _next(self, text: str, at: int) -> _Match | None:
+        """The first match from `at` on."""
+        if self._simple is not None:
+            found = self._simple.search(text, at)
+            return None if found is None else _Match(found.start(), found.end(), (found.group(), *found.groups("")))
+        # Inside the text one character more is handed in, so that `^` does not match there.
+        offset, captures = (at - 1, self._later) if at else (0, self._first)
+        groups = captures.fullmatch(text[offset:])
+        if groups is None:
+            return None
+        start = offset + len(groups[1])
+        return _Match(start, start + len(groups[2]), groups[2:])
+
+
+def _repeats(sequence: Any) -> int:
+    """How many repeats of a single character there are; of anything longer, more than are simple."""
+    count = 0
+    for item, argument in sequence:
+        if item is code.BRANCH:
+            count += sum(map(_repeats, argument[1]))
+        elif item is code.SUBPATTERN:
+            count += _repeats(argument[3])
+        elif item in (code.MAX_REPEAT, code.MIN_REPEAT):
+            _, most, inner = argument
+            single = len(inner) == 1 and inner[0][0] in (code.LITERAL, code.NOT_LITERAL, code.ANY, code.IN)
+            count += _repeats(inner) if most == 1 else 1 if single else SIMPLE_REPEATS_MAX + 1
+    return count
+
+
+@functools.lru_cache(maxsize=512)
+def compile_pattern(pattern: str) -> Pattern:
+    """Compile a pattern. Raises `TemplateFailure` with what is wrong or read differently."""
+    if len(pattern) > PATTERN_CHARS_MAX:
+        raise TemplateFailure(f"a regular expression has at most {PATTERN_CHARS_MAX} characters")
+    for match in _PIECE.finditer(pattern):
+        piece = match.group()
+        if _differs(piece):
+            raise TemplateFailure(f'the regular expression "{pattern}" uses "{piece}", which is not supported')
+    try:
+        return Pattern(_NAMED.sub(r"(?P<\1", pattern))
+    except (re.error, RegexError, RecursionError, OverflowError) as error:
+        raise TemplateFailure(f'the regular expression "{pattern}" is not valid: {error}') from None
+
+
+def _differs(piece: str) -> bool:
+    if piece[0] == "\\":
+        return piece[1] in _UNLIKE
+    if piece[0] == "[":
+        return piece == "[" or _SETS.search(piece, 1) is not None
+    if piece[0] == "(":
+        return piece == "(?" or "U" in piece
+    return True
+
+
+def matches(pattern: str, text: str) -> bool:
+    """Whether the pattern is found anywhere in the text."""
+    return compile_pattern(pattern).search(text) is not None
+
+
+def replace_all(pattern: str, replacement: str, text: str) -> str:
+    """Replace every match. An empty one right behind another match does not count, as in Go."""
+    compiled = compile_pattern(pattern)
+    parts: list[str] = []
+    size, copied, last_end = 0, 0, -1
+    for match in compiled.find_all(text):
+        if match.end == match.start == last_end:
+            continue
+        last_end = match.end
+        parts += [text[copied : match.start], _expand(replacement, match, compiled.names)]
+        copied = match.end
+        size += len(parts[-1]) + len(parts[-2])
+        if size > CHARS_MAX or len(parts) > 2 * MATCHES_MAX:
+            raise TemplateFailure("the text grows too long")
+    return "".join([*parts, text[copied:]])
+
+
+def _expand(replacement: str, match: _Match, names: dict[str, int]) -> str:
+    if "$" not in replacement:
+        return replacement
+
+    def put(reference: re.Match[str]) -> str:
+        name = reference[1] or reference[2]
+        if name is None:
+            return "$"
+        number = int(name[:6]) if name.isdecimal() else names.get(name, len(match.groups))
+        return match.groups[number] if number < len(match.groups) else ""
+
+    return _REFERENCE.sub(put, replacement)
