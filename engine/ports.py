@@ -172,7 +172,8 @@ class Recorder(Sink, Protocol):
     WANTS: ClassVar[frozenset[RecordKind]]
 
     async def write(self, records: Sequence[Record]) -> None:
-        """Take records, in order. All or none of them are taken.
+        """Take records, in order. All or none of them are taken, but for what can never be stored: a sink that
+        leaves such records out counts them in an attribute `dropped` and says so through `Notices`.
 
         Raises:
             SinkError: `retryable` decides whether the same records are offered again.

@@ -146,8 +146,13 @@ class SinkRunner:
             queue_max=sum(worker.queue_max for worker in workers),
             written=self.desk.written,
             retries=self.desk.retries,
-            dropped=sum(self.desk.dropped.values()),
+            dropped=sum(self.desk.dropped.values()) + self._own_drops(),
         )
+
+    def _own_drops(self) -> int:
+        """What the sink itself counts as dropped: records it can never store, lines that nobody reads."""
+        dropped = getattr(self.spec.sink, "dropped", 0)
+        return dropped if type(dropped) is int else 0
 
     async def _open(self) -> None:
         desk, attempt = self.desk, 0

@@ -88,6 +88,10 @@ def _refused(path: Path, message: str, hint: str) -> ConfigError:
     return ConfigError([Problem(str(path), 0, "engine.state_dir", message, hint)])
 
 
+CLOSE_TRIES: Final = 50
+CLOSE_TRY_S: Final = 0.02
+
+
 class StatusFile:
     """The sign of life.
 
@@ -125,8 +129,12 @@ class StatusFile:
             await asyncio.sleep(HEARTBEAT_S)
 
     async def close(self) -> None:
-        """Remove the file; does not raise."""
-        await self._on_a_thread(lambda: self._path.unlink(missing_ok=True))
+        """Remove the file; does not raise. A write that is still under way on its thread is waited for."""
+        for _ in range(CLOSE_TRIES):
+            outcome = await self._on_a_thread(lambda: self._path.unlink(missing_ok=True))
+            if outcome.failure is None or outcome.failure.reason != "busy":
+                return
+            await asyncio.sleep(CLOSE_TRY_S)
 
     async def _on_a_thread(self, function: Callable[[], None]) -> Outcome[None]:
         outcome = await self._shared.containment.call(

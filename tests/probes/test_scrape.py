@@ -532,7 +532,10 @@ async def test_f106_out_of_descriptors_is_the_probes_failure() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"url": Secret("ftp://CANARY/")}, "url: must start with http:// or https://"),
+        (
+            {"url": Secret("ftp://CANARY/")},
+            "url: must start with http:// or https://; write it like http://127.0.0.1:8080/health",
+        ),
         ({"headers": {"X Key": Secret("CANARY")}}, "headers: 'X Key' is not a name that HTTP allows"),
         ({"headers": {"X-Key": Secret("CANARY\n")}}, "headers: the value of X-Key has a control character in it"),
     ],
