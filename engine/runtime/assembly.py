@@ -83,6 +83,7 @@ def build_core(config: Config, event_types: Iterable[type[DomainEvent]]) -> Core
         series_max=limits.series_max,
         batch_samples_max=limits.batch_samples_max,
         alerts_per_rule_max=limits.alerts_per_rule_max,
+        resolution_ms=int(limits.resolution),
         projectors=_projectors(config, event_types),
     )
 

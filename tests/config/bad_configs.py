@@ -1233,7 +1233,7 @@ expr = "up >"
         "rule_refused_construct",
         """\
 [rule.A]
-expr = "rate(x_total[5m]) > 1"
+expr = "histogram_count(x) > 1"
 [sink.screen]
 """,
         "run.toml:2: rule.A.expr: …",

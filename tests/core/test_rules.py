@@ -20,7 +20,8 @@ def test_defaults() -> None:
 @pytest.mark.parametrize(
     ("expr", "options", "says"),
     [
-        ("rate(a[5m]) > 1", {}, "function rate() is not supported by this version"),
+        ("histogram_count(a) > 1", {}, "function histogram_count() is not supported"),
+        ("time()", {}, "the expression is a number, not a vector"),
         ("a >", {}, "could not parse expression"),
         ("a > 1", {"labels": {"alertname": "x"}}, "the label alertname is the rule's name"),
         ("a > 1", {"labels": {"__name__": "x"}}, '"__name__" is not a label name'),

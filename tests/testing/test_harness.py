@@ -116,9 +116,28 @@ def test_a_loaded_configuration_and_compiled_rules_will_do() -> None:
 
 
 def test_a_bad_configuration_names_its_problem() -> None:
-    with pytest.raises(ConfigError, match=r"rule\.X\.expr: function rate\(\) is not supported"):
-        replay('[rule.X]\nexpr = "rate(a[5m]) > 1"', [])
+    with pytest.raises(ConfigError, match=r"rule\.X\.expr: function histogram_count\(\) is not supported"):
+        replay('[rule.X]\nexpr = "histogram_count(a) > 1"', [])
 
 
 def test_no_events_no_transitions() -> None:
     assert replay([compile_rule("R", "a > 1")], []) == []
+
+
+def test_rules_may_look_back() -> None:
+    """Any PromQL, in the same words: a rate, an average, an aggregation."""
+    config = """
+[rule.Errors]
+expr = "sum by (job) (rate(errors_total[1m])) > 1"
+for = "30s"
+"""
+    counts = [
+        Sample(START_MS + s * 1_000, f'errors_total{{job="a",i="{i}"}}', float(max(0, s - 100) * 2), 10_000)
+        for s in range(0, 400, 10)
+        for i in ("x", "y")
+    ]
+    told_ = [(t.kind, (t.time_ms - START_MS) / 1_000) for t in replay(config, counts)]
+    # Two counters of 2/s: the rate over a minute passes 1/s within it, and stays.
+    assert [kind for kind, _ in told_] == ["pending", "firing"]
+    assert told_[1][1] - told_[0][1] == 30
+    assert 110 <= told_[0][1] <= 160
