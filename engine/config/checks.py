@@ -61,9 +61,6 @@ def check_engine(values: Mapping[str, Any], converter: Converter) -> None:
         else:
             hint = "pip install tzdata"
             report.error(("engine", "timezone"), "this machine has no time zone database", hint)
-    if values.get("rule_files"):
-        message = "rule files are not supported by this version"
-        report.error(("engine", "rule_files"), message, "write the rules as [rule.NAME] tables")
     check_labels(("engine", "external_labels"), converter)
 
 

@@ -26,6 +26,7 @@ from engine.config.report import Report, address_of, quote
 from engine.config.rules import rule_config
 from engine.config.shape import Config, EngineTable
 from engine.errors import ConfigError, Problem, nearest
+from engine.rulefiles.shape import RuleFile
 
 __all__ = ["Examined", "built_in", "examine", "load", "load_text"]
 
@@ -115,22 +116,40 @@ def _examine(
         for name, table in named_tables("sink", tree.get("sink", {}), converter).items()
     ]
 
+    files, unread = _rule_files(engine, document.folder) if engine else ((), ())
     if not tree.get("sink"):
         report.warn(("sink",), "no sink: nothing is recorded and nobody is told", "add [sink.console]")
     if document.world_readable:
         _warn_readable(converter, report)
-    if problems := [*report.problems(), *misread]:
+    if problems := [*report.problems(), *misread, *unread]:
         return Examined(None, tuple(problems), tuple(report.warnings()))
     assert engine is not None
     config = Config(
         engine=engine,
         probes=tuple(probe for probe in probes if probe),
         rules=tuple(rule for rule in rules if rule),
+        rule_files=files,
         sinks=tuple(sink for sink in sinks if sink),
         source=source,
         warnings=tuple(report.warnings()),
     )
     return Examined(config, (), config.warnings)
+
+
+def _rule_files(engine: EngineTable, folder: Path) -> tuple[tuple[RuleFile, ...], tuple[Problem, ...]]:
+    """The rule files, or everything that is wrong with them."""
+    if not engine.rule_files:
+        return (), ()
+    from engine.rulefiles.compile import compiler, grid_groups  # reads YAML: only for those who use it
+    from engine.rulefiles.read import load_rule_files
+
+    compile_expr = compiler(engine.compat)
+    try:
+        files = load_rule_files(engine.rule_files, folder, compile_expr)
+        grid_groups(files, default_interval_ms=int(engine.evaluation_interval), compile_expr=compile_expr)
+    except ConfigError as error:
+        return (), error.problems
+    return files, ()
 
 
 def _override(document: Document, overrides: Sequence[str]) -> tuple[dict[str, Any], list[Override], list[Problem]]:

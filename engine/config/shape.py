@@ -16,6 +16,7 @@ from msgspec import Meta
 from engine.durations import Duration
 from engine.errors import Problem
 from engine.ports import Options
+from engine.rulefiles.shape import RuleFile
 
 __all__ = [
     "Config",
@@ -48,7 +49,7 @@ class EngineTable(Options, frozen=True, kw_only=True):
         name: Name of this watch: letters, digits, `.`, `_` and `-`. Its state folder is named after it.
         timezone: IANA name of the time zone of every time a person reads; storage is UTC.
         external_labels: Labels that tell this engine from others; sent with every notification.
-        rule_files: Prometheus rule files. Not supported by this version.
+        rule_files: Prometheus rule files, with wildcards, relative to this file; evaluated as Prometheus does.
         packs: Built-in rules to load. A [rule.X] of your own overrides single keys of the pack's rule X.
         state_dir: Folder for everything the engine keeps; by default $STATE_DIRECTORY, else the XDG folder.
         resolution: How often an expression is looked at whose value changes without new samples.
@@ -61,6 +62,8 @@ class EngineTable(Options, frozen=True, kw_only=True):
         probe_threads_max: How many threads run the blocking calls of probes.
         slice: How long rules are judged before other tasks of the process get a turn.
         shutdown_timeout: How long stopping may take; then what is left is abandoned.
+        evaluation_interval: How often groups of rule files are evaluated that name no interval.
+        compat: Whose rules hold for windows of rule files: Prometheus 3 leaves out a sample at the very start.
     """
 
     name: str = "longwatch"
@@ -79,6 +82,8 @@ class EngineTable(Options, frozen=True, kw_only=True):
     probe_threads_max: Annotated[int, Meta(ge=1, le=1_000)] = 16
     slice: _Slice = _ms("2ms")
     shutdown_timeout: _Shutdown = _ms("20s")
+    evaluation_interval: _Interval = _ms("1m")
+    compat: Literal["prometheus3", "prometheus2"] = "prometheus3"
 
 
 class ProbeCommon(Options, frozen=True, kw_only=True):
@@ -173,6 +178,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     engine: EngineTable = EngineTable()
     probes: tuple[ProbeConfig, ...] = ()
     rules: tuple[RuleConfig, ...] = ()
+    rule_files: tuple[RuleFile, ...] = ()
     sinks: tuple[SinkConfig, ...] = ()
     source: Path | None = None
     warnings: tuple[Problem, ...] = ()

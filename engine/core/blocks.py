@@ -12,7 +12,7 @@ cells take a slower road through all their samples.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 import numpy as np
@@ -30,7 +30,8 @@ S = TypeVar("S", bound=np.generic)
 
 FAN_OUT: Final = 8
 LEVELS_MAX: Final = 4
-ROWS_MIN: Final = 16
+COVERS_MAX: Final = 16
+ROWS_MIN: Final = 4
 _ABSENT_BITS: Final = 0x7FF0_0000_0000_0004  # a NaN that no sample has: Prometheus' two are 1 and 2, ours is 4
 _ABSENT: Final[float] = struct.unpack("<d", struct.pack("<Q", _ABSENT_BITS))[0]
 
@@ -55,8 +56,9 @@ class Block:
         self._corrections: Floats | None = None
         self._corrected_from = 0
         self._corrected = 0
-        self._previous: Floats = np.full(width, np.nan)
+        self._previous: Floats = np.zeros(0)  # of the last row that `_corrections` knows
         self._partials: dict[tuple[str, int], tuple[Floats, int]] = {}
+        self._covers: dict[tuple[str, int, int, int, int], tuple[Index, Floats]] = {}
 
     def __len__(self) -> int:
         return self._size - self._start
@@ -73,10 +75,12 @@ class Block:
         if row and self._times[row - 1] >= time_ms:
             row = int(np.searchsorted(self._times[: self._size], time_ms))
             if row < self._start:
-                return  # older than anything that will be asked for
+                at = slice(None) if columns is None else columns
+                self._base_ms[at], self._base[at] = time_ms, values
+                return
             self._forget_from(row)
         if row == self._size or self._times[row] != time_ms:
-            row = self._open_row(row, time_ms)
+            row = self._open_row(row, time_ms, empty=columns is not None)
         self._values[row, slice(None) if columns is None else columns] = values
         cells = self._values[row]
         self._complete[row] = not np.isnan(cells).any() or not _is_empty(cells).any()
@@ -86,8 +90,12 @@ class Block:
         kept = int(np.searchsorted(self._times[: self._size], horizon_ms, side="right"))
         if kept <= self._start:
             return
-        for row in range(self._start, kept):
+        whole = np.flatnonzero(self._complete[self._start : kept])
+        for row in range(self._start + (int(whole[-1]) if len(whole) else 0), kept):
             cells = self._values[row]
+            if self._complete[row]:
+                self._base_ms[:], self._base[:] = self._times[row], cells
+                continue
             there = cells.view(np.int64) != _ABSENT_BITS
             self._base_ms[there] = self._times[row]
             self._base[there] = cells[there]
@@ -149,6 +157,10 @@ class Block:
         """What was lost by resets from the beginning up to a row, for each series."""
         if self._corrections is None:
             self._corrections = np.zeros_like(self._values)
+            self._previous = np.full(self.width, np.nan)
+            self._corrected_from = self._corrected = self._start
+        elif self._corrected < self._start:  # nobody has asked for so long that rows are gone: begin anew
+            self._previous = np.full(self.width, np.nan)
             self._corrected_from = self._corrected = self._start
         with np.errstate(all="ignore"):
             for number in range(self._corrected, self._size):
@@ -172,41 +184,43 @@ class Block:
             return folded
 
         with np.errstate(all="ignore"):  # infinities and NaN are values here
-            return fold(list(self._cover(name, fold, first, last, 0, columns)))
+            return self._cover(name, fold, first, last, 0, columns)
 
     def total(self, first: int, last: int, columns: Index) -> Floats:
         """The sum of the rows first..last-1, with what rounding lost carried beside it, so that nothing cancels."""
 
-        def add(parts: Sequence[Floats]) -> Floats:
-            high, low = parts[0][0].copy(), parts[0][1].copy()
-            for more_high, more_low in parts[1:]:
-                summed = high + more_high
-                part = summed - high
-                lost = (high - (summed - part)) + (more_high - part)
-                low += np.where(np.isfinite(summed), lost, 0.0) + more_low
-                high = summed
-            return np.stack([high, low])
-
         with np.errstate(all="ignore"):
-            high, low = add(list(self._cover("sum", add, first, last, 0, columns)))
+            high, low = self._cover("sum", _added, first, last, 0, columns)
+            # Where the sum has left the finite, what it lost means nothing.
             total: Floats = np.where(np.isfinite(high), high + low, high)
             return total
 
     def _cover(
         self, name: str, fold: Callable[[Sequence[Floats]], Floats], first: int, last: int, level: int, columns: Index
-    ) -> Iterator[Floats]:
-        """The parts that cover first..last-1, counted in groups of FAN_OUT**level rows, as few as possible."""
+    ) -> Floats:
+        """The result over first..last-1, counted in groups of FAN_OUT**level rows.
+
+        A window that moves on by a row has the same inner groups as before most of the time, so the result over these
+        is kept.
+        """
+        key = name, level, id(columns), first, last
+        if level and key in self._covers:
+            return self._covers[key][1]
         left, right = -(-first // FAN_OUT), last // FAN_OUT
         if level == LEVELS_MAX or left >= right:
             left = right = last
+            parts = []
         else:
+            parts = [self._cover(name, fold, left, right, level + 1, columns)]
             left, right = left * FAN_OUT, right * FAN_OUT
-        for at in range(first, left):
-            yield self._part(name, fold, level, at, columns)
-        if left < right:
-            yield from self._cover(name, fold, left // FAN_OUT, right // FAN_OUT, level + 1, columns)
-        for at in range(right, last):
-            yield self._part(name, fold, level, at, columns)
+        before = [self._part(name, fold, level, at, columns) for at in range(first, left)]
+        after = [self._part(name, fold, level, at, columns) for at in range(right, last)]
+        folded = fold([*before, *parts, *after])
+        if level:
+            if len(self._covers) >= COVERS_MAX:
+                del self._covers[next(iter(self._covers))]
+            self._covers[key] = columns, folded  # the columns, so that their identity stays their own
+        return folded
 
     def _part(
         self, name: str, fold: Callable[[Sequence[Floats]], Floats], level: int, at: int, columns: Index
@@ -214,17 +228,15 @@ class Block:
         """A row, or the result over a group of rows: for sums two rows, the sum and what it lost."""
         if level == 0:
             cells: Floats = self._values[at, columns]
-            return np.stack([cells, np.zeros_like(cells)]) if name == "sum" else cells
+            return cells
         depth = (2,) if name == "sum" else ()
-        groups, done = self._partials.get(
-            (name, level), (np.empty((0, *depth, self.width)), self._start // FAN_OUT**level)
-        )
+        groups, done = self._partials.get((name, level), (np.empty((0, *depth, self.width)), 0))
         if at >= done:
             if at >= len(groups):
                 grown = np.empty((max(at + 1, 2 * len(groups)), *depth, self.width))
                 grown[: len(groups)] = groups
                 groups = grown
-            for number in range(done, at + 1):
+            for number in range(max(done, -(-self._start // FAN_OUT**level)), at + 1):
                 below = range(number * FAN_OUT, (number + 1) * FAN_OUT)
                 groups[number] = fold([self._part(name, fold, level - 1, group, slice(None)) for group in below])
             self._partials[name, level] = groups, at + 1
@@ -233,8 +245,8 @@ class Block:
 
     # -- the buffer --------------------------------------------------------------------------------------------
 
-    def _open_row(self, row: int, time_ms: int) -> int:
-        """Make an empty row before `row`; return where it is."""
+    def _open_row(self, row: int, time_ms: int, *, empty: bool) -> int:
+        """Make a row before `row`; return where it is. Without `empty` it holds anything."""
         if self._size == len(self._times):
             before = self._start
             self._make_room()
@@ -243,16 +255,17 @@ class Block:
             array[row + 1 : self._size + 1] = array[row : self._size]
         self._size += 1
         self._times[row] = time_ms
-        self._values[row] = _ABSENT
+        if empty:
+            self._values[row] = _ABSENT
         return row
 
     def _make_room(self) -> None:
         """Move the wanted rows to the front, by whole groups; grow if that gives too little."""
-        whole = FAN_OUT**LEVELS_MAX
+        whole = FAN_OUT**LEVELS_MAX if self._partials else 1
         while whole > FAN_OUT and whole > len(self):
             whole //= FAN_OUT
         dropped = self._start // whole * whole
-        rows = len(self._times) if dropped > len(self._times) // 2 else 2 * len(self._times)
+        rows = len(self._times) if dropped >= len(self._times) // 2 else 2 * len(self._times)
         kept = slice(dropped, self._size)
         self._times = _moved(self._times, kept, rows)
         self._complete = _moved(self._complete, kept, rows)
@@ -267,6 +280,7 @@ class Block:
                 del self._partials[name, level]  # its groups would no longer begin where they did
             else:
                 self._partials[name, level] = groups[dropped // size :].copy(), done - dropped // size
+        self._covers.clear()
         self._start -= dropped
         self._size -= dropped
 
@@ -274,7 +288,7 @@ class Block:
         """A row that was there gets more cells: what was computed from it is not true any more."""
         if self._corrections is not None and self._corrected > row:
             self._corrections = None
-            self._previous = np.full(self.width, np.nan)
+        self._covers.clear()
         self._partials = {
             (name, level): (groups, min(done, row // FAN_OUT**level))
             for (name, level), (groups, done) in self._partials.items()
@@ -333,6 +347,26 @@ class BlockWindow:
 
     def _width(self) -> int:
         return len(self._block.row(self._first, self._columns))
+
+
+def _added(parts: Sequence[Floats]) -> Floats:
+    """The sum of parts and what rounding lost: shape (2, n). A part is a row of values or such a pair of rows."""
+    first = parts[0]
+    high, low = (first.copy(), np.zeros_like(first)) if first.ndim == 1 else first.copy()
+    summed, shown, missed = np.empty((3, len(high)))
+    for part in parts[1:]:
+        more = part if part.ndim == 1 else part[0]
+        np.add(high, more, out=summed)
+        np.subtract(summed, high, out=shown)  # what of `more` is in the sum
+        np.subtract(more, shown, out=missed)
+        low += missed
+        np.subtract(summed, shown, out=shown)  # what of `high` is
+        np.subtract(high, shown, out=missed)
+        low += missed
+        if part.ndim == 2:
+            low += part[1]
+        high, summed = summed, high
+    return np.stack([high, low])
 
 
 def _is_empty(cells: Floats) -> Bools:

@@ -21,7 +21,7 @@ import numpy as np
 
 from engine.core.alerts import Phase
 from engine.core.book import Output
-from engine.core.grid import GroupRunner
+from engine.core.grid import GridAlerts, GroupRunner
 from engine.core.groups import GridGroup, Instants
 from engine.core.judge import Judge, SavedRule
 from engine.core.landing import Lander, Outputs
@@ -29,7 +29,7 @@ from engine.core.layouts import Layouts
 from engine.core.promql.plan import Compat, Plan, QueryPlan
 from engine.core.promql.query import evaluate_instant
 from engine.core.promql.query_compile import compile_query
-from engine.core.promql.vector import Scalar, Vector
+from engine.core.promql.vector import Scalar, Value, Vector
 from engine.core.query_judge import QueryJudge
 from engine.core.recent import Recent
 from engine.core.rules import Rule
@@ -48,6 +48,7 @@ Steps: TypeAlias = Generator[None, None, list[Transition]]
 
 LOOKBACK_MS = 300_000
 RESOLUTION_MS = 1_000
+SUBQUERY_STEP_MS = 60_000  # Prometheus' default evaluation interval
 FOR_EVER_MS = 2**61
 SNAPSHOT_VERSION = 1
 TIMERS_PER_ALERT_MAX = 4
@@ -82,6 +83,8 @@ class Core:
         lookback_ms: How old the sample of an instant selector may be in grid mode.
         resolution_ms: How often an expression is judged that changes with time alone.
         compat: Whose rules hold for windows in grid mode.
+        subquery_step_ms: The step of subqueries that have none, in grid mode.
+        queries: Expressions that `query` will be asked: what they read is kept, too, and for good.
     """
 
     def __init__(
@@ -98,7 +101,11 @@ class Core:
         lookback_ms: int = LOOKBACK_MS,
         resolution_ms: int = RESOLUTION_MS,
         compat: Compat = "prometheus3",
+        subquery_step_ms: int = SUBQUERY_STEP_MS,
+        queries: Sequence[QueryPlan] = (),
     ) -> None:
+        self._compat: Compat = compat
+        self._subquery_step_ms = subquery_step_ms
         self._store = Store(series_max)
         self._timers = Timers()
         self._tally = Tally()
@@ -107,14 +114,18 @@ class Core:
             self._judge(index, rule, alerts_per_rule_max, resolution_ms) for index, rule in enumerate(rules)
         ]
         pointwise = [judge for judge in self._judges if isinstance(judge, Judge)]
-        queries = [judge for judge in self._judges if isinstance(judge, QueryJudge)]
+        whole = [judge for judge in self._judges if isinstance(judge, QueryJudge)]
         self._instants = Instants(groups)
         self._runners: list[GroupRunner] = []
         for group in groups:
             self._add_group(group, alerts_per_rule_max, external_labels or {}, external_url)
-        self._layouts = Layouts(
-            self._store, pointwise, batch_samples_max, self._tally.drop, queries, self._recent.keeps
-        )
+        for plan in queries:
+            self._want(plan, FOR_EVER_MS)
+        grid = [alerts for runner in self._runners for alerts in runner.alerting.values()]
+        self._alerting: dict[int, Judge | QueryJudge | GridAlerts] = {
+            alerting.index: alerting for alerting in (*self._judges, *grid)
+        }
+        self._layouts = Layouts(self._store, pointwise, batch_samples_max, self._tally.drop, whole, self._recent.keeps)
         self._lander = Lander(self._store, self._recent, self._layouts, self._tally)
         self._projectors = tuple(projectors)
         self._blind_to_ms = 0
@@ -218,7 +229,7 @@ class Core:
             for made, recorded in self._runners[index].evaluate(instant_ms):
                 done += made
                 if recorded is not None:
-                    done += yield from self._lander.batch(recorded)
+                    done += yield from self._lander.recorded(recorded)
                 yield
         return done
 
@@ -229,18 +240,21 @@ class Core:
         parts = self._store, self._recent, self._timers, self._tally
         return QueryJudge(index, rule, rule.plan, *parts, resolution_ms=resolution_ms, alerts_max=alerts_max)
 
-    def _want(self, plan: QueryPlan, offset_ms: int) -> None:
-        """Keep what a query looks back at."""
+    def _want(self, plan: QueryPlan, offset_ms: int, slack_ms: int = 0) -> None:
+        """Keep what a query looks back at. The last sample of a series is kept for the lookback without asking."""
         for leaf, reach_ms in zip(plan.leaves, plan.reaches_ms, strict=True):
             back_ms = FOR_EVER_MS if reach_ms is None else reach_ms + offset_ms
-            self._recent.want(leaf, back_ms + self._recent.lookback_ms)
+            self._recent.want(leaf, back_ms + slack_ms)
 
     def _add_group(
         self, group: GridGroup, alerts_max: int, external_labels: Mapping[str, str], external_url: str
     ) -> None:
         first = len(self._judges) + sum(len(runner.group.rules) for runner in self._runners)
         for rule in group.rules:
-            self._want(rule.plan, group.query_offset_ms)
+            templates = (*rule.labels.values(), *rule.annotations.values())
+            # What a template asks for is not known before; it finds at least what a lookback spans.
+            slack_ms = self._recent.lookback_ms if any(template.queries for template in templates) else 0
+            self._want(rule.plan, group.query_offset_ms, slack_ms)
         runner = GroupRunner(
             group,
             first,
@@ -251,15 +265,24 @@ class Core:
             external_labels=external_labels,
             external_url=external_url,
             query=self._query,
+            subquery_step_ms=self._subquery_step_ms,
         )
         self._runners.append(runner)
 
     def _query(self, expr: str, at_ms: int) -> list[tuple[dict[str, str], float]]:
         """The answer to a template's query, over what rules keep."""
-        value = evaluate_instant(compile_query(expr), self._recent, at_ms)
+        value = self.query(compile_query(expr, compat=self._compat), at_ms)
         if isinstance(value, Scalar):
             return [({}, value.value)]
         return value.items() if isinstance(value, Vector) else []
+
+    def query(self, plan: QueryPlan, at_ms: int) -> Value:
+        """The value of an expression at an instant, over what is kept: see `queries` of the constructor.
+
+        Raises:
+            EvaluationError: It has none.
+        """
+        return evaluate_instant(plan, self._recent, at_ms, default_step_ms=self._subquery_step_ms)
 
     def next_deadline(self) -> int | None:
         """When `advance` may next have something to do, in milliseconds since the epoch; None if never."""
@@ -284,21 +307,21 @@ class Core:
             limit: At most so many. Each costs the rendering of its annotations; the counts do not, see `alert_counts`.
         """
         order = [
-            (alert.phase is Phase.PENDING, alert.active_since_ms, judge.index, slot)
-            for judge in self._judges
-            for slot, alert in judge.alerts.items()
+            (alert.phase is Phase.PENDING, alert.active_since_ms, index, slot)
+            for index, alerting in self._alerting.items()
+            for slot, alert in alerting.alerts.items()
         ]
         picked = sorted(order) if limit is None else heapq.nsmallest(limit, order)
         slots: dict[int, list[int]] = {}
         for _, _, index, slot in picked:
             slots.setdefault(index, []).append(slot)
         now_ms = self._lander.watermark_ms
-        shown = {index: iter(self._judges[index].statuses(at, now_ms)) for index, at in slots.items()}
+        shown = {index: iter(self._alerting[index].statuses(at, now_ms)) for index, at in slots.items()}
         return [next(shown[index]) for _, _, index, _ in picked]
 
     def alert_counts(self) -> dict[str, int]:
         """How many alerts there are, by state."""
-        phases = Counter(alert.phase for judge in self._judges for alert in judge.alerts.values())
+        phases = Counter(alert.phase for alerting in self._alerting.values() for alert in alerting.alerts.values())
         pending = phases[Phase.PENDING]
         return {"pending": pending, "firing": phases.total() - pending}
 
@@ -312,14 +335,16 @@ class Core:
     def counters(self) -> dict[str, int]:
         """What was counted since the start: `samples_accepted_total`, `samples_late_total`,
         `samples_dropped_total_<reason>`, `events_total`, `transitions_total`, `alerts_refused_total`."""
-        return dict(self._tally.counters) | {"alerts_refused_total": sum(judge.book.refused for judge in self._judges)}
+        return dict(self._tally.counters) | {
+            "alerts_refused_total": sum(alerting.book.refused for alerting in self._alerting.values())
+        }
 
     def take_health(self) -> list[Health]:
         """Limits that were reached since the last call, as events stamped with the watermark."""
-        for judge in self._judges:
-            if new := judge.book.refused - self._told_refused.get(judge.index, 0):
-                self._told_refused[judge.index] = judge.book.refused
-                self._tally.breach(f"rule.{judge.rule.name}", "alerts_limit", new)
+        for index, alerting in self._alerting.items():
+            if new := alerting.book.refused - self._told_refused.get(index, 0):
+                self._told_refused[index] = alerting.book.refused
+                self._tally.breach(f"rule.{alerting.rule.name}", "alerts_limit", new)
         return self._tally.take_health(max(0, self._lander.watermark_ms))
 
     # -- bookkeeping -------------------------------------------------------------------------------------------
@@ -333,6 +358,7 @@ class Core:
         self._store.skip(from_ms, blind.to_ms)
         for judge in self._judges:
             judge.blind(from_ms, blind.to_ms)
+        self._tally.count("instants_missed_total", self._instants.skip(from_ms, blind.to_ms))
 
     def _tidy_timers(self) -> None:
         """Timers that mean nothing any more wait for their time; when they are many, begin anew."""

@@ -76,6 +76,16 @@ class Instants:
             self._next[index] += self._groups[index].interval_ms
         return taken
 
+    def skip(self, from_ms: int, to_ms: int) -> int:
+        """Leave out the instants of a span in which nobody could see; return how many."""
+        left_out = 0
+        for index, group in enumerate(self._groups if self._next else ()):
+            if from_ms <= self._next[index] < to_ms:
+                missed = -(-(to_ms - self._next[index]) // group.interval_ms)
+                self._next[index] += missed * group.interval_ms
+                left_out += missed
+        return left_out
+
     def horizon_ms(self, watermark_ms: int) -> int:
         """No query will ask for an instant before this."""
         asked = [next_ms - group.query_offset_ms for group, next_ms in zip(self._groups, self._next, strict=True)]

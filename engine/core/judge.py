@@ -183,7 +183,7 @@ class Judge:
         """Step the alerts of these label sets, after the store was written. Yields after each chunk."""
         if not self.binding.single:
             self._judged.array[look.touched] = look.touched_times
-            if self.alerts and self._plan.absence_matters:
+            if self.alerts and not isinstance(look.touched_columns.fed, int):
                 self._refresh_fed(np.arange(len(self.binding))[look.touched], look.touched_columns)
         values = self._values(look.slots, look.times, look.columns)
         rows = list(
@@ -221,7 +221,9 @@ class Judge:
         return evaluate(self._plan.root, leaf)
 
     def _has_alert(self, slots: Slots) -> NDArray[np.bool_]:
-        return np.isin(slots, np.fromiter(self.alerts, np.int64, len(self.alerts)))
+        marked = np.zeros(len(self.binding), dtype=np.bool_)
+        marked[np.fromiter(self.alerts, np.int64, len(self.alerts))] = True
+        return marked[slots]
 
     def _refresh_fed(self, slots: Slots, columns: Columns) -> None:
         """With `or`, the side that feeds a label set may change while its condition goes on holding."""
@@ -250,12 +252,14 @@ class Judge:
         if time_ms != self._sweep_ms:
             return
         self._sweep_ms = NEVER_MS
-        slots = self._watched()
-        instants = self._stale_from(slots, self._swept_ms)
-        for slot in slots[instants <= time_ms].tolist():
+        instants = self._stale_from(self._watched(), self._swept_ms)
+        stale = np.flatnonzero(instants <= time_ms)
+        for slot in np.arange(len(self.binding))[self._watched()][stale].tolist():
             yield self._judge(slot, time_ms)
         self._swept_ms = time_ms
-        self._expect(int(np.min(self._stale_from(self._watched(), time_ms), initial=NEVER_MS)))
+        if len(stale):
+            instants = self._stale_from(self._watched(), time_ms)
+        self._expect(int(np.min(instants, initial=NEVER_MS)))
 
     def arm_all(self) -> None:
         """Set every timer anew, from the alerts alone."""
@@ -268,18 +272,20 @@ class Judge:
         """Take a blind span out of every running clock."""
         self.book.blind(from_ms, to_ms)
 
-    def _watched(self) -> Slots:
+    def _watched(self) -> Index:
         """Label sets for which it matters that an input goes stale."""
         if self._plan.absence_matters:
-            return np.arange(len(self.binding), dtype=np.int64)
+            return slice(0, len(self.binding))
         return np.fromiter(self.alerts, np.int64, len(self.alerts))
 
-    def _stale_from(self, slots: Slots, after_ms: Times | int) -> Times:
+    def _stale_from(self, slots: Index, after_ms: Times | int) -> Times:
         """The first instant after `after_ms` at which an input of each slot goes stale."""
-        first = np.full(slots.shape, NEVER_MS)
-        for leaf in range(len(self._plan.leaves)):
-            instants = self._store.stale_from(self.binding.handles(leaf, slots))
-            first = np.minimum(first, np.where(instants > after_ms, instants, NEVER_MS))
+        inputs = [self._store.stale_from(self.binding.handles(leaf, slots)) for leaf in range(len(self._plan.leaves))]
+        for instants in inputs:
+            instants[instants <= after_ms] = NEVER_MS
+        first = inputs[0]
+        for instants in inputs[1:]:
+            np.minimum(first, instants, out=first)
         return first
 
     def _expect(self, instant_ms: int) -> None:

@@ -21,7 +21,7 @@ from engine.core.recent import Recent
 from engine.core.runs import Run, Watch, accepted, positions_before
 from engine.core.store import Landing, Mark, Store, stale_after_ms, stale_mask
 from engine.core.tally import Tally
-from engine.events import Event, Sample, SampleBatch
+from engine.events import STALE_BITS, Event, Sample, SampleBatch
 
 __all__ = ["Lander", "Outputs"]
 
@@ -73,6 +73,18 @@ class Lander:
         handles = (yield from self._layouts.layout(batch.series)).handles
         time_ms = max(batch.time_ms, int(self._store.last_ms(handles).max(initial=batch.time_ms)))
         return (yield from self.batch(msgspec.structs.replace(batch, time_ms=time_ms), replaces=True))
+
+    def recorded(self, batch: SampleBatch) -> Outputs:
+        """Land what a rule made. That a series has got other samples meanwhile is the rule's fault, and told."""
+        handles = (yield from self._layouts.layout(batch.series)).handles
+        last_ms = self._store.last_ms(handles)
+        if len(handles) == len(batch.series) and (last_ms >= batch.time_ms).any():
+            bits = batch.values.view(np.int64)
+            other = (last_ms > batch.time_ms) | (self._store.values(handles).view(np.int64) != bits)
+            clash = np.flatnonzero((last_ms >= batch.time_ms) & other & (bits != STALE_BITS))
+            if len(clash):
+                self._tally.breach("store", "recorded_twice", len(clash), batch.series[int(clash[0])])
+        return (yield from self.batch(batch))
 
     def batch(self, batch: SampleBatch, *, replaces: bool = False) -> Outputs:
         layout = yield from self._layouts.layout(batch.series)

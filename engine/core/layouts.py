@@ -17,7 +17,7 @@ from engine.core.columns import Column, Index, as_index
 from engine.core.judge import Judge
 from engine.core.query_judge import QueryJudge
 from engine.core.store import Store
-from engine.series import split_series
+from engine.series import metric_of
 
 __all__ = ["Layout", "Layouts"]
 
@@ -88,7 +88,7 @@ class Layouts:
         if handle < 0:
             self._drop("series_limit", 1)
         elif handle == known:
-            metric = split_series(text)[0]
+            metric = metric_of(text)
             for judge in self._readers.get(metric, ()):
                 judge.add_series(handle, text)
             self._by_metric.setdefault(metric, Column(np.int64, -1)).append(handle)
@@ -142,7 +142,7 @@ class Layouts:
         """The rules of any expression that read any of these series."""
         if not self._queries:
             return ()
-        metrics = {split_series(self._store.table.text(handle))[0] for handle in handles.tolist()}
+        metrics = {metric_of(self._store.table.text(handle)) for handle in handles.tolist()}
         return tuple(judge for judge in self._queries if any(map(judge.reads, metrics)))
 
     def readers(self, handles: NDArray[np.int64]) -> list[Judge]:

@@ -7,7 +7,7 @@ series, when it first lands.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from engine.core.blocks import Block
 from engine.core.columns import Column, Index, as_index
-from engine.core.promql.labels import NAME, Interner, Shape
+from engine.core.promql.labels import NAME, Codes, Interner, Shape
 from engine.core.promql.plan import Matcher, Selector
 from engine.core.promql.vector import Bools, Floats, Vector
 from engine.core.promql.window import Dense, Ends, Window
 from engine.events import STALE_BITS
-from engine.series import SeriesTable, split_series
+from engine.series import SeriesTable, metric_of, split_series
 
 __all__ = ["Cells", "JoinedWindow", "Recent"]
 
@@ -54,26 +54,45 @@ class Cells(NamedTuple):
 
 
 class _Selected:
-    """What a selector selects: columns of blocks, and the label sets they have, in the same order."""
+    """What a selector selects: columns of blocks, and the label sets they have, in the same order.
 
-    def __init__(self, selector: Selector, interner: Interner) -> None:
-        self.selector = selector
+    Args:
+        labels: The label set of a series, by its handle.
+    """
+
+    def __init__(self, selector: Selector, interner: Interner, labels: Callable[[int], dict[str, str]]) -> None:
         self.parts: list[tuple[Block, Index]] = []
         self.handles = np.zeros(0, dtype=np.int64)
         self.shape = Shape.of(interner, [])
+        self._selector = selector
+        self._labels = labels
+        self._shapes: list[Shape] = []
 
-    def add(self, block: Block, handles: Sequence[int], label_sets: Sequence[dict[str, str]]) -> None:
+    def add(self, metric: str, block: Block, handles: NDArray[np.int64]) -> None:
         """Take note of a new block."""
-        columns = [
-            column
-            for column, labels in enumerate(label_sets)
-            if (not self.selector.metric or labels[NAME] == self.selector.metric) and self.selector.matches(labels)
-        ]
-        if columns:
-            self.parts.append((block, as_index(np.array(columns, dtype=np.int64))))
-            self.handles = np.append(self.handles, [handles[column] for column in columns])
-            found = Shape.of(self.shape.interner, [label_sets[column] for column in columns])
-            self.shape = Shape.concatenate([self.shape, found])
+        if self._selector.metric and self._selector.metric != metric:
+            return
+        columns = np.arange(len(handles))
+        if self._selector.matchers:
+            matches, labels = self._selector.matches, self._labels
+            columns = np.array([at for at, handle in enumerate(handles.tolist()) if matches(labels(handle))], np.int64)
+        if not len(columns):
+            return
+        self.parts.append((block, as_index(columns)))
+        self.handles = np.append(self.handles, handles[columns])
+        # Label sets become columns only for who groups or matches them; of a threshold a few are ever shown.
+        self._shapes = [*self._shapes, self._shape(handles[columns])]
+        self.shape = self._shapes[0] if len(self._shapes) == 1 else self._shape(self.handles, self._shapes)
+
+    def _shape(self, handles: NDArray[np.int64], parts: Sequence[Shape] = ()) -> Shape:
+        labels, interner = self._labels, self.shape.interner
+
+        def columns() -> dict[str, Codes]:
+            if parts:
+                return Shape.concatenate(parts).columns
+            return Shape.of(interner, [labels(handle) for handle in handles.tolist()]).columns
+
+        return Shape.lazy(interner, len(handles), lambda row: labels(int(handles[row])), columns)
 
 
 class Recent:
@@ -92,7 +111,7 @@ class Recent:
         self._interner = Interner()
         self._selected: dict[Key, _Selected] = {}
         self._spans: dict[str, int] = {}  # by metric, how far back some query looks; "" is every metric
-        self._blocks: list[tuple[str, Block, list[int], list[dict[str, str]]]] = []
+        self._blocks: list[tuple[str, Block, NDArray[np.int64]]] = []
         self._block_of: Column[np.int64] = Column(np.int64, _NONE)
         self._column_of: Column[np.int64] = Column(np.int64, _NONE)
         self._routes: dict[int, tuple[NDArray[np.int64], list[_Route]]] = {}
@@ -106,7 +125,7 @@ class Recent:
 
     def want(self, selector: Selector, span_ms: int) -> None:
         """Keep what a selector selects, for `span_ms` before the horizon. To be called before anything has landed."""
-        self._selected.setdefault((selector.metric, selector.matchers), _Selected(selector, self._interner))
+        self._selected.setdefault((selector.metric, selector.matchers), self._empty(selector))
         self._spans[selector.metric] = max(span_ms, self._spans.get(selector.metric, 0))
 
     def keeps(self, metric: str) -> bool:
@@ -162,10 +181,9 @@ class Recent:
         """What a selector selects; one that nobody announced, as in a template's query, finds what others keep."""
         selected = self._selected.get((selector.metric, selector.matchers))
         if selected is None:
-            selected = _Selected(selector, self._interner)
-            for metric, block, handles, label_sets in self._blocks:
-                if not selector.metric or selector.metric == metric:
-                    selected.add(block, handles, label_sets)
+            selected = self._empty(selector)
+            for metric, block, handles in self._blocks:
+                selected.add(metric, block, handles)
             self._selected[selector.metric, selector.matchers] = selected
         return selected
 
@@ -176,14 +194,14 @@ class Recent:
         self._column_of.resize(size)
         new: dict[str, list[int]] = {}
         for handle in handles[self._block_of.array[handles] == _NONE].tolist():
-            metric = split_series(self._table.text(handle))[0]
+            metric = metric_of(self._table.text(handle))
             if self.keeps(metric):
                 new.setdefault(metric, []).append(handle)
         for metric, members in new.items():
             self._new_block(metric, members)
         block_of = self._block_of.array[handles]
         for number in np.unique(block_of[block_of != _NONE]).tolist():
-            metric, block, _, _ = self._blocks[number]
+            metric, block, _ = self._blocks[number]
             positions = np.flatnonzero(block_of == number)
             columns = self._column_of.array[handles[positions]]
             whole = len(columns) == block.width and bool((columns == np.arange(block.width)).all())
@@ -193,11 +211,17 @@ class Recent:
         block = Block(len(members))
         self._block_of.array[members] = len(self._blocks)
         self._column_of.array[members] = np.arange(len(members))
-        label_sets = [{NAME: metric, **split_series(self._table.text(handle))[1]} for handle in members]
-        self._blocks.append((metric, block, members, label_sets))
-        for (wanted, _), selected in self._selected.items():
-            if not wanted or wanted == metric:
-                selected.add(block, members, label_sets)
+        handles = np.array(members, dtype=np.int64)
+        self._blocks.append((metric, block, handles))
+        for selected in self._selected.values():
+            selected.add(metric, block, handles)
+
+    def _empty(self, selector: Selector) -> _Selected:
+        return _Selected(selector, self._interner, self._labels)
+
+    def _labels(self, handle: int) -> dict[str, str]:
+        metric, labels = split_series(self._table.text(handle))
+        return dict(sorted({NAME: metric, **labels}.items()))
 
 
 class JoinedWindow:

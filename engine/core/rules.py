@@ -113,7 +113,7 @@ def compile_rule(
 
 
 def _compile(expr: str) -> Plan | QueryPlan:
-    """A pointwise plan if the expression is pointwise, which is many times as fast; else a plan of the whole language."""
+    """A pointwise plan where that is possible, for it is many times as fast; else one of the whole language."""
     try:
         return compile_expr(expr)
     except PromQLError:

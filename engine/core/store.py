@@ -109,24 +109,29 @@ class Store:
         """Time of the last sample of each series; far in the past for one that has none."""
         return self._last_ms.array[handles]
 
+    def values(self, handles: Index) -> NDArray[np.float64]:
+        """Value of the last sample of each series."""
+        return self._values.array[handles]
+
     def stale_from(self, handles: Handles) -> Times:
         """The first millisecond at which each series is stale if no sample comes; NEVER_MS where it has
         ended, was marked, or (handle -1) does not exist: such a series can't go stale any more."""
         if not len(self.table):
             return np.full(handles.shape, NEVER_MS)
-        known = np.maximum(handles, 0)
-        last = self._last_ms.array[known]
-        gone = (handles < 0) | (self._marks.array[known] != Mark.LIVE) | (last == _BEFORE_ALL_MS)
-        return np.where(gone, NEVER_MS, last + self._stale_after.array[known] + 1)
+        last = self._last_ms.array[handles]  # of -1 it is that of the last series, and left out
+        gone = (handles < 0) | (self._marks.array[handles] != Mark.LIVE) | (last == _BEFORE_ALL_MS)
+        instants = last + self._stale_after.array[handles]
+        instants += 1
+        instants[gone] = NEVER_MS
+        return instants
 
     def show(self, handles: Handles, at_ms: Times | int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """What an instant selector sees at `at_ms`: (values, present), shape of `handles`. -1 is no series."""
         if not len(self.table):
             return np.full(handles.shape, np.nan), np.zeros(handles.shape, dtype=np.bool_)
-        known = np.maximum(handles, 0)
-        present = self._last_ms.array[known] + self._stale_after.array[known] >= at_ms
-        present &= (self._marks.array[known] == Mark.LIVE) & (handles >= 0)
-        return self._values.array[known], present
+        present = self._last_ms.array[handles] + self._stale_after.array[handles] >= at_ms
+        present &= (self._marks.array[handles] == Mark.LIVE) & (handles >= 0)
+        return self._values.array[handles], present
 
     def stale_after(self, handles: Handles) -> NDArray[np.int64]:
         """After how long without a sample each series is stale."""

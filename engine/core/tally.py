@@ -15,6 +15,7 @@ _BREACHES: Final = {
     "malformed": "samples of malformed series are dropped",
     "alerts_limit": "new alerts of this rule are not made; raise engine.alerts_per_rule_max",
     "evaluation_failed": "the rule has no value",
+    "recorded_twice": "results of rules are dropped, their series have other samples of that time or later ones",
     "series_over_limit": "series beyond the group's limit are not recorded",
 }
 

@@ -1,6 +1,7 @@
 """Prometheus rule files, unchanged: from YAML to frozen structs, with every error at once and its place.
 
-An edge: it reads files. What an expression may be is the caller's to say, so nothing here evaluates.
+An edge: it reads files. What an expression may be is the caller's to say, so nothing here evaluates. From
+structs to what the core evaluates is `engine.rulefiles.compile`, which brings the core with it.
 """
 
 from engine.rulefiles.find import find_rule_files

@@ -26,7 +26,7 @@ def find_rule_files(patterns: Iterable[str], folder: Path) -> tuple[list[Path], 
     found: dict[str, Path] = {}
     problems: list[Problem] = []
     for pattern in patterns:
-        full = os.path.join(folder, pattern)
+        full = str(folder / pattern)
         if not glob.has_magic(pattern):
             if Path(full).is_file():
                 found.setdefault(os.path.realpath(full), Path(full))

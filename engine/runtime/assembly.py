@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from engine import registry
 from engine.config.shape import Config
 from engine.core.evaluator import Core
+from engine.core.groups import GridGroup
 from engine.core.projectors import EventCounter
 from engine.core.rules import Rule, compile_rule
 from engine.errors import ConfigError, LongwatchError, Problem, RuleError, SinkError
@@ -22,7 +23,7 @@ from engine.runtime.delivery import SinkRunner, SinkSpec
 from engine.runtime.supervisor import ProbeRunner, ProbeSpec, Shared
 from engine.runtime.threads import ThreadPool
 
-__all__ = ["Extras", "build_core", "build_probes", "build_sinks", "compile_rules"]
+__all__ = ["Extras", "build_core", "build_probes", "build_sinks", "compile_groups", "compile_rules"]
 
 T = TypeVar("T")
 
@@ -67,6 +68,23 @@ def compile_rules(config: Config) -> list[Rule]:
     return rules
 
 
+def compile_groups(config: Config) -> list[GridGroup]:
+    """Compile the groups of the rule files.
+
+    Raises:
+        ConfigError: With every rule that can't be compiled.
+    """
+    if not config.rule_files:
+        return []
+    from engine.rulefiles.compile import compiler, grid_groups  # only for those who use it
+
+    return grid_groups(
+        config.rule_files,
+        default_interval_ms=int(config.engine.evaluation_interval),
+        compile_expr=compiler(config.engine.compat),
+    )
+
+
 def _templates(annotations: Mapping[str, str]) -> dict[str, Any]:
     if not annotations:
         return {}
@@ -84,6 +102,9 @@ def build_core(config: Config, event_types: Iterable[type[DomainEvent]]) -> Core
         batch_samples_max=limits.batch_samples_max,
         alerts_per_rule_max=limits.alerts_per_rule_max,
         resolution_ms=int(limits.resolution),
+        groups=compile_groups(config),
+        external_labels=limits.external_labels,
+        compat=limits.compat,
         projectors=_projectors(config, event_types),
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from engine.config.shape import Config
 from engine.core.evaluator import Core
+from engine.core.groups import GridGroup
 from engine.core.rules import Rule
 from engine.events import Event, Sample, SampleBatch, Transition
 from engine.text import clean
@@ -42,15 +43,14 @@ def replay(
         ConfigError: The text is not a configuration, or a rule does not compile.
         ValueError: The core did not take some samples, for the reasons it names.
     """
-    compiled = _compiled(rules)
-    core = Core(compiled)
+    compiled, groups = _compiled(rules)
+    core = Core(compiled, groups=groups)
     fed = list(events)
     end_ms = max((event.time_ms for event in fed), default=0)
     made = core.feed(fed) + core.advance(max(end_ms, until_ms or 0))
     if strict and (refused := _refused(core)):
         raise ValueError(_complaint(refused, compiled, fed))
-    order = {rule.name: index for index, rule in reversed(list(enumerate(compiled)))}
-    return sorted(made, key=lambda made_: (made_.time_ms, order[made_.rule]))
+    return sorted(made, key=lambda transition: transition.time_ms)
 
 
 def _refused(core: Core) -> dict[str, int]:
@@ -86,10 +86,10 @@ def _samples(event: Event) -> Iterable[Sample]:
     return []
 
 
-def _compiled(rules: str | Config | Sequence[Rule]) -> Sequence[Rule]:
+def _compiled(rules: str | Config | Sequence[Rule]) -> tuple[Sequence[Rule], Sequence[GridGroup]]:
     from engine.config.load import load_text
-    from engine.runtime.assembly import compile_rules
+    from engine.runtime.assembly import compile_groups, compile_rules
 
     if isinstance(rules, str):
         rules = load_text(rules)
-    return compile_rules(rules) if isinstance(rules, Config) else rules
+    return (compile_rules(rules), compile_groups(rules)) if isinstance(rules, Config) else (rules, ())

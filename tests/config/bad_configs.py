@@ -485,10 +485,10 @@ packs = ["hots", "host"]
         "rule_files",
         """\
 [engine]
-rule_files = ["rules/*.yml"]
+rule_files = ["none.yml"]
 [sink.screen]
 """,
-        "run.toml:2: engine.rule_files: rule files are not supported by this version (write the rules as [rule.NAME] tables)",
+        "none.yml: there is no such rule file",
     ),
     bad(
         "label_name",

@@ -8,7 +8,9 @@ from engine.config import Config, RuleConfig, built_in, examine, load, load_text
 from engine.config.report import PROBLEMS_MAX
 from engine.durations import Duration
 from engine.errors import ConfigError
+from engine.events import Sample
 from engine.secrets import Secret
+from engine.testing import START_MS, replay
 from tests.config.leaves import DemoOptions, DemoProbe, Limits, PlainProbe, PushOptions, PushSink, ScreenSink
 
 pytestmark = pytest.mark.usefixtures("demo_types")
@@ -381,3 +383,44 @@ def test_a_problem_in_the_built_in_one_is_the_overrides(monkeypatch: pytest.Monk
     monkeypatch.undo()
     with pytest.raises(ConfigError, match=r"^--set: probe.host.interval: must be at least 100ms, not 1ms$"):
         built_in(["probe.host.interval=1ms"])
+
+
+RULE_FILE = """\
+groups:
+  - name: host
+    interval: 15s
+    rules:
+      - record: host:cpu:avg1m
+        expr: avg_over_time(host_cpu_percent[1m])
+      - alert: HighCpu
+        expr: host:cpu:avg1m > 90
+        for: 1m
+        labels: {severity: critical}
+        annotations: {summary: "CPU at {{ $value | humanize }} %"}
+"""
+
+
+def test_rule_files_are_read_and_judged_on_their_grid(tmp_path: Path) -> None:
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules/host.yml").write_text(RULE_FILE, encoding="utf-8")
+    path = tmp_path / "run.toml"
+    path.write_text('[engine]\nrule_files = ["rules/*.yml"]\n[sink.screen]\n', encoding="utf-8")
+    config = load(path)
+    assert [group.name for file in config.rule_files for group in file.groups] == ["host"]
+    busy = [Sample(START_MS + s * 1_000, "host_cpu_percent", 99.5, 5_000) for s in range(0, 300, 5)]
+    # Instants are multiples of 15 s; the record of an instant is seen by the alert of the same instant.
+    told = [(t.kind, t.time_ms - START_MS, t.value) for t in replay(config, busy)]
+    assert told == [("pending", 0, 99.5), ("firing", 60_000, 99.5)]
+    assert replay(config, busy)[1].annotations == {"summary": "CPU at 99.5 %"}
+
+
+def test_everything_wrong_with_rule_files_is_said_beside_the_rest(tmp_path: Path) -> None:
+    (tmp_path / "rules.yml").write_text(RULE_FILE.replace("avg_over_time(", "avg_over_time((").replace("1m\n", "1x\n"))
+    path = tmp_path / "run.toml"
+    path.write_text('[engine]\nrule_files = ["rules.yml"]\n[rule.X]\nexpr = "a >"\n[sink.screen]\n', encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    said = [str(problem) for problem in caught.value.problems]
+    assert any("run.toml:4: rule.X.expr" in line for line in said)
+    assert any("rules.yml:6" in line and "could not parse expression" in line for line in said)
+    assert any("rules.yml" in line and '"1x"' in line for line in said)

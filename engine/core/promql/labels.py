@@ -72,13 +72,41 @@ class Shape:
         columns: By label name, codes of shape (n,). A name that is missing is empty everywhere.
     """
 
-    __slots__ = ("_derived", "_size", "columns", "interner")
+    __slots__ = ("_columns", "_derived", "_labels", "_make", "_size", "interner")
 
     def __init__(self, interner: Interner, size: int, columns: Mapping[str, Codes]) -> None:
         self.interner = interner
         self._size = size
-        self.columns: dict[str, Codes] = dict(columns)
+        self._columns: dict[str, Codes] | None = dict(columns)
+        self._make: Callable[[], Mapping[str, Codes]] | None = None
+        self._labels: Callable[[int], dict[str, str]] | None = None
         self._derived: dict[Any, Any] = {}
+
+    @classmethod
+    def lazy(
+        cls,
+        interner: Interner,
+        size: int,
+        labels: Callable[[int], dict[str, str]],
+        columns: Callable[[], Mapping[str, Codes]],
+    ) -> Shape:
+        """A shape whose columns are made when they are first asked for: many are only ever counted and shown.
+
+        Args:
+            labels: One label set, as `labels` of a shape gives it.
+        """
+        shape = cls(interner, size, {})
+        shape._columns, shape._make, shape._labels = None, columns, labels
+        return shape
+
+    @property
+    def columns(self) -> dict[str, Codes]:
+        """By label name, codes of shape (n,)."""
+        if self._columns is None:
+            assert self._make is not None
+            self._columns = dict(self._make())
+            self._make = None
+        return self._columns
 
     @classmethod
     def of(cls, interner: Interner, label_sets: Sequence[Mapping[str, str]]) -> Shape:
@@ -104,6 +132,8 @@ class Shape:
 
     def labels(self, row: int) -> dict[str, str]:
         """One label set, sorted by name, without empty values; `__name__` included."""
+        if self._labels is not None:
+            return self._labels(row)
         return {
             name: self.interner.value(int(self.columns[name][row]))
             for name in sorted(self.columns)

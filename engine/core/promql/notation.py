@@ -32,8 +32,11 @@ class NotationError(ValueError):
     """A text is not in promtool's notation."""
 
 
-def parse_values(text: str) -> list[float | None]:
+def parse_values(text: str, first: int | None = None) -> list[float | None]:
     """The values of a series, one for each interval; None where there is no sample.
+
+    Args:
+        first: Only so many are wanted, and made; None is all of them.
 
     Raises:
         NotationError: It can't be read, is a native histogram, or is too long.
@@ -42,33 +45,33 @@ def parse_values(text: str) -> list[float | None]:
         raise NotationError(f'"{text[:40]}" is a native histogram, which is not supported')
     values: list[float | None] = []
     for word in text.split():
-        more = _expand(word, VALUES_MAX - len(values))
-        values += more
+        room = (VALUES_MAX if first is None else first) - len(values)
+        values += _expand(word, room, cut=first is not None)
     return values
 
 
-def _expand(word: str, room: int) -> list[float | None]:
+def _expand(word: str, room: int, *, cut: bool) -> list[float | None]:
+    """The values of a word; at most `room`, or with `cut` the first of them."""
     if match := _BLANK.fullmatch(word):
-        return [None] * _times(match["times"] or "1", room)
+        return [None] * _count(int((match["times"] or "1")[:12]), room, cut)
     if match := _STALE.fullmatch(word):
-        return [STALE] * (1 if match["times"] is None else _times(match["times"], room - 1) + 1)
+        return [STALE] * _count(int((match["times"] or "0")[:12]) + 1, room, cut)
     if match := _RUN.fullmatch(word):
         value, step = _float(match["start"]), _float(match["step"] or "0")
-        run: list[float | None] = [value]
-        for _ in range(_times(match["times"], room - 1)):  # added up one by one, as promtool does
-            value += step
+        run: list[float | None] = []
+        for _ in range(_count(int(match["times"][:12]) + 1, room, cut)):
             run.append(value)
+            value += step  # added up one by one, as promtool does
         return run
-    if _ONE.fullmatch(word) and room > 0:
-        return [_float(word)]
+    if _ONE.fullmatch(word):
+        return [_float(word)] * _count(1, room, cut)
     raise NotationError(f'"{word[:40]}" is not a value; write 1, 1+2x3, 1x3, _, _x3 or stale')
 
 
-def _times(digits: str, room: int) -> int:
-    times = int(digits[:12])
-    if times > room:
+def _count(count: int, room: int, cut: bool) -> int:
+    if count > room and not cut:
         raise NotationError(f"a series has at most {VALUES_MAX:,} values")
-    return times
+    return min(count, room)
 
 
 def _float(text: str) -> float:
