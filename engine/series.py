@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 
 from engine.text import clean
 
-__all__ = ["SeriesTable", "fingerprint", "series_text", "split_series"]
+__all__ = ["SeriesTable", "fingerprint", "metric_of", "series_text", "split_series"]
 
 LABEL_NAME_CHARS_MAX = 128
 LABEL_VALUE_CHARS_MAX = 1024
@@ -102,6 +102,11 @@ def split_series(text: str) -> tuple[str, dict[str, str]]:
         at = pair.end()
         done = at == len(text)
     return name, labels
+
+
+def metric_of(text: str) -> str:
+    """The metric name of a canonical text, as `split_series` gives it, without reading the labels."""
+    return text.partition("{")[0] or split_series(text)[0]
 
 
 def _unescape(text: str) -> str:

@@ -79,9 +79,10 @@ class _Selected:
         if not len(columns):
             return
         self.parts.append((block, as_index(columns)))
-        self.handles = np.append(self.handles, handles[columns])
+        chosen = handles if len(columns) == len(handles) else handles[columns]
+        self.handles = np.append(self.handles, chosen)
         # Label sets become columns only for who groups or matches them; of a threshold a few are ever shown.
-        self._shapes = [*self._shapes, self._shape(handles[columns])]
+        self._shapes = [*self._shapes, self._shape(chosen)]
         self.shape = self._shapes[0] if len(self._shapes) == 1 else self._shape(self.handles, self._shapes)
 
     def _shape(self, handles: NDArray[np.int64], parts: Sequence[Shape] = ()) -> Shape:
@@ -148,7 +149,7 @@ class Recent:
             self._routes[id(handles)] = known
         for route in known[1]:
             span_ms = max(self._spans.get(route.metric, 0), self._spans.get("", 0))
-            route.block.expire(self.horizon_ms - span_ms)
+            route.block.expire(self.horizon_ms - span_ms - (not self._left_open))
             route.block.append(time_ms, route.columns, values[route.positions])
 
     def instant(self, selector: Selector, at_ms: int) -> tuple[Vector, Vector]:
