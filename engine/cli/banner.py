@@ -16,6 +16,7 @@ import msgspec
 from engine.config.shape import Config, ProbeConfig, RuleConfig, SinkConfig
 from engine.durations import format_ms
 from engine.ports import Options
+from engine.rulefiles.shape import RuleFile
 from engine.secrets import Secret
 from engine.text import clean
 
@@ -60,7 +61,7 @@ def banner(plan: Plan) -> list[str]:
     source = str(config.source) if config.source else "the built-in configuration"
     lines = [f'longwatch {plan.version}: "{config.engine.name}" from {source}', ""]
     lines += _titled("probes", _few([_probe(probe) for probe in config.probes], "more probes"))
-    lines += _titled("rules", _rules(config.rules))
+    lines += _titled("rules", _rules(config.rules, config.rule_files))
     lines += _titled("sinks", _few([_sink(sink) for sink in config.sinks], "more sinks"))
     lines += _titled("files", [str(plan.folder) if plan.folder else "none: everything is kept in memory"])
     lines += _titled("ends", [_end(plan)])
@@ -136,10 +137,16 @@ def _named(name: str, kind: str) -> str:
     return f"{clean(name if name == kind else f'{name} ({kind})', 24):<18}"
 
 
-def _rules(rules: Sequence[RuleConfig]) -> list[str]:
-    """Names with their `for`, in as many rows as there may be, and how many are not named."""
+def _rules(rules: Sequence[RuleConfig], files: Sequence[RuleFile]) -> list[str]:
+    """Names with their `for`, in as many rows as there may be, and how many are not named; then the rule files."""
+    groups = [group for file in files for group in file.groups]
+    of_files = f"{sum(len(group.rules) for group in groups)} in {len(groups)} groups of {len(files)} rule files"
     if not rules:
-        return ["none: nothing will be judged"]
+        return [of_files] if files else ["none: nothing will be judged"]
+    return _rule_rows(rules) + ([of_files] if files else [])
+
+
+def _rule_rows(rules: Sequence[RuleConfig]) -> list[str]:
     rows = [f"{len(rules)}: "]
     for at, rule in enumerate(rules):
         name = clean(f"{rule.name} for {rule.table.for_}" if rule.table.for_ else rule.name, _RULE_CHARS_MAX)

@@ -77,8 +77,8 @@ def _check(
 
 
 def _contents(config: Config) -> str:
-    counts = [(config.probes, "probe"), (config.rules, "rule"), (config.sinks, "sink")]
-    return ", ".join(_count(len(items), word) or f"0 {word}s" for items, word in counts)
+    counts = [(len(config.probes), "probe"), (config.rule_count, "rule"), (len(config.sinks), "sink")]
+    return ", ".join(_count(number, word) or f"0 {word}s" for number, word in counts)
 
 
 def _count(number: int, word: str) -> str:

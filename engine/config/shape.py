@@ -182,3 +182,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     sinks: tuple[SinkConfig, ...] = ()
     source: Path | None = None
     warnings: tuple[Problem, ...] = ()
+
+    @property
+    def rule_count(self) -> int:
+        """How many rules there are, those of rule files included."""
+        return len(self.rules) + sum(len(group.rules) for file in self.rule_files for group in file.groups)

@@ -57,7 +57,7 @@ class Overview:
             heartbeat_ms=self._clock.now_ms(),
             lag_ms=parts.stepper.lag_s * 1000,
             series=published.series,
-            rules=len(self._config.rules),
+            rules=self._config.rule_count,
             probes=tuple(probe.status() for probe in parts.probes),
             sinks=tuple(sink.status() for sink in parts.sinks),
             alerts=tuple(published.alerts),
@@ -88,7 +88,7 @@ class Overview:
             emit_refused=self._emit_refused,
             plain={
                 "longwatch_uptime_seconds": self._clock.monotonic() - self._started_s,
-                "longwatch_rules": len(self._config.rules),
+                "longwatch_rules": self._config.rule_count,
                 "longwatch_series": published.series,
                 "longwatch_loop_lag_seconds": stepper.lag_s,
                 "longwatch_loop_lag_max_seconds": stepper.lag_s_max,

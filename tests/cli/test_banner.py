@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 
 from engine.cli.banner import COLUMNS, LINES_MAX, Plan, banner, kept, summary, target
-from engine.config import Config, load_text
+from engine.config import Config, load, load_text
 from engine.ports import Options
 from engine.secrets import Secret
 
@@ -165,3 +166,14 @@ def test_the_end_is_short_however_much_was_lost() -> None:
 def test_how_long_a_stop_may_take_is_what_is_configured() -> None:
     made = plan('[engine]\nshutdown_timeout = "7500ms"\n[probe.host]\n')
     assert "  to stop  Ctrl-C or SIGTERM, within 7s500ms; a second one stops at once" in banner(made)
+
+
+def test_rule_files_are_counted(tmp_path: Path) -> None:
+    rules = "groups:\n  - name: g\n    rules:\n      - {record: a, expr: b}\n      - {alert: C, expr: a > 1}\n"
+    (tmp_path / "rules.yml").write_text(rules, encoding="utf-8")
+    path = tmp_path / "run.toml"
+    path.write_text('[engine]\nrule_files = ["rules.yml"]\n[sink.console]\n', encoding="utf-8")
+    config = load(path)
+    assert config.rule_count == 2
+    made = msgspec.structs.replace(plan(), config=config)
+    assert "  rules    2 in 1 groups of 1 rule files" in banner(made)
