@@ -20,9 +20,10 @@ from rich.console import Console
 from rich.table import Table
 
 import benchmarks
+from benchmarks import prometheus
 from benchmarks.harness import REFERENCE_CALIBRATION_MS, Row, calibrate, scaled_limit, within
 
-NOT_BENCHMARKS = {"__main__", "harness"}
+NOT_BENCHMARKS = {"__main__", "harness", "prometheus"}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -113,7 +114,7 @@ def _run(module: ModuleType, duration_s: float | None) -> list[Row]:
 
 def _machine() -> dict[str, str]:
     versions = {}
-    for name in ("numpy", "msgspec", "longwatch"):
+    for name in ("numpy", "msgspec", "promql-parser", "longwatch"):
         try:
             versions[name] = version(name)
         except PackageNotFoundError:
@@ -121,6 +122,7 @@ def _machine() -> dict[str, str]:
     return {
         "python": platform.python_version(),
         **versions,
+        "prometheus": prometheus.version(),
         "on": f"{platform.system()} {platform.machine()}",
     }
 

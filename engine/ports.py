@@ -254,6 +254,9 @@ class History(Protocol):
     async def samples(self, metric: str, start_ms: int, end_ms: int) -> list[SeriesSamples]:
         """Samples of every series of a metric, raw where they are still kept, else 1-minute means."""
 
+    async def metrics(self) -> list[str]:
+        """Names of the metrics that it has series of, in their order."""
+
     async def transitions(self, start_ms: int, end_ms: int) -> list[Transition]:
         """Transitions, oldest first."""
 

@@ -77,6 +77,11 @@ class SqliteHistory:
             for series, (times, values) in sorted(columns.items())
         ]
 
+    async def metrics(self) -> list[str]:
+        """Names of the metrics, in their order. Samples of some may be gone already: a series outlives them."""
+        (rows,) = await self._query((sql.READ_METRICS, ()))
+        return [name for (name,) in rows]
+
     async def transitions(self, start_ms: int, end_ms: int) -> list[Transition]:
         """Transitions, oldest first."""
         (rows,) = await self._query((sql.READ_TRANSITIONS, (start_ms, end_ms)))

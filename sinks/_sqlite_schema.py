@@ -227,6 +227,7 @@ SELECT series.text, rollups.minute_ms, rollups.sum / rollups.count, NULL
 FROM rollups JOIN series ON series.id = rollups.series_id
 WHERE series.metric = ? AND rollups.minute_ms >= ? AND rollups.minute_ms < ?
 ORDER BY rollups.minute_ms LIMIT ?"""
+READ_METRICS: Final = "SELECT DISTINCT metric FROM series ORDER BY metric LIMIT ?"
 READ_TRANSITIONS: Final = """
 SELECT time_ms, rule, labels, before, after, reason, value, active_since_ms, annotations, fired_ms
 FROM transitions WHERE time_ms >= ? AND time_ms < ? ORDER BY time_ms, id LIMIT ?"""

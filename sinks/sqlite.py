@@ -88,6 +88,8 @@ class SqliteSink:
 
     Options: ClassVar[type[SqliteOptions]] = SqliteOptions
     WANTS: ClassVar[frozenset[RecordKind]] = frozenset({"samples", "transitions", "health", "events"})
+    open_history = staticmethod(open_history)
+    """To read a file without writing it: what `query` uses."""
 
     def __init__(self, options: SqliteOptions, context: SinkContext) -> None:
         self._options = options
@@ -290,6 +292,10 @@ class SqliteSink:
     async def samples(self, metric: str, start_ms: int, end_ms: int) -> list[SeriesSamples]:
         """As `SqliteHistory.samples`."""
         return await self._history().samples(metric, start_ms, end_ms)
+
+    async def metrics(self) -> list[str]:
+        """Names of the metrics, in their order."""
+        return await self._history().metrics()
 
     async def transitions(self, start_ms: int, end_ms: int) -> list[Transition]:
         """Transitions, oldest first."""

@@ -12,6 +12,7 @@ from engine.series import (
     LABELS_MAX,
     SeriesTable,
     fingerprint,
+    metric_of,
     series_text,
     split_series,
 )
@@ -170,3 +171,8 @@ def test_the_copy_of_the_texts_is_a_copy() -> None:
     table.texts().append("b")
     assert len(table) == 1
     assert table.texts() == ["a"]
+
+
+@pytest.mark.parametrize("text", ["up", 'up{job="a"}', '{"a metric",job="{x"}', '{"plain.not"}'])
+def test_the_metric_of_a_text_is_what_splitting_it_gives(text: str) -> None:
+    assert metric_of(text) == split_series(text)[0]

@@ -58,6 +58,17 @@ def _call(parsed: argparse.Namespace) -> int:
         code = run_check(parsed.files, parsed.overrides, parsed.strict, stream)
         stream.flush()
         return code
+    if parsed.verb == "test":
+        from engine.cli.test_rules import run_test_rules
+
+        stream = _standard_output()
+        code = run_test_rules(parsed.files, stream)
+        stream.flush()
+        return code
+    if parsed.verb == "query":
+        from engine.cli.query import run_query
+
+        return run_query(parsed)
     if parsed.verb == "schema":
         from engine.cli.schema import run_schema
 

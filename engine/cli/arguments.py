@@ -39,6 +39,16 @@ def duration(text: str) -> Duration:
     return length
 
 
+def _step(text: str) -> Duration:
+    try:
+        step = Duration.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if step <= 0:
+        raise argparse.ArgumentTypeError("a step is longer than nothing")
+    return step
+
+
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the command line; `verb` is `run` where there is none. Exits with 2 on a wrong one, as argparse
     does.
@@ -69,12 +79,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(verb="run")
     _run_options(parser)
     parser.add_argument("--version", action="store_const", const="version", dest="verb", help="print the version")
-    verbs = parser.add_subparsers(metavar="VERB", title="verbs")
+    verbs = parser.add_subparsers(metavar="VERB", title="verbs", prog=parser.prog)
     check = verbs.add_parser("check", help="say everything that is wrong with a configuration", allow_abbrev=False)
     check.set_defaults(verb="check")
     check.add_argument("files", nargs="*", type=Path, metavar="FILE", help="none: the built-in configuration")
     check.add_argument("--strict", action="store_true", help="treat warnings as errors")
     _set_option(check)
+    tests = verbs.add_parser("test", help="run unit tests of rules, promtool's files", allow_abbrev=False)
+    tests.set_defaults(verb="test")
+    tests.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="YAML with tests, which names its rule files"
+    )
+    _query_options(verbs.add_parser("query", help="answer a PromQL expression from the history", allow_abbrev=False))
     schema = verbs.add_parser("schema", help="print the JSON schema of run.toml", allow_abbrev=False)
     schema.set_defaults(verb="schema")
     health = verbs.add_parser("health", help="say whether a running engine is well", allow_abbrev=False)
@@ -84,6 +100,20 @@ def _parser() -> argparse.ArgumentParser:
     _set_option(health)
     verbs.add_parser("version", help="print the version", allow_abbrev=False).set_defaults(verb="version")
     return parser
+
+
+def _query_options(query: argparse.ArgumentParser) -> None:
+    query.set_defaults(verb="query")
+    query.add_argument("expr", metavar="EXPR", help="PromQL")
+    when = query.add_mutually_exclusive_group()
+    when.add_argument("--at", metavar="TIME", help="2026-01-31T12:00:00Z, seconds, or 5m for 5m ago; default: now")
+    when.add_argument("--range", nargs=2, metavar=("START", "END"), help="each step from START to END")
+    query.add_argument("--step", type=_step, metavar="TIME", help="of a range; default: a hundredth of it")
+    where = query.add_mutually_exclusive_group()
+    where.add_argument("--history", type=Path, metavar="FILE", help="the history.db to read")
+    where.add_argument("--config", type=Path, metavar="FILE", help="the configuration whose history to read")
+    _set_option(query)
+    query.add_argument("--json", action="store_true", help="print the JSON of Prometheus' API")
 
 
 def _run_options(run: argparse.ArgumentParser) -> None:

@@ -130,11 +130,14 @@ class GridAlerts:
         return made
 
     def series(self) -> dict[str, float]:
-        """`ALERTS` and `ALERTS_FOR_STATE`, as Prometheus writes them."""
+        """`ALERTS` and `ALERTS_FOR_STATE`, as Prometheus writes them: a label whose template gives nothing, which the
+        alert does not have, is there as it is written in the rule."""
+        written = {name: template.text for name, template in self.rule.labels.items()}
         made: dict[str, float] = {}
         for alert in self.book.alerts.values():
-            made[series_text(ALERTS, {**alert.labels, "alertstate": alert.phase.state})] = 1.0
-            made[series_text(ALERTS_FOR_STATE, alert.labels)] = alert.active_since_ms // 1000
+            labels = {**written, **alert.labels}
+            made[series_text(ALERTS, {**labels, "alertstate": alert.phase.state})] = 1.0
+            made[series_text(ALERTS_FOR_STATE, labels)] = alert.active_since_ms // 1000
         return made
 
     # -- which label sets are active ---------------------------------------------------------------------------
@@ -153,7 +156,9 @@ class GridAlerts:
 
     def _replace(self, shape: Shape, entered: dict[Labels, int], went: list[int]) -> list[Labels]:
         """Note what is active now; return the label sets that must be told so, in the order of rows."""
-        before = {labels for labels in map(self._labels_of.pop, went) if self._row_of.pop(labels) >= 0}
+        before = {self._labels_of.pop(row) for row in went}
+        for labels in before:
+            del self._row_of[labels]
         for labels, row in entered.items():
             self._labels_of[row], self._row_of[labels] = labels, row
             self._sample_labels[labels] = shape.labels(row)
@@ -163,10 +168,7 @@ class GridAlerts:
         return sorted([*newly, *again], key=self._row_of.__getitem__) if again else newly
 
     def _alert_labels(self, sample_labels: dict[str, str], value: float, at_ms: int) -> Labels:
-        own = {
-            name: template.text if _is_constant(template) else self._render(template, sample_labels, value, at_ms)
-            for name, template in self.rule.labels.items()
-        }
+        own = {name: self._render(template, sample_labels, value, at_ms) for name, template in self.rule.labels.items()}
         every = {**sample_labels, **own, "alertname": self.rule.name}
         every.pop(NAME, None)
         return tuple(sorted((name, text) for name, text in every.items() if text))

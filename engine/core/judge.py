@@ -81,6 +81,7 @@ class Judge:
         self._conditions: Column[np.int8] = Column(np.int8, _FALSE)
         # Time of the last judgement by slot. Several series may feed a slot, each with its own clock.
         self._judged: Column[np.int64] = Column(np.int64, 0)
+        self._judged_ms = -1  # no slot was judged later than this
         self._sweep_ms = NEVER_MS
         self._swept_ms = -1
 
@@ -109,7 +110,7 @@ class Judge:
         """
         slots, conditions = touched.slots, self._conditions.array[touched.at]
         times, latest = np.broadcast_to(np.int64(at_ms), slots.shape), at_ms
-        if not self.binding.single:
+        if not self.binding.single and at_ms < self._judged_ms:
             times = np.maximum(times, self._judged.array[touched.at])
             latest = int(times.max())
         columns = self._evaluate_landing(touched, landing, times, latest)
@@ -127,7 +128,7 @@ class Judge:
         rows = np.flatnonzero(stepping)
         if not len(rows) and self.binding.single:
             return None  # with several selectors `settle` keeps the times, and with `or` who fed what
-        picked = Columns(columns.values[rows], columns.present[rows], _bits(columns.fed, len(slots))[rows])
+        picked = Columns(columns.values[rows], columns.present[rows], _picked(columns.fed, rows))
         return Look(slots[rows], times[rows], picked, touched.at, times, columns)
 
     def matters(
@@ -183,6 +184,7 @@ class Judge:
         """Step the alerts of these label sets, after the store was written. Yields after each chunk."""
         if not self.binding.single:
             self._judged.array[look.touched] = look.touched_times
+            self._judged_ms = max(self._judged_ms, int(look.touched_times.max(initial=-1)))
             if self.alerts and not isinstance(look.touched_columns.fed, int):
                 self._refresh_fed(np.arange(len(self.binding))[look.touched], look.touched_columns)
         values = self._values(look.slots, look.times, look.columns)
@@ -252,7 +254,14 @@ class Judge:
         if time_ms != self._sweep_ms:
             return
         self._sweep_ms = NEVER_MS
-        instants = self._stale_from(self._watched(), self._swept_ms)
+        watched = self._watched()
+        leaves = range(len(self._plan.leaves))
+        soonest = min(self._store.not_stale_before(self.binding.handles(leaf, watched)) for leaf in leaves)
+        if soonest > time_ms:  # all have got newer samples since
+            self._swept_ms = time_ms
+            self._expect(soonest)
+            return
+        instants = self._stale_from(watched, self._swept_ms)
         stale = np.flatnonzero(instants <= time_ms)
         for slot in np.arange(len(self.binding))[self._watched()][stale].tolist():
             yield self._judge(slot, time_ms)
@@ -397,6 +406,7 @@ class Judge:
                 handles = self.binding.handles(leaf, every)
                 last = np.where(handles >= 0, self._store.last_ms(np.maximum(handles, 0)), 0)
                 self._judged.array[:] = np.maximum(self._judged.array, last)
+            self._judged_ms = int(self._judged.array.max(initial=-1))
         self.arm_all()
         return unplaced
 
@@ -415,6 +425,10 @@ class Judge:
 
 def _bits(fed: NDArray[np.int64] | int, size: int) -> NDArray[np.int64]:
     return np.full(size, fed, dtype=np.int64) if isinstance(fed, int) else fed
+
+
+def _picked(fed: NDArray[np.int64] | int, rows: Slots) -> NDArray[np.int64]:
+    return _bits(fed, len(rows)) if isinstance(fed, int) else fed[rows]
 
 
 def _pointwise(rule: Rule) -> Plan:

@@ -73,6 +73,9 @@ class Landing(NamedTuple):
         return self.times if isinstance(self.times, int) else int(self.times[0])
 
 
+_LIVE = int(Mark.LIVE)  # a member of an enum costs as much as a small array to compare with
+
+
 class Store:
     """Last samples by series handle.
 
@@ -119,18 +122,24 @@ class Store:
         if not len(self.table):
             return np.full(handles.shape, NEVER_MS)
         last = self._last_ms.array[handles]  # of -1 it is that of the last series, and left out
-        gone = (handles < 0) | (self._marks.array[handles] != Mark.LIVE) | (last == _BEFORE_ALL_MS)
+        gone = (handles < 0) | (self._marks.array[handles] != _LIVE) | (last == _BEFORE_ALL_MS)
         instants = last + self._stale_after.array[handles]
         instants += 1
         instants[gone] = NEVER_MS
         return instants
+
+    def not_stale_before(self, handles: Handles) -> int:
+        """A millisecond before which none of these series goes stale: the first of `stale_from`, or earlier."""
+        if not len(self.table) or not len(handles):
+            return NEVER_MS
+        return int((self._last_ms.array[handles] + self._stale_after.array[handles]).min()) + 1
 
     def show(self, handles: Handles, at_ms: Times | int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """What an instant selector sees at `at_ms`: (values, present), shape of `handles`. -1 is no series."""
         if not len(self.table):
             return np.full(handles.shape, np.nan), np.zeros(handles.shape, dtype=np.bool_)
         present = self._last_ms.array[handles] + self._stale_after.array[handles] >= at_ms
-        present &= (self._marks.array[handles] == Mark.LIVE) & (handles >= 0)
+        present &= (self._marks.array[handles] == _LIVE) & (handles >= 0)
         return self._values.array[handles], present
 
     def stale_after(self, handles: Handles) -> NDArray[np.int64]:
@@ -147,12 +156,12 @@ class Store:
         self._last_ms.array[at] = landing.times
         self._values.array[at] = landing.values
         self._stale_after.array[at] = landing.stale_after_ms
-        self._marks.array[at] = Mark.LIVE if landing.stale is None else np.where(landing.stale, landing.mark, Mark.LIVE)
+        self._marks.array[at] = _LIVE if landing.stale is None else np.where(landing.stale, landing.mark, _LIVE)
 
     def skip(self, from_ms: int, to_ms: int) -> None:
         """Let nothing age in a span in which nobody could see: what was fresh before it, is fresh that much longer."""
         last = self._last_ms.array
-        fresh = (self._marks.array == Mark.LIVE) & (last + self._stale_after.array >= from_ms) & (last < to_ms)
+        fresh = (self._marks.array == _LIVE) & (last + self._stale_after.array >= from_ms) & (last < to_ms)
         self._stale_after.array[fresh] += to_ms - np.maximum(last[fresh], from_ms)
 
     def columns(self) -> dict[str, bytes]:

@@ -1,6 +1,7 @@
-"""Unit tests of rules: promtool's files, unchanged, and a longer form of them. Read here, run elsewhere.
+"""Unit tests of rules: promtool's files, unchanged, and a longer form of them.
 
-An edge: it reads files. Nothing here evaluates.
+An edge: it reads files. What is exported here reads tests and evaluates nothing; `engine.ruletests.run` runs them, and
+brings the core with it.
 """
 
 from engine.ruletests.read import parse_test_file, read_test_file

@@ -88,10 +88,6 @@ def _refused(path: Path, message: str, hint: str) -> ConfigError:
     return ConfigError([Problem(str(path), 0, "engine.state_dir", message, hint)])
 
 
-CLOSE_TRIES: Final = 50
-CLOSE_TRY_S: Final = 0.02
-
-
 class StatusFile:
     """The sign of life.
 
@@ -108,13 +104,17 @@ class StatusFile:
         self._status = status
         self._shared = shared
         self._pool = pool
+        self._writing: asyncio.Task[Outcome[None]] | None = None
         self.failures = 0
 
     async def run(self) -> None:
         """Write every two seconds, for ever."""
         while True:
             status = self._status()  # a value: a thread may encode it at its leisure
-            outcome = await self._on_a_thread(functools.partial(_write, self._path, status))
+            # A task of its own: a stop must not abandon a write that would then come after the removal.
+            write = self._on_a_thread(functools.partial(_write, self._path, status))
+            self._writing = asyncio.get_running_loop().create_task(write, name="longwatch status")
+            outcome = await asyncio.shield(self._writing)
             now_ms = self._shared.clock.now_ms()
             if outcome.failure is None:
                 self._shared.report(self._shared.reporter.recovered(now_ms, self.component))
@@ -130,11 +130,9 @@ class StatusFile:
 
     async def close(self) -> None:
         """Remove the file; does not raise. A write that is still under way on its thread is waited for."""
-        for _ in range(CLOSE_TRIES):
-            outcome = await self._on_a_thread(lambda: self._path.unlink(missing_ok=True))
-            if outcome.failure is None or outcome.failure.reason != "busy":
-                return
-            await asyncio.sleep(CLOSE_TRY_S)
+        if self._writing is not None:
+            await asyncio.wait({self._writing}, timeout=WRITE_TIMEOUT_S)
+        await self._on_a_thread(lambda: self._path.unlink(missing_ok=True))
 
     async def _on_a_thread(self, function: Callable[[], None]) -> Outcome[None]:
         outcome = await self._shared.containment.call(

@@ -56,6 +56,11 @@ def test_the_verbs() -> None:
     assert checked.overrides == ["engine.name=x"]
     health = parse(["health", "--config", "run.toml", "--json"])
     assert (health.verb, health.config, health.json) == ("health", Path("run.toml"), True)
+    tested = parse(["test", "a.yml", "b.yml"])
+    assert (tested.verb, tested.files) == ("test", [Path("a.yml"), Path("b.yml")])
+    asked = parse(["query", "up", "--range", "1h", "now", "--step", "15s", "--history", "h.db", "--json"])
+    assert (asked.verb, asked.expr, asked.range, asked.step) == ("query", "up", ["1h", "now"], 15_000)
+    assert (asked.at, asked.history, asked.config, asked.json) == (None, Path("h.db"), None, True)
     assert parse(["schema"]).verb == "schema"
     assert parse(["version"]).verb == parse(["--version"]).verb == "version"
 

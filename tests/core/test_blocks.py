@@ -153,3 +153,33 @@ def test_the_buffer_does_not_grow_with_time() -> None:
         if second % 10 == 0:
             block.window(slice(0, 1), second - 60, second).sums()
     assert len(block._times) <= 1_024
+
+
+def test_a_late_sample_behind_the_horizon_is_still_the_last_of_its_series() -> None:
+    block = Block(2)
+    for second in range(10):
+        block.append(second, np.array([0]), np.array([float(second)]))
+        block.expire(second - 1)
+    block.append(5, np.array([1]), np.array([50.0]))
+    values, times = block.instant(np.arange(2), 9)
+    assert (values.tolist(), times.tolist()) == ([9.0, 50.0], [9, 5])
+
+
+def test_instants_alone_keep_a_few_rows_however_long_it_runs() -> None:
+    block = Block(1)
+    for second in range(1_000):
+        block.append(second, None, np.array([float(second)]))
+        block.expire(second - 1)
+    assert block._values.shape[0] <= 8
+    assert block.instant(np.arange(1), 999)[0].tolist() == [999.0]
+
+
+def test_a_correction_that_nobody_asked_for_long_begins_anew() -> None:
+    block, model = Block(1), []
+    for second in range(400):
+        model.append(float(second % 7))
+        block.append(second, None, np.array([model[-1]]))
+        block.expire(second - 20)
+        if second in (30, 399):
+            lost = block.window(np.arange(1), second - 20, second).resets_added().tolist()
+            assert lost == [sum(a for a, b in pairwise(model[-20:]) if b < a)], second

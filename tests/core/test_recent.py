@@ -92,3 +92,17 @@ def test_an_expression_over_what_lands_live() -> None:
     found = evaluate_instant(plan, recent, 105_000)
     assert isinstance(found, Vector)
     assert [(labels, round(value, 6)) for labels, value in found.items()] == [({"i": "x"}, 1.0), ({"i": "z"}, 2.0)]
+
+
+def test_a_left_closed_range_keeps_the_sample_at_its_very_start() -> None:
+    table = SeriesTable(1)
+    source = Recent(table, left_open=False)
+    handles = np.array([table.intern("a")])
+    plan = compile_query("count_over_time(a[10s])", compat="prometheus2")
+    source.want(plan.leaves[0], 10_000)
+    for second in range(31):
+        source.horizon_ms = second * 1_000
+        source.land(handles, second * 1_000, np.array([1.0]))
+    value = evaluate_instant(plan, source, 30_000)
+    assert isinstance(value, Vector)
+    assert value.values.tolist() == [11.0]

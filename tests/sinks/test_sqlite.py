@@ -982,6 +982,8 @@ async def test_a_history_is_read_without_a_sink(tmp_path: Path) -> None:
         history = open_history(tmp_path / "history.db")
         assert isinstance(history, History)
         assert len(await history.samples("up", 0, NOW_MS + 1)) == 1  # while it is written
+        await sink.write([Sample(NOW_MS, 'a{x="1"}', 1.0), Sample(NOW_MS, 'a{x="2"}', 1.0)])
+        assert await history.metrics() == await sink.metrics() == ["a", "up"]
     assert len(await history.transitions(0, NOW_MS + 1)) == 1  # and afterwards
     assert (await history.runs())[0].outcome == "stopped"
 

@@ -1,0 +1,131 @@
+"""Grid mode seen from outside: questions to a core, alerts that it shows, and results of rules that clash."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.core.evaluator import Core
+from engine.core.groups import GridGroup, GridRule
+from engine.core.promql.query_compile import compile_query
+from engine.core.promql.vector import EvaluationError, Scalar, Vector
+from engine.events import SampleBatch
+from engine.templates import Template, compile_go_template
+
+MINUTE = 60_000
+
+
+def alert(name: str, expr: str, for_ms: int = 0, **more: Any) -> GridRule:
+    return GridRule(kind="alert", name=name, plan=compile_query(expr), for_ms=for_ms, **more)
+
+
+def record(name: str, expr: str) -> GridRule:
+    return GridRule(kind="record", name=name, plan=compile_query(expr))
+
+
+def core(*rules: GridRule, queries: tuple[str, ...] = (), limit: int = 0, **more: Any) -> Core:
+    group = GridGroup(name="g", rules=rules, interval_ms=MINUTE, limit=limit)
+    return Core([], groups=[group], queries=[compile_query(expr) for expr in queries], **more)
+
+
+def play(of: Core, minutes: int, **series: float) -> None:
+    for minute in range(minutes + 1):
+        of.feed([SampleBatch(minute * MINUTE, tuple(series), np.array(list(series.values())) * minute)])
+        of.advance(minute * MINUTE)
+
+
+def ask(of: Core, expr: str, minute: float) -> list[tuple[dict[str, str], float]]:
+    value = of.query(compile_query(expr), round(minute * MINUTE))
+    if isinstance(value, Scalar):
+        return [({}, value.value)]
+    assert isinstance(value, Vector)
+    return value.items()
+
+
+def test_what_was_announced_can_be_asked_for_all_time() -> None:
+    questions = ("x", "made", 'ALERTS{alertname="A"}', "count_over_time(x[1h])")
+    of = core(record("made", "x * 2"), alert("A", "x > 10"), queries=questions)
+    play(of, 60, x=1.0, unread=1.0)
+    assert ask(of, "x", 3) == [({"__name__": "x"}, 3.0)]
+    assert ask(of, "made", 50.5) == [({"__name__": "made"}, 100.0)]
+    assert ask(of, 'ALERTS{alertname="A"}', 10) == []
+    assert [labels["alertstate"] for labels, _ in ask(of, 'ALERTS{alertname="A"}', 11)] == ["firing"]
+    assert ask(of, "count_over_time(x[1h])", 60) == [({}, 60.0)]
+    assert ask(of, "1 + 1", 0) == [({}, 2.0)]
+    assert ask(of, "unread", 5) == []
+    with pytest.raises(EvaluationError):
+        ask(of, '{__name__=~"x|made"} + 1', 5)
+
+
+def test_subqueries_without_a_step_take_the_given_one() -> None:
+    for step_ms in (MINUTE, 30_000):
+        of = core(record("made", "count_over_time(x[4m:])"), queries=("made", "x"), subquery_step_ms=step_ms)
+        play(of, 10, x=1.0)
+        assert ask(of, "made", 10) == [({"__name__": "made"}, 4 * MINUTE / step_ms)]
+        assert ask(of, "count_over_time(x[4m:])", 10) == [({}, 4 * MINUTE / step_ms)]
+
+
+def test_alerts_of_groups_are_shown_and_counted() -> None:
+    text = {"at": compile_go_template("{{ $value }}")}
+    of = core(alert("Soon", "x > 2", 30 * MINUTE), alert("Now", "x > 5", annotations=text))
+    play(of, 8, x=1.0)
+    shown = of.alerts()
+    assert [(one.rule, one.state, one.active_since_ms) for one in shown] == [
+        ("Now", "firing", 6 * MINUTE),
+        ("Soon", "pending", 3 * MINUTE),
+    ]
+    assert shown[0].annotations == {"at": "8"}  # as of the last evaluation, not of the first
+    assert of.alerts(1) == shown[:1]
+    assert of.alert_counts() == {"pending": 1, "firing": 1}
+
+
+def test_alerts_that_a_group_has_no_room_for_are_counted_and_told() -> None:
+    of = core(alert("Any", "x > 0"), limit=2)
+    play(of, 1, **{f'x{{a="{number}"}}': 1.0 for number in range(3)})
+    assert of.counters()["alerts_refused_total"] == 1
+    assert [(told.component, told.reason, told.count) for told in of.take_health()] == [("rule.Any", "alerts_limit", 1)]
+    assert of.take_health() == []
+
+
+def test_a_result_whose_series_has_another_sample_is_told() -> None:
+    """Prometheus refuses it as a duplicate."""
+    of = core(record("x", "vector(3)"))
+    play(of, 2, x=1.0)
+    (told,) = of.take_health()
+    assert (told.component, told.reason, told.count) == ("store", "recorded_twice", 3)
+    assert told.message.endswith(": x")
+
+
+def test_a_result_whose_series_has_the_same_sample_is_nothing_new() -> None:
+    of = core(record("x", "x"), record("n", "x * NaN"), record("n", "x * NaN"))
+    play(of, 2, x=1.0)
+    assert of.take_health() == []
+
+
+def test_labels_that_no_series_can_have_are_the_rules_fault() -> None:
+    of = core(record("long", f'label_replace(x, "{"l" * 200}", "v", "", "")'), record("fine", "x"), queries=("fine",))
+    play(of, 1, x=1.0)
+    assert [(told.component, told.reason) for told in of.take_health()] == [("rule.long", "evaluation_failed")]
+    assert ask(of, "fine", 1) == [({"__name__": "fine"}, 1.0)]
+
+
+def test_a_label_whose_template_gives_nothing_is_written_into_alerts_as_it_stands() -> None:
+    """As Prometheus does: the series starts from the labels of the rule, and the alert has none of that name."""
+    labels = {"gone": compile_go_template("{{ $labels.nope }}"), "kept": Template("k", None)}
+    of = core(alert("A", "x > 0", labels=labels), queries=("ALERTS", "ALERTS_FOR_STATE"))
+    play(of, 2, x=1.0)
+    assert of.alerts()[0].labels == {"alertname": "A", "kept": "k"}
+    written = {"alertname": "A", "kept": "k", "gone": "{{ $labels.nope }}"}
+    assert ask(of, "ALERTS", 2) == [({"__name__": "ALERTS", "alertstate": "firing", **written}, 1.0)]
+    assert ask(of, "ALERTS_FOR_STATE", 2) == [({"__name__": "ALERTS_FOR_STATE", **written}, 60.0)]
+
+
+def test_a_template_may_ask_what_others_keep() -> None:
+    text = {
+        "sum": compile_go_template('{{ with query "sum(count_over_time(y[2m:]))" }}{{ . | first | value }}{{ end }}')
+    }
+    of = core(alert("A", "x > 0", annotations=text), queries=("y",), subquery_step_ms=30_000)
+    play(of, 5, x=1.0, y=1.0)
+    assert of.alerts()[0].annotations == {"sum": "4"}
+    assert not math.isnan(of.alerts()[0].value)
