@@ -356,8 +356,8 @@ class Core:
             return
         self._blind_to_ms = blind.to_ms
         self._store.skip(from_ms, blind.to_ms)
-        for judge in self._judges:
-            judge.blind(from_ms, blind.to_ms)
+        for alerting in self._alerting.values():
+            alerting.book.blind(from_ms, blind.to_ms)
         self._tally.count("instants_missed_total", self._instants.skip(from_ms, blind.to_ms))
 
     def _tidy_timers(self) -> None:

@@ -277,10 +277,6 @@ class Judge:
         self._sweep_ms = NEVER_MS
         self._expect(int(np.min(self._stale_from(self._watched(), self._swept_ms), initial=NEVER_MS)))
 
-    def blind(self, from_ms: int, to_ms: int) -> None:
-        """Take a blind span out of every running clock."""
-        self.book.blind(from_ms, to_ms)
-
     def _watched(self) -> Index:
         """Label sets for which it matters that an input goes stale."""
         if self._plan.absence_matters:

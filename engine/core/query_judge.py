@@ -170,10 +170,6 @@ class QueryJudge:
         if time_ms <= self._landed_ms + self._reach_ms + self._recent.lookback_ms or self.alerts:
             self._plan_tick(time_ms)
 
-    def blind(self, from_ms: int, to_ms: int) -> None:
-        """Take a blind span out of every running clock."""
-        self.book.blind(from_ms, to_ms)
-
     def arm_all(self) -> None:
         """Set every timer anew."""
         for slot in self.alerts:

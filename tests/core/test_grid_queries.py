@@ -10,7 +10,7 @@ from engine.core.evaluator import Core
 from engine.core.groups import GridGroup, GridRule
 from engine.core.promql.query_compile import compile_query
 from engine.core.promql.vector import EvaluationError, Scalar, Vector
-from engine.events import SampleBatch
+from engine.events import Blind, Sample, SampleBatch
 from engine.templates import Template, compile_go_template
 
 MINUTE = 60_000
@@ -129,3 +129,17 @@ def test_a_template_may_ask_what_others_keep() -> None:
     play(of, 5, x=1.0, y=1.0)
     assert of.alerts()[0].annotations == {"sum": "4"}
     assert not math.isnan(of.alerts()[0].value)
+
+
+def test_a_blind_span_pauses_the_clocks_of_groups_and_leaves_out_its_instants() -> None:
+    """Nobody could see for a minute: the alert fires a minute later, and no instant in it is evaluated."""
+    rule = GridRule(kind="alert", name="R", plan=compile_query("a > 1"), for_ms=120_000)
+    core = Core([], groups=[GridGroup(name="g", interval_ms=15_000, rules=(rule,))])
+    told = []
+    for second in range(0, 300, 15):
+        if second == 60:
+            told += core.feed([Blind(120_000, 60_000, 120_000)])
+        if not 60 <= second < 120:
+            told += core.feed([Sample(second * 1_000, "a", 5.0, 15_000)]) + core.advance(second * 1_000)
+    assert [(t.kind, t.time_ms) for t in told] == [("pending", 0), ("firing", 180_000)]
+    assert core.counters()["instants_missed_total"] == 4
