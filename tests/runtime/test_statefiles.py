@@ -168,8 +168,10 @@ async def test_the_status_is_encoded_on_a_thread_and_not_in_the_loop_f80(
 
     real = statefiles._write
     monkeypatch.setattr(statefiles, "_write", write)
-    task = asyncio.ensure_future(StatusFile(tmp_path, status, shared(SystemClock()), pool).run())
+    file = StatusFile(tmp_path, status, shared(SystemClock()), pool)
+    task = asyncio.ensure_future(file.run())
     await until((tmp_path / STATUS_FILE).exists)
     await end(task)
+    await file.close()
     assert threads
     assert threading.get_ident() not in threads
