@@ -166,7 +166,7 @@ def _rows(buckets: int, each: int) -> tuple[Vector, list[list[tuple[float, float
 
 @pytest.mark.parametrize(("each", "least"), [(10, 5), (10_000, 2)])
 def test_ten_thousand_buckets_are_faster_than_a_loop(each: int, least: int) -> None:
-    """Many small histograms, and a large one, of which the loop touches each bucket but twice. A loop over buckets would
+    """Many small histograms, and a large one, of which the loop touches each bucket twice. A loop over buckets would
     give about 1; how much more it is depends on the interpreter and is the benchmark's business.
     """
     given_vector, lists = _rows(10_000, each)
