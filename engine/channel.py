@@ -6,25 +6,40 @@ reason: nothing is ever lost silently. The queue belongs to one event loop and m
 another thread; a thread hands its events over with `loop.call_soon_threadsafe(engine.emit, event)`.
 
 `Health` and `Blind` events have a small reserve of their own: no flood of samples can displace the news
-that samples are being lost. What was dropped is blind, not good: `take_dropped` says from when to when.
+that samples are being lost. What was dropped is blind, not good: `take_dropped` says of what, and from when to when.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Literal, TypeAlias
+from collections.abc import Iterable
+from typing import Literal, NamedTuple, TypeAlias
 
-from engine.events import Blind, Event, Health, Sample, weight
+from engine.events import Blind, Event, Health, Sample, SampleBatch, weight
+from engine.series import metric_of
 from engine.status import ChannelStatus
 
-__all__ = ["RESERVE_EVENTS", "Channel", "Policy"]
+__all__ = ["DROPPED_SCOPES_MAX", "RESERVE_EVENTS", "Channel", "DroppedSpan", "Policy"]
 
 Policy: TypeAlias = Literal["block", "drop_newest", "drop_oldest"]
 
 RESERVE_EVENTS = 256
 """Places for health events and blind spans, on top of the capacity."""
 _RESERVED = (Health, Blind)
+DROPPED_SCOPES_MAX = 16
+"""Series and metrics that dropped samples are told apart by; of more, everything is blind."""
+BATCH_SERIES_READ_MAX = 1_000
+"""A dropped batch of more series is not looked through for its metrics: that would hold the loop."""
+_EVERYTHING = "*"
+
+
+class DroppedSpan(NamedTuple):
+    """From the first stamp to the last, exclusive, of what was dropped of a series, of a metric or (`*`) of all."""
+
+    scope: str
+    from_ms: int
+    to_ms: int
 
 
 class _Waiting:
@@ -71,8 +86,10 @@ class Channel:
         self._peak = 0
         self._received = 0
         self._delivered = 0
+        self.reserved_taken = 0
+        """Health events and blind spans that were taken: whether a batch has any shows without a look at each event."""
         self._dropped: dict[str, int] = {}
-        self._dropped_span: tuple[int, int] | None = None
+        self._dropped_spans: dict[str, tuple[int, int]] = {}  # by scope; `*` alone once there were too many
 
     @property
     def closed(self) -> bool:
@@ -170,10 +187,13 @@ class Channel:
             dropped=dict(self._dropped),
         )
 
-    def take_dropped(self) -> tuple[int, int] | None:
-        """The span of the stamps of everything dropped since the last call, as [first, last), or None."""
-        span, self._dropped_span = self._dropped_span, None
-        return span
+    def take_dropped(self) -> list[DroppedSpan]:
+        """The spans of the stamps of everything dropped since the last call, at most one for each of
+        `DROPPED_SCOPES_MAX` scopes."""
+        if not self._dropped_spans:
+            return []
+        spans, self._dropped_spans = self._dropped_spans, {}
+        return [DroppedSpan(scope, *span) for scope, span in spans.items()]
 
     def _put_reserved(self, event: Event) -> bool:
         if len(self._reserved) >= RESERVE_EVENTS:
@@ -207,9 +227,13 @@ class Channel:
         if reason == "closed" or isinstance(event, Health):
             return  # after the end nobody judges; and health is not what rules are blind without
         first, last = (event.from_ms, event.to_ms) if isinstance(event, Blind) else (event.time_ms, event.time_ms + 1)
-        if self._dropped_span is not None:
-            first, last = min(first, self._dropped_span[0]), max(last, self._dropped_span[1])
-        self._dropped_span = first, last
+        spans = self._dropped_spans
+        for scope in (_EVERYTHING,) if _EVERYTHING in spans else _scopes(event):
+            known = spans.get(scope)
+            spans[scope] = (first, last) if known is None else (min(first, known[0]), max(last, known[1]))
+        if len(spans) > DROPPED_SCOPES_MAX or (_EVERYTHING in spans and len(spans) > 1):
+            whole = min(span[0] for span in spans.values()), max(span[1] for span in spans.values())
+            self._dropped_spans = {_EVERYTHING: whole}
 
     def _displace(self, samples: int) -> None:
         while self._depth + samples > self.capacity_samples:
@@ -235,6 +259,7 @@ class Channel:
                 if batch and room < 1:
                     break
                 self._reserved.popleft()
+                self.reserved_taken += 1
             else:
                 event, samples = self._samples[0], weight(self._samples[0])
                 if batch and room < samples:
@@ -258,3 +283,17 @@ class Channel:
             self._received += waiting.samples
             self._admit(waiting.event, waiting.samples)
             waiting.admitted.set_result(True)
+
+
+def _scopes(event: Event) -> Iterable[str]:
+    """What is blind without this event. A domain event may become any series: nobody but its projector knows."""
+    if isinstance(event, Sample):
+        return (event.series,)
+    if isinstance(event, Blind):
+        return (event.scope,)
+    if not isinstance(event, SampleBatch) or len(event.series) > BATCH_SERIES_READ_MAX:
+        return (_EVERYTHING,)
+    if len(event.series) <= DROPPED_SCOPES_MAX:
+        return event.series
+    metrics = {metric_of(series) for series in event.series}
+    return metrics if len(metrics) <= DROPPED_SCOPES_MAX else (_EVERYTHING,)

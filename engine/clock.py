@@ -14,11 +14,12 @@ wall clock does meanwhile is looked at, about once a second, by `look`; the deci
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from engine.ports import ClockJump
 
-__all__ = ["SLEW_PPM", "STEP_MS", "Reading", "SystemClock", "Timeline"]
+__all__ = ["SLEW_PPM", "STEP_MS", "BootTime", "Reading", "SystemClock", "Timeline"]
 
 STEP_MS: Final = 1_500
 """A difference up to this is slewed: a repeated leap second, and what drift there was before it."""
@@ -26,6 +27,7 @@ SLEW_PPM: Final = 500
 """As fast as a kernel slews its own clock (adjtimex)."""
 SUSPEND_MS_MIN: Final = 1_000
 _STEP_NS: Final = STEP_MS * 1_000_000
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _READ_NS_MAX: Final = 50_000_000
 """Clocks that took longer than this to read one after the other do not belong to the same instant."""
 
@@ -42,6 +44,18 @@ class Reading(NamedTuple):
     wall_ns: int
     monotonic_ns: int
     slept_ns: int = 0
+
+
+class BootTime(NamedTuple):
+    """How long a machine has been up, sleep included: of one boot, the difference of two is exact.
+
+    Args:
+        boot_id: Of this boot, and of no other.
+        up_ms: Milliseconds since then.
+    """
+
+    boot_id: str
+    up_ms: int
 
 
 class Timeline:
@@ -100,6 +114,8 @@ class SystemClock:
     def __init__(self) -> None:
         self._timeline = Timeline(_read() or _instant())
         self._last_ms = 0
+        self._last_s = 0.0
+        self._boot_id: str | None = None
 
     def now_ms(self) -> int:
         """Event time in milliseconds since the epoch, never less than the last answer."""
@@ -107,13 +123,26 @@ class SystemClock:
         return self._last_ms
 
     def monotonic(self) -> float:
-        """Seconds from an arbitrary start; unaffected by the wall clock."""
-        return time.monotonic()
+        """Seconds from an arbitrary start, never less than the last answer: a virtual machine that is moved may see
+        its clock go back a little. Unaffected by the wall clock."""
+        self._last_s = max(self._last_s, time.monotonic())
+        return self._last_s
 
     def look(self) -> ClockJump | None:
         """Compare with the wall clock and correct event time; the engine alone calls this, about once a second."""
         reading = _read()
         return None if reading is None else self._timeline.look(reading)
+
+    def boot(self) -> BootTime | None:
+        """How long this machine has been up, sleep included; None where the system does not say."""
+        if self._boot_id is None:
+            try:
+                self._boot_id = _BOOT_ID.read_text(encoding="ascii").strip()
+            except (OSError, UnicodeDecodeError):  # no Linux: two times could not be told to be of one boot
+                self._boot_id = ""
+        if not self._boot_id:
+            return None
+        return BootTime(self._boot_id, time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000)
 
 
 def _read() -> Reading | None:

@@ -89,8 +89,8 @@ class Blind(msgspec.Struct, frozen=True, tag="blind"):
         time_ms: When this was noticed.
         from_ms: First instant of the span.
         to_ms: End of the span, exclusive.
-        scope: `*` for everything, or the component it is about (`probe.health`).
-        reason: A short code: `suspend`, `loop_lag`, `dropped`, `downtime`.
+        scope: `*` for everything, else a series (its canonical text), a metric (its name) or a probe (`probe.health`).
+        reason: A short code: `clock_step`, `downtime`, `dropped`, `loop_lag`, `offline`, `suspend`, or a host's own.
     """
 
     time_ms: int

@@ -1,7 +1,7 @@
 """What a run has lost, for the lines printed at its end. Pure: a status in, lines out.
 
-Every counter that says "this was not kept" has its line here; a run may be called one that dropped nothing only
-if all of them are zero.
+Every counter that says "this was not kept" or "this was not seen" has its line here; a run may be called one that
+dropped nothing only if all of them are zero.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from engine.durations import format_ms
 from engine.series import split_series
 from engine.status import EngineStatus
 from engine.text import clean
@@ -17,6 +18,8 @@ __all__ = ["losses"]
 
 REASONS_MAX: Final = 3
 _SINK_DROPPED: Final = "longwatch_sink_dropped_total"
+_BLIND: Final = "longwatch_blind_seconds_total"
+_BEFORE: Final = "downtime"  # the time before the run is none of its losses
 # Counter -> what it counts, for one and for many.
 _KINDS: Final = {
     "longwatch_dropped_total": ("sample dropped before the rules", "samples dropped before the rules"),
@@ -36,7 +39,20 @@ def losses(status: EngineStatus) -> list[str]:
             reasons = counted.setdefault((name, labels.get("sink", "")), {})
             reason = labels.get("reason", "")
             reasons[reason] = reasons.get(reason, 0) + int(value)
-    return [*_before_sinks(counted), *_of_sinks(status, counted)]
+    return [*_unseen(status), *_before_sinks(counted), *_of_sinks(status, counted)]
+
+
+def _unseen(status: EngineStatus) -> Iterator[str]:
+    blind: dict[str, int] = {}
+    for series, seconds in status.counters.items():
+        name, labels = _parsed(series)
+        if name == _BLIND and labels.get("reason") != _BEFORE and (ms := round(seconds * 1000)) > 0:
+            blind[labels.get("reason", "")] = ms
+    if blind:
+        most = sorted(blind.items(), key=lambda one: (-one[1], one[0]))
+        told = [f"{clean(reason, 32)} {format_ms(ms)}" for reason, ms in most[:REASONS_MAX]]
+        told += ["..."] * (len(most) > REASONS_MAX)
+        yield f"not seen: {', '.join(told)}"
 
 
 def _before_sinks(counted: Mapping[tuple[str, str], Mapping[str, int]]) -> Iterator[str]:

@@ -8,22 +8,37 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
+from zoneinfo import ZoneInfo
 
 from engine import registry
-from engine.config.shape import Config
+from engine.addresses import endpoint, is_remote
+from engine.clock import SystemClock
+from engine.config.shape import Config, ProbeConfig
 from engine.core.evaluator import Core
 from engine.core.groups import GridGroup
 from engine.core.projectors import EventCounter
-from engine.core.rules import Rule, compile_rule
+from engine.core.rules import RecordingRule, Rule, compile_recording, compile_rule
 from engine.errors import ConfigError, LongwatchError, Problem, RuleError, SinkError
 from engine.events import Deployment, DomainEvent, SecurityViolation, TradeClosed
 from engine.ports import Probe, ProbeContext, Projector, Sink, SinkContext
+from engine.runtime.blindness import Blindness
 from engine.runtime.contain import describe
 from engine.runtime.delivery import SinkRunner, SinkSpec
+from engine.runtime.sentinel import Sentinel
+from engine.runtime.statefiles import last_downtime
 from engine.runtime.supervisor import ProbeRunner, ProbeSpec, Shared
 from engine.runtime.threads import ThreadPool
 
-__all__ = ["Extras", "build_core", "build_probes", "build_sinks", "compile_groups", "compile_rules"]
+__all__ = [
+    "Extras",
+    "build_blindness",
+    "build_core",
+    "build_probes",
+    "build_sentinel",
+    "build_sinks",
+    "compile_groups",
+    "compile_rules",
+]
 
 T = TypeVar("T")
 
@@ -35,17 +50,20 @@ class Extras(NamedTuple):
     sinks: Mapping[str, Sink]
 
 
-def compile_rules(config: Config) -> list[Rule]:
+def compile_rules(config: Config) -> list[Rule | RecordingRule]:
     """Compile every rule.
 
     Raises:
         ConfigError: With every rule that can't be compiled.
     """
-    rules: list[Rule] = []
+    rules: list[Rule | RecordingRule] = []
     problems: list[Problem] = []
     for rule in config.rules:
         table = rule.table
         try:
+            if table.record is not None:
+                rules.append(compile_recording(rule.name, table.record, table.expr, labels=table.labels))
+                continue
             rules.append(
                 compile_rule(
                     rule.name,
@@ -134,7 +152,38 @@ def _projectors(config: Config, event_types: Iterable[type[DomainEvent]]) -> lis
     return projectors
 
 
-def build_probes(config: Config, extra: Sequence[ProbeSpec], shared: Shared, pool: ThreadPool) -> list[ProbeRunner]:
+def build_sentinel(config: Config, shared: Shared) -> Sentinel | None:
+    """What watches the network; None if it is not wanted, or if no probe depends on the network."""
+    remote = [probe.name for probe in config.probes if _is_remote(probe)]
+    if not config.engine.sentinel or not remote:
+        return None
+    targets = [endpoint(text) for text in config.engine.sentinel]
+    return Sentinel(targets, remote, shared.clock, shared.reporter, shared.report)
+
+
+def build_blindness(config: Config, shared: Shared, sentinel: Sentinel | None) -> Blindness:
+    """The blindness watch. A thread is part of it where the engine lives in real time."""
+    folder = config.engine.state_dir
+    return Blindness(
+        shared,
+        zone=ZoneInfo(config.engine.timezone),
+        with_thread=isinstance(shared.clock, SystemClock),
+        sentinel=sentinel,
+        downtime=None if folder is None else last_downtime(folder, shared.clock),
+    )
+
+
+def _is_remote(probe: ProbeConfig) -> bool:
+    return is_remote(probe.options) if probe.remote is None else probe.remote
+
+
+def build_probes(
+    config: Config,
+    extra: Sequence[ProbeSpec],
+    shared: Shared,
+    pool: ThreadPool,
+    sentinel: Sentinel | None = None,
+) -> list[ProbeRunner]:
     """A runner for each probe. Raises `ConfigError` if a class refuses its options."""
     specs = []
     for probe in config.probes:
@@ -147,9 +196,11 @@ def build_probes(config: Config, extra: Sequence[ProbeSpec], shared: Shared, poo
             call=pool.caller(f"probe.{probe.name}"),
         )
         built: Probe = _built(probe.factory, probe.options, context, f"probe.{probe.name}", config)
-        specs.append(ProbeSpec(probe.name, probe.type, int(probe.interval), int(probe.timeout), built))
+        remote = _is_remote(probe)
+        specs.append(ProbeSpec(probe.name, probe.type, int(probe.interval), int(probe.timeout), built, remote))
     _check_names("probe", [spec.name for spec in specs], [spec.name for spec in extra])
-    return [ProbeRunner(spec, shared) for spec in (*specs, *extra)]
+    trusts = sentinel.trusts if sentinel is not None else None
+    return [ProbeRunner(spec, shared, trusts if spec.remote else None) for spec in (*specs, *extra)]
 
 
 def build_sinks(

@@ -1,7 +1,7 @@
 """The public class: an engine inside somebody else's event loop, and out of their way.
 
-It installs no signal handlers, prints nothing, configures no logging, keeps no global state, starts no threads but
-the few of its pool, and without a state folder writes no file. `emit` never waits and never raises.
+It installs no signal handlers, prints nothing, configures no logging, keeps no global state, starts few threads, and
+without a state folder writes no file. `emit` never waits and never raises.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from engine.durations import Duration
 from engine.errors import LongwatchError
 from engine.events import DomainEvent, Event, SampleBatch
 from engine.ports import Clock, Probe, Sink
-from engine.runtime.assembly import build_core, build_probes, build_sinks
+from engine.runtime.assembly import build_blindness, build_core, build_probes, build_sentinel, build_sinks
 from engine.runtime.contain import Containment, settle
 from engine.runtime.intake import Intake, Refused
 from engine.runtime.overview import KEY_METRICS, Overview
@@ -241,6 +241,7 @@ class Engine:
             reporter=Reporter(),
             rng=self._rng,
         )
+        sentinel, folder = build_sentinel(self.config, shared), settings.state_dir
         sinks = build_sinks(self.config, self._extra_sinks, shared, pool, self._rng)
         stepper = Stepper(
             build_core(self.config, self._event_types),
@@ -250,11 +251,11 @@ class Engine:
             key_metrics=KEY_METRICS,
             own=self._own_batch,
             deliver=deliver_to(sinks),
+            blindness=build_blindness(self.config, shared, sentinel),
         )
-        probes = build_probes(self.config, list(self._extra_probes.values()), shared, pool)
-        folder = settings.state_dir
+        probes = build_probes(self.config, list(self._extra_probes.values()), shared, pool, sentinel)
         status_file = None if folder is None else StatusFile(folder, self.status, shared, pool)
-        return Parts(shared, stepper, probes, sinks, status_file, pool, settings.shutdown_timeout.seconds)
+        return Parts(shared, stepper, probes, sinks, status_file, pool, settings.shutdown_timeout.seconds, sentinel)
 
     def _own_batch(self, now_ms: int) -> SampleBatch | None:
         return None if self._overview is None else self._overview.due_batch(now_ms)

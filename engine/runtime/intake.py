@@ -242,7 +242,7 @@ def _blind(event: Blind, now_ms: int) -> Blind:
         raise Refused("time", "a blind span that ends before it begins")
     if event.to_ms > now_ms or event.to_ms - event.from_ms > BLIND_MS_MAX:
         raise Refused("time", "a blind span that ends in the future, or is longer than a day")
-    return Blind(event.time_ms, event.from_ms, event.to_ms, clean(texts[0], 128), clean(texts[1], 64))
+    return Blind(event.time_ms, event.from_ms, event.to_ms, clean(texts[0], SERIES_CHARS_MAX), clean(texts[1], 64))
 
 
 def _number(value: object) -> float:

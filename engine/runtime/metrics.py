@@ -28,6 +28,8 @@ _CORE: Final = {
     "events_total": "longwatch_core_events_total",
     "alerts_refused_total": "longwatch_alerts_refused_total",
     "alerts_not_restored_total": "longwatch_alerts_not_restored_total",
+    "resolved_forgotten_total": "longwatch_resolved_forgotten_total",
+    "instants_missed_total": "longwatch_instants_missed_total",
 }
 _CORE_DROPPED: Final = "samples_dropped_total_"
 
@@ -42,6 +44,7 @@ class Figures(NamedTuple):
         notices: What each sink told beside its errors.
         core: The core's counters.
         plain: Further metrics by name, which have no labels.
+        blind: Blind time in seconds, by reason.
         emit_refused: Events refused from `emit`, by reason.
     """
 
@@ -55,6 +58,7 @@ class Figures(NamedTuple):
     core: Mapping[str, int]
     emit_refused: Mapping[str, int]
     plain: Mapping[str, float]
+    blind: Mapping[str, float] = {}  # never written to
 
 
 def own_metrics(figures: Figures) -> dict[str, float]:
@@ -67,6 +71,8 @@ def own_metrics(figures: Figures) -> dict[str, float]:
     values["longwatch_channel_received_total"] = channel.received
     for reason, count in channel.dropped.items():
         values[series_text("longwatch_dropped_total", {"reason": reason})] = count
+    for reason, seconds in figures.blind.items():
+        values[series_text("longwatch_blind_seconds_total", {"reason": reason})] = seconds
     for reason, count in figures.emit_refused.items():
         values[series_text("longwatch_emit_refused_total", {"reason": reason})] = count
     for state in ("pending", "firing"):

@@ -86,7 +86,9 @@ class Overview:
             notices={sink.spec.name: sink.desk.notices for sink in parts.sinks},
             core=published.counters,
             emit_refused=self._emit_refused,
+            blind=stepper.blindness.seconds,
             plain={
+                **self._of_network(),
                 "longwatch_uptime_seconds": self._clock.monotonic() - self._started_s,
                 "longwatch_rules": self._config.rule_count,
                 "longwatch_series": published.series,
@@ -102,3 +104,12 @@ class Overview:
                 "longwatch_thread_calls": parts.pool.busy,
             },
         )
+
+    def _of_network(self) -> dict[str, float]:
+        sentinel = self._parts.sentinel
+        if sentinel is None:
+            return {}
+        return {
+            "longwatch_sentinel_up": float(not sentinel.offline),
+            "longwatch_measurements_withheld_total": sentinel.withheld,
+        }

@@ -19,6 +19,7 @@ from engine.runtime.delivery import SinkRunner
 from engine.runtime.queues import kind_of
 from engine.runtime.recording import RECORDS_PER_TURN
 from engine.runtime.schedule import backoff_s
+from engine.runtime.sentinel import Sentinel
 from engine.runtime.statefiles import StatusFile
 from engine.runtime.stepping import Stepper
 from engine.runtime.supervisor import ProbeRunner, Shared
@@ -45,6 +46,7 @@ class Parts(NamedTuple):
     status_file: StatusFile | None
     pool: ThreadPool
     shutdown_timeout_s: float
+    sentinel: Sentinel | None = None
 
 
 def deliver_to(sinks: Sequence[SinkRunner]) -> Callable[[list[Event], list[Transition]], Awaitable[None]]:
@@ -118,6 +120,8 @@ class Pipeline:
         downstream = [spawn(job.name, job.run) for job in jobs if not job.tells]
         core = spawn("core", parts.stepper.run)
         upstream = [spawn(probe.component, probe.run) for probe in parts.probes]
+        if parts.sentinel is not None:
+            upstream.append(spawn("network", parts.sentinel.run))
         beside = [spawn("state", parts.status_file.run)] if parts.status_file is not None else []
         return _Tasks(upstream, core, telling, downstream, beside)
 

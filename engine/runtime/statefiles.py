@@ -1,8 +1,9 @@
 """What an engine leaves in its state folder besides its data: a lock while it runs, and a sign of life.
 
 `engine.lock` is held by flock with the process id in it, so that a second engine of the same folder is refused at
-once. `status.json` is written anew every two seconds, for `python -m engine health`, and removed at a clean stop.
-Both are readable by their owner alone. That the sign of life can't be written is told and counted, never more: a
+once. `status.json` is written anew every two seconds, for `python -m engine health`, and removed at a clean stop;
+`life.json` with it, for the next start to know how long nobody looked, and it stays. All are readable by their owner
+alone. That the sign of life can't be written is told and counted, never more: a
 full disk must not end the watch.
 """
 
@@ -20,15 +21,19 @@ from typing import Final
 import msgspec
 
 from engine.errors import ConfigError, Problem
+from engine.ports import Clock
 from engine.runtime.contain import Failure, Outcome
+from engine.runtime.downtime import Downtime, LifeSign, downtime, life_sign
 from engine.runtime.supervisor import Shared
 from engine.runtime.threads import ThreadPool
 from engine.status import EngineStatus
 
-__all__ = ["HEARTBEAT_S", "LOCK_FILE", "STATUS_FILE", "StateLock", "StatusFile"]
+__all__ = ["HEARTBEAT_S", "LIFE_FILE", "LOCK_FILE", "STATUS_FILE", "StateLock", "StatusFile", "last_downtime"]
 
 LOCK_FILE: Final = "engine.lock"
 STATUS_FILE: Final = "status.json"
+LIFE_FILE: Final = "life.json"
+LIFE_BYTES_MAX: Final = 4_096
 HEARTBEAT_S: Final = 2.0
 WRITE_TIMEOUT_S: Final = 5.0
 
@@ -88,8 +93,18 @@ def _refused(path: Path, message: str, hint: str) -> ConfigError:
     return ConfigError([Problem(str(path), 0, "engine.state_dir", message, hint)])
 
 
+def last_downtime(folder: Path, clock: Clock) -> Downtime | None:
+    """How long nobody looked, by what the run before left in the state folder; None if it left nothing readable."""
+    try:
+        with open(folder / LIFE_FILE, "rb") as file:
+            last = msgspec.json.decode(file.read(LIFE_BYTES_MAX), type=LifeSign)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):  # a damaged one says nothing, which must not end a start
+        return None
+    return downtime(last, life_sign(clock))
+
+
 class StatusFile:
-    """The sign of life.
+    """The sign of life, in two files.
 
     Args:
         folder: The state folder.
@@ -112,7 +127,7 @@ class StatusFile:
         while True:
             status = self._status()  # a value: a thread may encode it at its leisure
             # A task of its own: a stop must not abandon a write that would then come after the removal.
-            write = self._on_a_thread(functools.partial(_write, self._path, status))
+            write = self._on_a_thread(functools.partial(_write_both, self._path, status, life_sign(self._shared.clock)))
             self._writing = asyncio.get_running_loop().create_task(write, name="longwatch status")
             outcome = await asyncio.shield(self._writing)
             now_ms = self._shared.clock.now_ms()
@@ -129,10 +144,11 @@ class StatusFile:
             await asyncio.sleep(HEARTBEAT_S)
 
     async def close(self) -> None:
-        """Remove the file; does not raise. A write that is still under way on its thread is waited for."""
+        """Remove the status, and leave word that this was a stop; does not raise. A write that is still under way on
+        its thread is waited for."""
         if self._writing is not None:
             await asyncio.wait({self._writing}, timeout=WRITE_TIMEOUT_S)
-        await self._on_a_thread(lambda: self._path.unlink(missing_ok=True))
+        await self._on_a_thread(functools.partial(_end, self._path, life_sign(self._shared.clock, stopped=True)))
 
     async def _on_a_thread(self, function: Callable[[], None]) -> Outcome[None]:
         outcome = await self._shared.containment.call(
@@ -146,6 +162,20 @@ class StatusFile:
 
 def _write(path: Path, status: EngineStatus) -> None:
     _replace(path, msgspec.json.encode(status))  # NaN and the infinities become null
+
+
+def _write_both(path: Path, status: EngineStatus, life: LifeSign) -> None:
+    _write(path, status)
+    _write_life(path, life)
+
+
+def _write_life(path: Path, life: LifeSign) -> None:
+    _replace(path.with_name(LIFE_FILE), msgspec.json.encode(life))
+
+
+def _end(path: Path, life: LifeSign) -> None:
+    path.unlink(missing_ok=True)
+    _write_life(path, life)
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from engine.events import Event, Health, SampleBatch, Transition
-from engine.runtime.blindness import LAG_S_MAX, Blindness
+from engine.runtime.blindness import Blindness
 from engine.runtime.contain import describe
 from engine.runtime.supervisor import Shared
 from engine.status import AlertStatus
@@ -65,6 +65,7 @@ class Stepper:
         key_metrics: Metrics whose latest values are published, for the view.
         own: Called at each step with the time; the engine's own metrics, if they are due.
         deliver: Takes the events and the transitions of one step; waits for nothing but its turns of the loop.
+        blindness: Watches for what can't be seen; by default one for clock, loop and channel alone.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Stepper:
         key_metrics: Sequence[str],
         own: Callable[[int], SampleBatch | None],
         deliver: Callable[[list[Event], list[Transition]], Awaitable[None]],
+        blindness: Blindness | None = None,
     ) -> None:
         self._core = core
         self._shared = shared
@@ -88,7 +90,7 @@ class Stepper:
         self._inside = False
         self._published = Published()
         self._published_step = -1
-        self._blindness = Blindness(shared)
+        self.blindness = blindness if blindness is not None else Blindness(shared)
         self._wake_s = 0.0
         self._news_ms = 0
         self.steps = 0
@@ -98,26 +100,29 @@ class Stepper:
     @property
     def lag_s(self) -> float:
         """How late the last turn of the loop was, in seconds."""
-        return self._blindness.lag_s
+        return self.blindness.lag_s
 
     @property
     def lag_s_max(self) -> float:
         """How late one ever was."""
-        return self._blindness.lag_s_max
+        return self.blindness.lag_s_max
 
     async def run(self) -> None:
         """Step, for as long as the channel is open or holds anything; then advance once more."""
         self._plan_wake()
-        # Before anything else: counters that start at 0 must be older than the first event they count.
-        await self._step([], self._shared.clock.now_ms() - 1)
-        while True:
-            batch = await self._next_batch()
-            events = self._blindness.complete(batch or [])
-            now_ms = self._shared.clock.now_ms()  # before any await: what is queued after this is not older
-            await self._step(events, now_ms)
-            if batch is None:
-                return
-            self._tell_news(now_ms)
+        with self.blindness.watching():
+            # Before anything else: counters that start at 0 must be older than the first event they count.
+            await self._step([], self._shared.clock.now_ms() - 1)
+            while True:
+                batch = await self._next_batch()
+                deadline_ms = self._core.next_deadline()
+                due = deadline_ms is not None and deadline_ms <= self._shared.clock.now_ms()
+                events = self.blindness.complete(batch or [], due=due)
+                now_ms = self._shared.clock.now_ms()  # before any await: what is queued after this is not older
+                await self._step(events, now_ms, end=batch is None)
+                if batch is None:
+                    return
+                self._tell_news(now_ms)
 
     def published(self) -> Published:
         """The core as it is between two steps, or as it was before the one that is under way."""
@@ -134,7 +139,7 @@ class Stepper:
         if self._inside:
             return self._published.alerts
         try:
-            return self._core.alerts()
+            return [*self.blindness.alerts(), *self._core.alerts()]
         except Exception as error:  # noqa: BLE001  # as in `published`
             self._note_error(error)
             return self._published.alerts
@@ -143,9 +148,12 @@ class Stepper:
         gauges: dict[str, float] = {}
         for metric in self._key_metrics:
             gauges.update(self._core.latest(metric))
-        core = self._core
-        alerts = core.alerts(ALERTS_MAX)
-        self._published = Published(alerts, core.alert_counts(), core.counters(), core.series_count, gauges)
+        core, own = self._core, self.blindness.alerts()  # that of blindness is none of the core's
+        alerts = [*own, *core.alerts(ALERTS_MAX - len(own))]
+        counts, counters = dict(core.alert_counts()), dict(core.counters())
+        counts["firing"] = counts.get("firing", 0) + len(own)
+        counters["transitions_total"] = counters.get("transitions_total", 0) + self.blindness.transitions_total
+        self._published = Published(alerts, counts, counters, core.series_count, gauges)
 
     def _plan_wake(self) -> None:
         clock = self._shared.clock
@@ -155,8 +163,7 @@ class Stepper:
     async def _next_batch(self) -> list[Event] | None:
         """What has come in, nothing if it is time to advance, or None at the end."""
         clock, channel = self._shared.clock, self._shared.channel
-        begun_s = clock.monotonic()
-        wait_s = self._wake_s - begun_s
+        wait_s = self._wake_s - clock.monotonic()
         deadline_ms = self._core.next_deadline()
         if deadline_ms is not None:
             wait_s = min(wait_s, (deadline_ms - clock.now_ms()) / 1000)
@@ -168,14 +175,11 @@ class Stepper:
                 return None
         except TimeoutError:
             pass  # nothing came: advance
-        now_s = clock.monotonic()
-        if now_s >= self._wake_s:
-            # Who was at work when it should have woken is not late by the loop's fault.
-            self._blindness.note_turn(now_s - max(self._wake_s, begun_s))
+        if clock.monotonic() >= self._wake_s:
             self._plan_wake()
         return batch
 
-    async def _step(self, batch: list[Event], now_ms: int) -> None:
+    async def _step(self, batch: list[Event], now_ms: int, *, end: bool = False) -> None:
         clock = self._shared.clock
         begun_s = clock.monotonic()
         own = self._own(now_ms)
@@ -190,8 +194,10 @@ class Stepper:
             self._inside = False
         self.steps += 1
         self.step_s += clock.monotonic() - begun_s
-        if batch or transitions:
-            await self._deliver(batch, transitions)
+        transitions += self.blindness.transitions(now_ms, end=end)
+        records = self.blindness.record(batch, now_ms, end=end)
+        if records or transitions:
+            await self._deliver(records, transitions)
         for event in health:
             self._send(event, now_ms)
 
@@ -209,10 +215,8 @@ class Stepper:
         try:
             while True:
                 next(step)
-                if (paused_s := clock.monotonic()) >= until_s:
+                if clock.monotonic() >= until_s:
                     await asyncio.sleep(0)
-                    if (late_s := clock.monotonic() - paused_s) > LAG_S_MAX:  # somebody else held the loop
-                        self._blindness.note_turn(late_s)
                     until_s = clock.monotonic() + self._slice_s
         except StopIteration as end:
             transitions: list[Transition] = end.value

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from engine.channel import Channel
 from engine.errors import ProbeError
-from engine.events import Health, HealthStatus
+from engine.events import Event, Health, HealthStatus
 from engine.ports import Clock, Probe
 from engine.runtime.contain import Containment, Failure, describe
 from engine.runtime.intake import Intake
@@ -28,6 +28,9 @@ OPEN_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 5.0
 REOPEN_AFTER_FAILURES = 3
 """A probe that failed this often in a row is closed and opened anew before the next try."""
+UNTRUSTED: Final = "this machine is offline: nothing is known of the target"
+Trusts: TypeAlias = Callable[[str, Sequence[Event], float], Awaitable[bool]]
+"""Whether what a probe measured may be judged; given its name, the events, and when it began (s, monotonic)."""
 
 
 class ProbeSpec(NamedTuple):
@@ -37,6 +40,7 @@ class ProbeSpec(NamedTuple):
         name: Its table's name.
         type: What it is, for people.
         probe: The probe itself.
+        remote: Whether it asks something beyond this machine.
     """
 
     name: str
@@ -44,6 +48,7 @@ class ProbeSpec(NamedTuple):
     interval_ms: int
     timeout_ms: int
     probe: Probe
+    remote: bool = False
 
 
 class Shared(NamedTuple):
@@ -70,6 +75,7 @@ class _Measured(NamedTuple):
 
     failure: Failure | None = None
     complaint: Failure | None = None
+    trusted: bool = True
 
 
 class ProbeRunner:
@@ -78,12 +84,14 @@ class ProbeRunner:
     Args:
         spec: The probe.
         shared: The engine's clock, channel and so on.
+        trusts: Is asked before anything is handed over; None trusts everything.
     """
 
-    def __init__(self, spec: ProbeSpec, shared: Shared) -> None:
+    def __init__(self, spec: ProbeSpec, shared: Shared, trusts: Trusts | None = None) -> None:
         self.spec = spec
         self.component = f"probe.{spec.name}"
         self._shared = shared
+        self._trusts = trusts
         self._open = False
         self._opened_once = False
         self._status: HealthStatus = "ok"
@@ -130,9 +138,11 @@ class ProbeRunner:
                 self._note_failure(Failure("hung", "an earlier call has not ended, and ignores being cancelled"))
                 continue
             self._ticks += 1
-            failure, complaint = await self._measure()
+            failure, complaint, trusted = await self._measure()
             if failure is None:
                 self._note_success(complaint)
+                if not trusted:  # one health event tells of them all
+                    self._status, self._message = "degraded", UNTRUSTED
                 continue
             self._note_failure(failure)
             pause_s = backoff_s(self._failures, self._shared.rng)
@@ -164,9 +174,9 @@ class ProbeRunner:
         self._duration_ms = (clock.monotonic() - begun_s) * 1000
         if outcome.failure is not None:
             return _Measured(outcome.failure)
-        return await self._hand_over(outcome.value)
+        return await self._hand_over(outcome.value, begun_s)
 
-    async def _hand_over(self, output: Any) -> _Measured:
+    async def _hand_over(self, output: Any, begun_s: float) -> _Measured:
         shared = self._shared
         try:
             checking = shared.intake.checking(output, shared.clock.now_ms())
@@ -175,6 +185,8 @@ class ProbeRunner:
             return _Measured(describe(error))
         except Exception as error:  # noqa: BLE001  # a foreign sequence may raise whatever it likes
             return _Measured(Failure("bad_output", describe(error).message, error))
+        if self._trusts is not None and not await self._trusts(self.spec.name, events, begun_s):
+            return _Measured(trusted=False)
         for event in events:
             await shared.channel.put(event)
         if not refused:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from engine.config.shape import Config
 from engine.core.evaluator import Core
 from engine.core.groups import GridGroup
-from engine.core.rules import Rule
+from engine.core.rules import RecordingRule, Rule
 from engine.events import Event, Sample, SampleBatch, Transition
 from engine.text import clean
 
@@ -24,7 +24,7 @@ _WORDS = {
 
 
 def replay(
-    rules: str | Config | Sequence[Rule],
+    rules: str | Config | Sequence[Rule | RecordingRule],
     events: Iterable[Event],
     *,
     until_ms: int | None = None,
@@ -58,13 +58,13 @@ def _refused(core: Core) -> dict[str, int]:
     return {name.removeprefix(_DROPPED): n for name, n in core.counters().items() if name.startswith(_DROPPED) and n}
 
 
-def _complaint(refused: dict[str, int], rules: Sequence[Rule], events: Sequence[Event]) -> str:
+def _complaint(refused: dict[str, int], rules: Sequence[Rule | RecordingRule], events: Sequence[Event]) -> str:
     reasons = [f"{n} {reason}" + (f" ({_WORDS[reason]})" if reason in _WORDS else "") for reason, n in refused.items()]
     series = ", ".join(_refused_series(rules, events))
     return f"samples were refused: {', '.join(reasons)}; first: {series}; strict=False goes on without them"
 
 
-def _refused_series(rules: Sequence[Rule], events: Sequence[Event]) -> list[str]:
+def _refused_series(rules: Sequence[Rule | RecordingRule], events: Sequence[Event]) -> list[str]:
     """Which, found by feeding them one by one to a core of their own."""
     core, found, before = Core(rules), [], 0
     for sample in (one for event in events for one in _samples(event)):
@@ -86,7 +86,9 @@ def _samples(event: Event) -> Iterable[Sample]:
     return []
 
 
-def _compiled(rules: str | Config | Sequence[Rule]) -> tuple[Sequence[Rule], Sequence[GridGroup]]:
+def _compiled(
+    rules: str | Config | Sequence[Rule | RecordingRule],
+) -> tuple[Sequence[Rule | RecordingRule], Sequence[GridGroup]]:
     from engine.config.load import load_text
     from engine.runtime.assembly import compile_groups, compile_rules
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from engine.clock import Reading, Timeline
+from engine.clock import BootTime, Reading, Timeline
 from engine.ports import ClockJump
 
 __all__ = ["START_MS", "DeadlockError", "VirtualClock", "VirtualLoop", "run_virtual"]
@@ -135,6 +135,10 @@ class VirtualClock:
         """Compare event time with the wall clock, as `SystemClock` does; a running engine does so by itself."""
         reading = Reading(self.wall_ms() * 1_000_000, self._monotonic_ns(), self._slept_ms * 1_000_000)
         return self._timeline.look(reading)
+
+    def boot(self) -> BootTime | None:
+        """The boot clock: the loop's time, and what the machine slept."""
+        return BootTime("virtual", self._monotonic_ns() // 1_000_000 + self._slept_ms)
 
     async def sleep(self, seconds: float) -> None:
         """Let time pass: everything that is due meanwhile happens."""

@@ -51,6 +51,14 @@ def test_nothing_is_nothing() -> None:
             "4 records or messages lost by sink ops (http_503)",
         ),
         ({"sinks": [SinkStatus("out", "console", dropped=1)]}, "1 record or message lost by sink out"),
+        (
+            {"blind": {"suspend": 28_800.0, "loop_lag": 3.25, "dropped": 0.0, "downtime": 99.0}},
+            "not seen: suspend 8h, loop_lag 3s250ms",
+        ),
+        (
+            {"blind": {"suspend": 1.0, "loop_lag": 2.0, "dropped": 3.0, "offline": 4.0}},
+            "not seen: offline 4s, dropped 3s, loop_lag 2s, ...",
+        ),
     ],
 )
 def test_each_kind_of_loss_has_its_line(changes: dict[str, object], line: str) -> None:

@@ -1,12 +1,14 @@
 """What can't be built is the operator's to mend, and named."""
 
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from engine import registry
+from engine.config.load import load
 from engine.config.shape import Config, EngineTable, ProbeConfig, RuleConfig, RuleTable, SinkConfig
 from engine.durations import Duration
 from engine.errors import ConfigError, LongwatchError, SinkError
@@ -64,6 +66,16 @@ def test_the_core_has_the_limits_and_the_projectors() -> None:
     }
     core.feed([Sample(2, f"s{number}", 1.0) for number in range(10)])
     assert core.series_count == 7
+
+
+def test_what_a_template_asks_for_is_kept_though_no_rule_reads_it(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text("[engine]\nrule_files = ['rules.yml']\n", encoding="utf-8")
+    rule = """{ alert: Down, expr: up == 0, annotations: { n: '{{ query "sum(build)" | first | value }}' } }"""
+    (tmp_path / "rules.yml").write_text(f"groups: [{{ name: g, rules: [{rule}] }}]\n", encoding="utf-8")
+    core = build_core(load(tmp_path / "run.toml"), [])
+    core.feed([SampleBatch(59_000, ("up", 'build{v="1"}', 'build{v="2"}'), np.array([0.0, 3.0, 4.0]))])
+    core.advance(60_000)
+    assert [alert.annotations for alert in core.alerts()] == [{"n": "7"}]
 
 
 def test_contexts_are_filled_and_calls_belong_to_their_owner() -> None:

@@ -19,7 +19,7 @@ import pytest
 from engine.clock import SystemClock
 from engine.errors import ConfigError
 from engine.runtime import statefiles
-from engine.runtime.statefiles import LOCK_FILE, STATUS_FILE, StateLock, StatusFile
+from engine.runtime.statefiles import LIFE_FILE, LOCK_FILE, STATUS_FILE, StateLock, StatusFile
 from engine.runtime.threads import ThreadPool
 from engine.status import AlertStatus, EngineStatus
 from tests.runtime.rig import health_of, shared
@@ -122,9 +122,13 @@ async def test_the_sign_of_life_is_json_and_goes_at_the_end(tmp_path: Path, pool
     read = msgspec.json.decode(path.read_bytes())
     assert (read["pid"], read["phase"], read["gauges"]) == (os.getpid(), "running", {"g": None})
     assert mode(path) == 0o600
+    await until((tmp_path / LIFE_FILE).exists)
+    assert msgspec.json.decode((tmp_path / LIFE_FILE).read_bytes())["stopped"] is False
     await end(task)
     await file.close()
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [LIFE_FILE]
+    assert msgspec.json.decode((tmp_path / LIFE_FILE).read_bytes())["stopped"] is True
+    assert mode(tmp_path / LIFE_FILE) == 0o600
 
 
 async def test_a_full_disk_is_told_and_counted_f12(tmp_path: Path, pool: ThreadPool) -> None:
