@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME ...] [--json FILE] [--check] [--duration 10m]`.
+"""`python -m benchmarks [NAME ...] [--json FILE] [--check] [--duration 10m] [--quick]`.
 
 Exit codes: 0 done, 2 usage, 3 a limit was not kept (with --check).
 """
@@ -7,6 +7,7 @@ import argparse
 import importlib
 import inspect
 import json
+import math
 import pkgutil
 import platform
 import sys
@@ -23,7 +24,8 @@ import benchmarks
 from benchmarks import prometheus
 from benchmarks.harness import REFERENCE_CALIBRATION_MS, Row, calibrate, scaled_limit, within
 
-NOT_BENCHMARKS = {"__main__", "harness", "prometheus"}
+WIDTH = 150  # where there is no terminal: wide enough that nothing wraps
+NOT_BENCHMARKS = {"__main__", "columnar", "harness", "hotloop", "prometheus"}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not options.names:
         modules = {name: module for name, module in modules.items() if not getattr(module, "ON_REQUEST", False)}
 
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
     machine = _machine()
     console.print("  ".join(f"{key} {value}" for key, value in machine.items()), highlight=False, markup=False)
     if not modules:
@@ -55,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
         started = time.monotonic()
         # Before and after, and the slower counts: a machine that is busy now is slower now.
         before = calibrate()
-        rows = _run(module, options.duration)
+        rows = _run(module, options.duration, options.quick)
         calibration_ms = max(before, calibrate())
         _print_table(console, name, module, rows, calibration_ms)
         console.print(
@@ -68,6 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
             {
                 "benchmark": name,
                 **row._asdict(),
+                "value": row.value if math.isfinite(row.value) else None,
                 "limit_here": scaled_limit(row, calibration_ms),
                 "ok": within(row, calibration_ms),
             }
@@ -77,6 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.json:
         document = {
             "machine": machine,
+            "versions": {name: module.versions() for name, module in modules.items() if hasattr(module, "versions")},
             "calibration_reference_ms": REFERENCE_CALIBRATION_MS,
             "results": results,
         }
@@ -95,6 +99,7 @@ def _parser(known: list[str]) -> argparse.ArgumentParser:
     parser.add_argument(
         "--duration", type=_seconds, metavar="10m", help="how long a benchmark that can go on for ever runs"
     )
+    parser.add_argument("--quick", action="store_true", help="rough figures soon, where a benchmark has them")
     return parser
 
 
@@ -106,10 +111,14 @@ def _seconds(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{text!r} is not a duration; write one like 90s, 10m or 1h") from None
 
 
-def _run(module: ModuleType, duration_s: float | None) -> list[Row]:
-    if duration_s is not None and "duration_s" in inspect.signature(module.run).parameters:
-        return list(module.run(duration_s=duration_s))
-    return list(module.run())
+def _run(module: ModuleType, duration_s: float | None, quick: bool) -> list[Row]:
+    takes = inspect.signature(module.run).parameters
+    asked: dict[str, Any] = {}
+    if duration_s is not None and "duration_s" in takes:
+        asked["duration_s"] = duration_s
+    if quick and "quick" in takes:
+        asked["quick"] = True
+    return list(module.run(**asked))
 
 
 def _machine() -> dict[str, str]:
@@ -135,6 +144,8 @@ def _print_table(console: Console, name: str, module: ModuleType, rows: list[Row
     table.add_column("unit")
     table.add_column("limit here", justify="right")
     table.add_column("")
+    if any(row.note for row in rows):
+        table.add_column("note")
     for row in rows:
         limit = scaled_limit(row, calibration_ms)
         sign = "<=" if row.better == "lower" else ">="
@@ -144,13 +155,16 @@ def _print_table(console: Console, name: str, module: ModuleType, rows: list[Row
             row.unit,
             "" if limit is None else f"{sign} {_figure(limit)}",
             "" if limit is None else "ok" if within(row, calibration_ms) else "[red]past it[/red]",
+            *([row.note] if row.note else []),
         )
     console.print(table)
 
 
 def _figure(value: float) -> str:
     """Four significant digits, with thousands apart."""
-    if value != value or abs(value) >= 1_000:  # NaN is the one value unequal to itself
+    if math.isnan(value):
+        return "-"
+    if abs(value) >= 1_000:
         return f"{value:,.0f}"
     return f"{value:.4g}"
 

@@ -4,8 +4,9 @@ A benchmark is a module in this folder with
 
     def run() -> list[Row]: ...
 
-`run` may also take `duration_s`, the seconds it should go on for. A module with `ON_REQUEST = True` is run
-only when it is named. The module's docstring says what is measured; its first line is shown.
+`run` may also take `duration_s`, the seconds it should go on for, and `quick`, whether a rough figure soon is better
+than a good one. A module with `ON_REQUEST = True` is run only when it is named; one with `versions()` says what else it
+ran, by name. The module's docstring says what is measured; its first line is shown.
 
 Limits are written for the reference machine. Another machine runs a fixed loop beside the benchmark, and
 limits on times and rates are scaled by how much longer or shorter the loop took there. A limit on a count,
@@ -35,6 +36,7 @@ class Row(NamedTuple):
         unit: `ns`, `us`, `ms`, `s`, a rate that ends in `/s`, or anything else (`MiB`, `%`, `samples`).
         limit: What `--check` holds it against, on the reference machine; None for a figure without a limit.
         better: Which side of the limit is good.
+        note: What stands beside the figure in the table.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Row(NamedTuple):
     unit: str
     limit: float | None = None
     better: Literal["lower", "higher"] = "lower"
+    note: str = ""
 
 
 def best_of(work: Callable[[], object], *, repeats: int = 5) -> float:

@@ -51,7 +51,8 @@ def two_benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
     strict = types.SimpleNamespace(
         __doc__=None,
         ON_REQUEST=True,
-        run=lambda duration_s=1.0: [Row("went on for", duration_s, "of one", 1)],
+        run=lambda duration_s=1.0, quick=False: [Row("went on for", math.nan if quick else duration_s, "of one", 1)],
+        versions=lambda: {"other": "1.2"},
     )
     made = {"benchmarks.quick": quick, "benchmarks.strict": strict}
     infos = [types.SimpleNamespace(name=name.partition(".")[2]) for name in made]
@@ -76,6 +77,16 @@ def test_check_fails_past_a_limit_and_duration_is_handed_on(capsys: pytest.Captu
     assert program.main(["strict", "--duration", "10m"]) == 0
     assert program.main(["strict", "--duration", "10m", "--check"]) == 3
     assert "1 of 1 figures" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("two_benchmarks")
+def test_quick_is_handed_on_and_what_is_no_number_is_null(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "figures.json"
+    assert program.main(["strict", "quick", "--quick", "--json", str(out)]) == 0
+    document = json.loads(out.read_text())
+    assert [(result["value"], result["ok"]) for result in document["results"]] == [(None, False), (1, True)]
+    assert document["versions"] == {"strict": {"other": "1.2"}}
+    assert "past it" in capsys.readouterr().out
 
 
 def test_an_unknown_name_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:

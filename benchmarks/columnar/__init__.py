@@ -1,0 +1,1 @@
+"""The parts of `benchmarks.promql`: what is measured, and beside what."""

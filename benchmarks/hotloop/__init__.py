@@ -1,0 +1,1 @@
+"""The hot evaluator loop, ours and those of other stream processors, over one workload."""
