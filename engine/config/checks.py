@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from zoneinfo import ZoneInfo, available_timezones
 
+from engine.addresses import endpoint
 from engine.config.convert import BAD, Converter
 from engine.config.locate import KeyPath
 from engine.config.report import quote
@@ -18,6 +19,8 @@ __all__ = ["NAME_PATTERN", "check_engine", "check_labels", "named_tables"]
 NAME_PATTERN: Final = "[A-Za-z_][A-Za-z0-9_-]*"
 """Names of probes, rules and sinks: what `table.name.key` can be written with, without quotes."""
 NAME_CHARS_MAX: Final = 64
+SENTINELS_MIN: Final = 2
+SENTINELS_MAX: Final = 8
 ENGINE_NAME_PATTERN: Final = "[A-Za-z0-9._-]{1,64}"
 _LABEL = re.compile("[a-zA-Z_][a-zA-Z0-9_]*")
 
@@ -62,6 +65,23 @@ def check_engine(values: Mapping[str, Any], converter: Converter) -> None:
             hint = "pip install tzdata"
             report.error(("engine", "timezone"), "this machine has no time zone database", hint)
     check_labels(("engine", "external_labels"), converter)
+    _check_sentinel(values.get("sentinel", BAD), converter)
+
+
+def _check_sentinel(sentinel: Any, converter: Converter) -> None:
+    if sentinel is BAD or not sentinel:
+        return
+    path: KeyPath = ("engine", "sentinel")
+    if not SENTINELS_MIN <= len(sentinel) <= SENTINELS_MAX:
+        told = f"{SENTINELS_MIN} to {SENTINELS_MAX} addresses, not {len(sentinel)}"
+        converter.report.error(path, told, "one alone could be down itself; take independent ones")
+        return
+    for number, text in enumerate(sentinel, 1):
+        try:
+            endpoint(text)
+        except ValueError as error:
+            hint = 'write it like "tcp://192.0.2.1:443"'
+            converter.report.error(path, f"address {number}: {error}", hint)
 
 
 def check_labels(path: KeyPath, converter: Converter, value_chars_max: int = LABEL_VALUE_CHARS_MAX) -> None:

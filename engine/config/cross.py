@@ -1,39 +1,45 @@
-"""What only the whole configuration shows, for `check`: rules about metrics that nobody measures.
+"""What only the whole configuration shows, for `check`: rules about metrics that nobody measures, and what was probably
+not meant in its rule files.
 
 These are warnings, and not part of loading: a service that embeds the engine emits metrics of its own.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from engine.config.conditions import never_false
 from engine.config.document import OVERRIDE_SOURCE
 from engine.config.report import quote
-from engine.config.shape import Config
+from engine.config.shape import Config, RuleConfig
 from engine.errors import Problem, nearest
 
-__all__ = ["cross_check", "provided_metrics"]
+if TYPE_CHECKING:
+    from engine.core.rules import RecordingRule, Rule
+
+__all__ = ["cross_check", "provided_metrics", "recorded_metrics"]
 
 OWN_PREFIX = "longwatch_"
 
 
 def cross_check(config: Config) -> tuple[Problem, ...]:
-    """Return a warning for each expression that is no condition, and each metric that no probe here provides.
+    """Return a warning for each expression that is no condition, and each metric that no probe here provides and no
+    rule records; and those of `lint_rule_file`.
 
     If a probe does not say what it provides, nothing is said about metrics.
     """
-    from engine.core.rules import compile_rule
-
-    warnings = []
+    provided, recorded = provided_metrics(config), recorded_metrics(config)
+    warnings = _of_rule_files(config, provided, recorded)
     for rule in config.rules:
-        message, hint = never_false(rule.table.expr)
+        message, hint = never_false(rule.table.expr) if rule.table.record is None else ("", "")
         if message:
             line = 0 if rule.file == OVERRIDE_SOURCE else rule.line
             warnings.append(Problem(rule.file, line, f"rule.{rule.name}.expr", message, hint))
-    provided = provided_metrics(config)
     if provided is None:
         return tuple(warnings)
+    provided |= recorded
     for rule in config.rules:
-        wanted = {leaf.metric for leaf in compile_rule(rule.name, rule.table.expr).plan.leaves}
+        wanted = {leaf.metric for leaf in _compiled(rule).plan.leaves}
         for metric in sorted(wanted - provided):
             if metric and not metric.startswith(OWN_PREFIX):
                 message = f"no probe here measures {quote(metric)}"
@@ -41,6 +47,30 @@ def cross_check(config: Config) -> tuple[Problem, ...]:
                 line = 0 if rule.file == OVERRIDE_SOURCE else rule.line
                 warnings.append(Problem(rule.file, line, f"rule.{rule.name}.expr", message, hint))
     return tuple(warnings)
+
+
+def _compiled(rule: RuleConfig) -> Rule | RecordingRule:
+    from engine.core.rules import compile_recording, compile_rule
+
+    record, expr = rule.table.record, rule.table.expr
+    return compile_rule(rule.name, expr) if record is None else compile_recording(rule.name, record, expr)
+
+
+def _of_rule_files(config: Config, provided: set[str] | None, recorded: set[str]) -> list[Problem]:
+    if not config.rule_files:
+        return []
+    from engine.rulefiles.lint import lint_rule_file  # brings the parser: only for those who have rule files
+
+    interval_ms = int(config.engine.evaluation_interval)
+    return [warning for file in config.rule_files for warning in lint_rule_file(file, provided, recorded, interval_ms)]
+
+
+def recorded_metrics(config: Config) -> set[str]:
+    """The metrics that rules make."""
+    own = {rule.table.record for rule in config.rules if rule.table.record is not None}
+    rules = [rule for file in config.rule_files for group in file.groups for rule in group.rules]
+    made = own | {rule.name for rule in rules if rule.kind == "record"}
+    return made | {"ALERTS", "ALERTS_FOR_STATE"} if any(rule.kind == "alert" for rule in rules) else made
 
 
 def provided_metrics(config: Config) -> set[str] | None:

@@ -17,6 +17,7 @@ import msgspec.inspect as mi
 from engine.config.checks import ENGINE_NAME_PATTERN, NAME_PATTERN
 from engine.config.kinds import fields_of, is_secret
 from engine.config.leaves import options_of
+from engine.config.packs import PACK_KEYS
 from engine.config.shape import EngineTable, ProbeCommon, RuleTable, SinkCommon
 from engine.durations import Duration
 from engine.ports import Options
@@ -48,11 +49,23 @@ def schema() -> dict[str, Any]:
         "additionalProperties": False,
         "properties": {
             "engine": {"$ref": "#/$defs/engine"},
+            "pack": {
+                "description": "What built-in rules need to know: one table [pack.NAME] for each pack that asks.",
+                "type": "object",
+                "additionalProperties": False,
+                "properties": {name: {"$ref": f"#/$defs/pack.{name}"} for name in PACK_KEYS},
+            },
             "probe": _named("What measures: one table [probe.NAME] for each.", list(probes)),
             "rule": _named("What is wrong, and for how long: one table [rule.NAME] for each.", ["rule"]),
             "sink": _named("Where things go: one table [sink.NAME] for each.", list(sinks)),
         },
-        "$defs": {"engine": engine, "rule": rule, **probes, **sinks},
+        "$defs": {
+            "engine": engine,
+            **{f"pack.{name}": _table(keys.options) for name, keys in PACK_KEYS.items()},
+            "rule": rule,
+            **probes,
+            **sinks,
+        },
     }
 
 

@@ -51,6 +51,7 @@ def probe_config(name: str, table: Mapping[str, Any], converter: Converter) -> P
         interval=interval,
         timeout=timeout,
         labels=common.get("labels", {}),
+        remote=common.get("remote"),
     )
 
 

@@ -21,17 +21,17 @@ from engine.config.environment import ExpandError, expand
 from engine.config.kinds import fields_of
 from engine.config.leaves import probe_config, sink_config
 from engine.config.locate import KeyPath
-from engine.config.packs import BUILT_IN_NAME, BUILT_IN_TOML, merge_rules, pack_names, read_pack
+from engine.config.packs import BUILT_IN_NAME, BUILT_IN_TOML, fill, merge_rules, pack_names, pack_texts, read_pack
 from engine.config.report import Report, address_of, quote
-from engine.config.rules import rule_config
+from engine.config.rules import check_recording, rule_config
 from engine.config.shape import Config, EngineTable
 from engine.errors import ConfigError, Problem, nearest
 from engine.rulefiles.shape import RuleFile
 
 __all__ = ["Examined", "built_in", "examine", "load", "load_text"]
 
-TABLES = ("engine", "probe", "rule", "sink")
-_TABLES = "tables are [engine], [probe.NAME], [rule.NAME] and [sink.NAME]"
+TABLES = ("engine", "probe", "pack", "rule", "sink")
+_TABLES = "tables are [engine], [probe.NAME], [pack.NAME], [rule.NAME] and [sink.NAME]"
 _LATER = ("route", "silence", "inhibit", "projector", "phase", "gate", "http")
 _SECRET_NAME = re.compile("auth|cookie|token|key|secret|pass|credential|signature", re.IGNORECASE)
 TOKEN_CHARS_MIN = 16
@@ -96,7 +96,7 @@ def _examine(
     tree, settings, misread = _override(document, overrides)
     environ = os.environ if environ is None else environ
     packs = _packs(tree.get("engine"), environ)
-    places = Places([document, *packs], settings)
+    places = Places([document, *packs.values()], settings)
     report = Report(places)
     converter = Converter(report, environ, document.folder)
     _check_root(tree, report)
@@ -106,11 +106,14 @@ def _examine(
         probe_config(name, table, converter)
         for name, table in named_tables("probe", tree.get("probe", {}), converter).items()
     ]
+    texts = pack_texts(tree.get("pack", {}), packs, converter)
+    filled = [fill(pack, texts.get(name, {})) for name, pack in packs.items()]
     own_rules = named_tables("rule", tree.get("rule", {}), converter)
     rules = [
         rule_config(name, table, converter, places, engine.external_labels if engine else {})
-        for name, table in merge_rules(packs, own_rules).items()
+        for name, table in merge_rules(filled, own_rules).items()
     ]
+    check_recording(rules, converter)
     sinks = [
         sink_config(name, table, converter)
         for name, table in named_tables("sink", tree.get("sink", {}), converter).items()
@@ -192,11 +195,11 @@ def _check_root(tree: Mapping[str, Any], report: Report) -> None:
             report.error((key,), "unknown table", nearest(key, TABLES) or _TABLES)
 
 
-def _packs(engine: Any, environ: Mapping[str, str]) -> list[Document]:
-    """The packs that exist, each once; the others are reported when `[engine]` is converted."""
+def _packs(engine: Any, environ: Mapping[str, str]) -> dict[str, Document]:
+    """The packs that exist, by name; the others are reported when `[engine]` is converted."""
     packs = engine.get("packs") if isinstance(engine, dict) else None
     if not isinstance(packs, list):
-        return []
+        return {}
     wanted: dict[str, None] = {}
     for name in packs:
         try:
@@ -204,7 +207,7 @@ def _packs(engine: Any, environ: Mapping[str, str]) -> list[Document]:
         except ExpandError:
             pass  # reported there, too
     known = pack_names()
-    return [read_pack(name) for name in wanted if name in known]
+    return {name: read_pack(name) for name in wanted if name in known}
 
 
 def _engine(table: Any, converter: Converter) -> EngineTable | None:

@@ -50,6 +50,11 @@ class Report:
         self.left_out = 0
 
     @property
+    def count(self) -> int:
+        """How many problems there are so far."""
+        return len(self._problems) + self.left_out
+
+    @property
     def is_full(self) -> bool:
         """Further problems are only counted, so their hints need not be worked out."""
         return len(self._problems) >= PROBLEMS_MAX

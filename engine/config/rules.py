@@ -1,8 +1,8 @@
-"""`[rule.NAME]`: its keys, and whether its expression and its templates compile."""
+"""`[rule.NAME]`: its keys, whether its expression and its templates compile, and what recording rules read."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from engine.config.checks import check_labels
@@ -11,16 +11,18 @@ from engine.config.document import Places
 from engine.config.kinds import fields_of
 from engine.config.locate import KeyPath
 from engine.config.packs import pack_names, read_pack
+from engine.config.report import quote
 from engine.config.shape import RuleConfig, RuleTable
 from engine.errors import RuleError
 from engine.text import clean
 
-__all__ = ["rule_config"]
+__all__ = ["check_recording", "rule_config"]
 
 _LATER = "this version does not have it yet"
+_OF_ALERTS = ("for", "keep_firing_for", "on_missing", "hold_max", "annotations")
 # Keys that are not ours, but that people will write, and what to write instead.
 _HINTS = {
-    **dict.fromkeys(("levels", "when", "clear", "of", "mode", "missing_for", "on_restart", "record"), _LATER),
+    **dict.fromkeys(("levels", "when", "clear", "of", "mode", "missing_for", "on_restart"), _LATER),
     "alert": "the table's name is the alert's name: [rule.NAME]",
     "name": "the table's name is the rule's name: [rule.NAME]",
     "query": 'did you mean "expr"?',
@@ -43,15 +45,66 @@ def rule_config(
     path: KeyPath = ("rule", name)
     hints = _HINTS if "expr" in table else _HINTS | {"expr": _pack_with(name)}
     values = converter.table(fields_of(RuleTable), table, path, hints)
-    _check_labels((*path, "labels"), converter)
-    templates = _templates((*path, "annotations"), converter)
-    if "expr" in values and values["expr"] is not BAD:
-        _compile(name, values, templates, external_labels, path, converter)
+    expr = values.get("expr", BAD)
+    if "record" in table:
+        _check_record(table, values.get("record", BAD), path, converter)
+        if expr is not BAD:
+            _compile_recording(name, expr, path, converter)
+    else:
+        _check_labels((*path, "labels"), converter)
+        templates = _templates((*path, "annotations"), converter)
+        if expr is not BAD:
+            _compile(name, values, templates, external_labels, path, converter)
     built = converter.build(RuleTable, values, path)
     if built is None:
         return None
     _, file, line = places.find(path)
     return RuleConfig(name=name, table=built, file=file, line=line)
+
+
+def check_recording(rules: Iterable[RuleConfig | None], converter: Converter) -> None:
+    """Report a cycle of recording rules. Those that do not compile were reported before."""
+    recording = {rule.name: rule.table for rule in rules if rule is not None and rule.table.record is not None}
+    if not recording:
+        return
+    from engine.core.dependencies import in_order
+    from engine.core.rules import compile_recording
+
+    compiled = []
+    for name, table in recording.items():
+        try:
+            compiled.append(compile_recording(name, table.record or "", table.expr))
+        except RuleError:
+            continue
+    try:
+        in_order(compiled)
+    except RuleError as error:
+        converter.report.error(("rule", error.rule, "expr"), clean(error.message, 300), error.hint)
+
+
+def _check_record(table: Mapping[str, Any], record: Any, path: KeyPath, converter: Converter) -> None:
+    """What can't be said of a rule that records: of alerts there are none."""
+    from engine.core.rules import METRIC_HINT, is_metric_name
+
+    check_labels((*path, "labels"), converter)
+    at: KeyPath = (*path, "record")
+    if record is not BAD and not is_metric_name(record):
+        tainted = at in converter.from_environment
+        message = "not a metric name" if tainted else f"{quote(record)} is not a metric name"
+        converter.report.error(at, message, METRIC_HINT)
+    if unfit := [key for key in _OF_ALERTS if key in table]:
+        keys = ", ".join(unfit)
+        message = f"a recording rule gives no alerts, so it has no {keys}"
+        converter.report.error((*path, unfit[0]), message, f"leave out {keys}; or leave out record, and it alerts")
+
+
+def _compile_recording(name: str, expr: str, path: KeyPath, converter: Converter) -> None:
+    from engine.core.rules import compile_recording
+
+    try:
+        compile_recording(name, "x", expr)  # the expression alone, as below
+    except RuleError as error:
+        _foreign((*path, "expr"), error.message, error.hint, "not an expression", converter)
 
 
 def _pack_with(name: str) -> str:

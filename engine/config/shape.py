@@ -64,6 +64,8 @@ class EngineTable(Options, frozen=True, kw_only=True):
         shutdown_timeout: How long stopping may take; then what is left is abandoned.
         evaluation_interval: How often groups of rule files are evaluated that name no interval.
         compat: Whose rules hold for windows of rule files: Prometheus 3 leaves out a sample at the very start.
+        sentinel: Independent addresses, such as "tcp://192.0.2.1:443". While none of them answers this machine is
+            offline, and what remote probes can't reach is not judged.
     """
 
     name: str = "longwatch"
@@ -84,6 +86,7 @@ class EngineTable(Options, frozen=True, kw_only=True):
     shutdown_timeout: _Shutdown = _ms("20s")
     evaluation_interval: _Interval = _ms("1m")
     compat: Literal["prometheus3", "prometheus2"] = "prometheus3"
+    sentinel: list[str] = []
 
 
 class ProbeCommon(Options, frozen=True, kw_only=True):
@@ -95,12 +98,14 @@ class ProbeCommon(Options, frozen=True, kw_only=True):
         timeout: How long one measurement may take, at most the interval; the default is the type's, or
             the interval if that is shorter.
         labels: Labels for every series of this probe.
+        remote: Whether its target is beyond this machine, see engine.sentinel; by default what its URL says.
     """
 
     type: str | None = None
     interval: _Interval | None = None
     timeout: _Timeout | None = None
     labels: dict[str, str] = {}
+    remote: bool | None = None
 
 
 class SinkCommon(Options, frozen=True, kw_only=True):
@@ -114,21 +119,24 @@ class SinkCommon(Options, frozen=True, kw_only=True):
 
 
 class RuleTable(Options, frozen=True, kw_only=True, rename={"for_": "for"}):
-    """`[rule.NAME]`: when something is wrong, and for how long it must be.
+    """`[rule.NAME]`: when something is wrong, and for how long it must be; with `record`, what else can be measured.
 
     Args:
         expr: A PromQL expression; each label set in its result is one alert. Required, unless the table changes
             keys of a pack's rule of that name.
+        record: The rule gives no alerts: its results are series of this metric, which other rules can read. Then of
+            the other keys it has `labels` alone.
         for: How long the expression must hold before the alert fires.
         keep_firing_for: How long the alert goes on firing after the expression has ceased to hold.
         on_missing: What happens while data is missing: `hold` keeps the state and stops its clocks, `reset`
             takes it as "not true".
         hold_max: How long a state is held without data before the alert ends as lost.
-        labels: Labels for the rule's alerts, such as severity.
+        labels: Labels for the rule's alerts, such as severity; for the series, if it records.
         annotations: Text for people; a template with $labels, $value and $externalLabels.
     """
 
     expr: str
+    record: str | None = None
     for_: Duration = _ms("0s")
     keep_firing_for: Duration = _ms("0s")
     on_missing: Literal["hold", "reset"] = "hold"
@@ -147,6 +155,7 @@ class ProbeConfig(msgspec.Struct, frozen=True, kw_only=True):
     interval: Duration
     timeout: Duration
     labels: dict[str, str]
+    remote: bool | None = None
 
 
 class SinkConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -204,7 +204,7 @@ url = "http://h/"
 [zzz]
 [sink.screen]
 """,
-        "run.toml:1: zzz: unknown table (tables are [engine], [probe.NAME], [rule.NAME] and [sink.NAME])",
+        "run.toml:1: zzz: unknown table (tables are [engine], [probe.NAME], [pack.NAME], [rule.NAME] and [sink.NAME])",
     ),
     bad(
         "table_of_later",
@@ -222,7 +222,7 @@ foo = 1
 [sink.screen]
 """,
         "run.toml:1: name: a key outside of any table (put it under [engine])",
-        "run.toml:2: foo: a key outside of any table (tables are [engine], [probe.NAME], [rule.NAME] and [sink.NAME])",
+        "run.toml:2: foo: a key outside of any table (tables are [engine], [probe.NAME], [pack.NAME], [rule.NAME] and [sink.NAME])",
     ),
     bad(
         "engine_is_no_table",
@@ -1209,7 +1209,7 @@ packs = ["${WORD}"]
 """,
         "run.toml:2: engine.timezone: the value from the environment is not a time zone",
         "run.toml:3: engine.name: not a name (1 to 64 letters, digits, dots, _ and -)",
-        "run.toml:4: engine.packs[0]: there is no such pack (known: host)",
+        "run.toml:4: engine.packs[0]: there is no such pack (known: host, service)",
     ),
     bad(
         "rule_without_expr",

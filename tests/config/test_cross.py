@@ -1,8 +1,10 @@
 """Warnings about metrics that nobody measures."""
 
+from pathlib import Path
+
 import pytest
 
-from engine.config import load_text
+from engine.config import load, load_text
 from engine.config.cross import cross_check
 
 pytestmark = pytest.mark.usefixtures("demo_types")
@@ -38,6 +40,20 @@ def test_a_rule_of_a_pack_without_its_probe() -> None:
 )
 def test_nothing_to_warn_of(text: str) -> None:
     assert warnings(text) == []
+
+
+def test_metrics_that_rule_files_record(tmp_path: Path) -> None:
+    text = "groups:\n- {name: g, rules: [{record: job:up, expr: demo_value}, {alert: A, expr: job:up > 1, for: 5s}]}\n"
+    (tmp_path / "r.yml").write_text(text)
+    path = tmp_path / "run.toml"
+    head = "[engine]\nrule_files = ['r.yml']\nevaluation_interval = '5s'\n" + PROBE
+    path.write_text(head + "[rule.B]\nexpr = 'job:up > 1 and ALERTS > 0'\n[rule.C]\nexpr = 'job:upp > 1'\n")
+    (warning,) = cross_check(load(path, environ={}))
+    assert str(warning).endswith('rule.C.expr: no probe here measures "job:upp" (did you mean "job:up"?)')
+    path.write_text(head.replace("5s", "10s"))
+    (warning,) = cross_check(load(path, environ={}))
+    assert warning.file == str(tmp_path / "r.yml")
+    assert "for 5s is shorter than the group's interval 10s" in warning.message
 
 
 def test_without_any_probe_every_metric_is_unknown() -> None:

@@ -158,7 +158,7 @@ def test_a_module_that_is_broken_is_one_problem() -> None:
             'run.toml:1: probe.gone: probe type "gone" can\'t be loaded: '
             "there is no module no_such_module_here (install it)"
         ),
-        "run.toml:3: probe.plain.x: unknown key (known: type, interval, timeout, labels)",
+        "run.toml:3: probe.plain.x: unknown key (known: type, interval, timeout, labels, remote)",
     ]
 
 
