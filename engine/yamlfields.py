@@ -164,8 +164,10 @@ def read_yaml(path: Path, name: str, fields: Fields) -> Node | None:
     except YamlError as error:
         fields.error(error.line, "", str(error))
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        why = _WHY.get(getattr(error, "errno", None) or 0, "it can't be read")
-        fields.error(0, "", f"can't read {name}: {why}")
+        number = getattr(error, "errno", None) or 0
+        hint = f"name its files, as in {clean(str(path), 100)}/*.yml" if number == errno.EISDIR else ""
+        why = _WHY.get(number, "it can't be read")
+        fields.error(0, "", f"can't read {name}: {why}", hint)
     return None
 
 

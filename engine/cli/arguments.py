@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, Protocol
 
 from engine.durations import Duration, parse_ms
 
@@ -59,6 +59,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+class _Verbs(Protocol):
+    def add_parser(self, name: str, **options: Any) -> argparse.ArgumentParser: ...
+
+
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, without the whole usage before it."""
 
@@ -80,30 +84,62 @@ def _parser() -> argparse.ArgumentParser:
     _run_options(parser)
     parser.add_argument("--version", action="store_const", const="version", dest="verb", help="print the version")
     verbs = parser.add_subparsers(metavar="VERB", title="verbs", prog=parser.prog)
-    check = verbs.add_parser("check", help="say everything that is wrong with a configuration", allow_abbrev=False)
-    check.set_defaults(verb="check")
-    check.add_argument("files", nargs="*", type=Path, metavar="FILE", help="none: the built-in configuration")
+    check = _verb(
+        verbs,
+        "check",
+        "say everything that is wrong with a configuration, or with rule files",
+        "Rule files named beside a run.toml are held against it. Exit codes: 0 all can be used, 2 not.",
+    )
+    check.add_argument(
+        "files",
+        nargs="*",
+        type=Path,
+        metavar="FILE",
+        help="run.toml, or rule files of Prometheus (.yml, .yaml, .rules); none: the built-in configuration",
+    )
     check.add_argument("--strict", action="store_true", help="treat warnings as errors")
     _set_option(check)
-    tests = verbs.add_parser("test", help="run unit tests of rules, promtool's files", allow_abbrev=False)
-    tests.set_defaults(verb="test")
+    tests = _verb(
+        verbs,
+        "test",
+        "run unit tests of rules, promtool's files",
+        "Exit codes: 0 all as expected, 1 something is not, 2 a file can't be used.",
+    )
     tests.add_argument(
         "files", nargs="+", type=Path, metavar="FILE", help="YAML with tests, which names its rule files"
     )
-    _query_options(verbs.add_parser("query", help="answer a PromQL expression from the history", allow_abbrev=False))
-    schema = verbs.add_parser("schema", help="print the JSON schema of run.toml", allow_abbrev=False)
-    schema.set_defaults(verb="schema")
-    health = verbs.add_parser("health", help="say whether a running engine is well", allow_abbrev=False)
-    health.set_defaults(verb="health")
+    _query_options(
+        _verb(
+            verbs,
+            "query",
+            "answer a PromQL expression from the history",
+            "Exit codes: 0 answered, if only with nothing; 2 the expression, the time or the history can't be used. "
+            "An expression that begins with a minus comes last, after --.",
+        )
+    )
+    _verb(verbs, "schema", "print the JSON schema of run.toml")
+    health = _verb(
+        verbs,
+        "health",
+        "say whether a running engine is well",
+        "Exit codes: 0 well, 1 not well, 2 the configuration can't be used.",
+    )
     health.add_argument("--config", type=Path, metavar="FILE", help="the configuration the engine was started with")
     health.add_argument("--json", action="store_true", help="print one JSON object")
     _set_option(health)
-    verbs.add_parser("version", help="print the version", allow_abbrev=False).set_defaults(verb="version")
+    _verb(verbs, "version", "print the version")
     return parser
 
 
+def _verb(verbs: _Verbs, name: str, text: str, epilog: str = "") -> argparse.ArgumentParser:
+    made = verbs.add_parser(
+        name, help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=epilog, allow_abbrev=False
+    )
+    made.set_defaults(verb=name)
+    return made
+
+
 def _query_options(query: argparse.ArgumentParser) -> None:
-    query.set_defaults(verb="query")
     query.add_argument("expr", metavar="EXPR", help="PromQL")
     when = query.add_mutually_exclusive_group()
     when.add_argument("--at", metavar="TIME", help="2026-01-31T12:00:00Z, seconds, or 5m for 5m ago; default: now")

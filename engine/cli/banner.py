@@ -102,7 +102,7 @@ def kept(options: Options) -> str:
 def summary(plan: Plan, ended_ms: int, transitions: int, losses: Sequence[str]) -> list[str]:
     """The lines printed at the end; `losses` says by kind what was not kept."""
     length = format_ms(max(ended_ms - plan.starts_ms, 0) // 1_000 * 1_000)
-    changes = f"{transitions} transition{'' if transitions == 1 else 's'}"
+    changes = _count(transitions, "transition")
     lost = "not everything was kept:" if losses else "nothing dropped"
     stores = [sink for sink in plan.config.sinks if kept(sink.options)]
     where = f"in {plan.folder}" if plan.folder else "not kept, the run was in memory"
@@ -140,16 +140,22 @@ def _named(name: str, kind: str) -> str:
 def _rules(rules: Sequence[RuleConfig], files: Sequence[RuleFile]) -> list[str]:
     """Names with their `for`, in as many rows as there may be, and how many are not named; then the rule files."""
     groups = [group for file in files for group in file.groups]
-    of_files = f"{sum(len(group.rules) for group in groups)} in {len(groups)} groups of {len(files)} rule files"
+    of_files = f"{sum(file.rules_count for file in files)} in {_count(len(groups), 'group')} of "
+    of_files += _count(len(files), "rule file")
     if not rules:
         return [of_files] if files else ["none: nothing will be judged"]
     return _rule_rows(rules) + ([of_files] if files else [])
 
 
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
 def _rule_rows(rules: Sequence[RuleConfig]) -> list[str]:
     rows = [f"{len(rules)}: "]
     for at, rule in enumerate(rules):
-        name = clean(f"{rule.name} for {rule.table.for_}" if rule.table.for_ else rule.name, _RULE_CHARS_MAX)
+        shown = rule.table.record or (f"{rule.name} for {rule.table.for_}" if rule.table.for_ else rule.name)
+        name = clean(shown, _RULE_CHARS_MAX)
         last = at + 1 == len(rules)
         room = COLUMNS - _INDENT - (len(", and 10000 more") if len(rows) == _RULE_ROWS_MAX and not last else 0)
         if len(rows[-1]) + len(name) > room:

@@ -1,15 +1,19 @@
-"""`check`: every problem of every file named, one per line, and a line that sums up each. YAML is rule files."""
+"""`check`: every problem of every file named, one per line, and a line that sums up each. Rule files are known by
+their names.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from engine.cli.check_rules import is_rule_file, run_check_rules
+from engine.cli.check_rules import Beside, is_rule_file, run_check_rules
 from engine.config import Config, examine
-from engine.config.cross import cross_check, provided_metrics
+from engine.config.cross import cross_check, provided_metrics, recorded_metrics
 from engine.config.packs import BUILT_IN_NAME
+from engine.rulefiles.find import expanded
 from engine.text import clean
 
 __all__ = ["run_check"]
@@ -25,8 +29,9 @@ def run_check(
     """Check configurations and rule files and print what was found.
 
     Args:
-        paths: Files; none means the built-in configuration. Rules in rule files are held against the probes of the
-            configurations named beside them.
+        paths: Files, with wildcards where the shell left them; none means the built-in configuration. Rules in rule
+            files are held against the configurations named beside them: what their probes measure, how often the
+            first one evaluates, and whose PromQL it has.
         overrides: `--set` of the command line, applied to each.
         strict: A warning counts as an error.
         stream: Where to print.
@@ -35,14 +40,31 @@ def run_check(
     Returns:
         0 if all of them can be used, else 2.
     """
+    paths = expanded(paths)
     rules = [path for path in paths if is_rule_file(path)]
     configs: list[Path | None] = [path for path in paths if not is_rule_file(path)]
-    results = [_check(path, overrides, strict, stream, environ) for path in configs or ([] if rules else [None])]
+    if overrides and rules and not configs:
+        print("--set: there is no configuration to override, rule files only", file=stream)
+        return 2
+    told_below = {os.path.realpath(path) for path in rules}
+    configs = configs or ([] if rules else [None])
+    results = [_check(path, overrides, strict, stream, environ, told_below) for path in configs]
     good = all(ok for ok, _ in results)
     if rules:
-        provided = _provided([config for _, config in results])
-        good &= run_check_rules(rules, stream, strict=strict, provided=provided) == 0
+        good &= run_check_rules(rules, stream, strict=strict, beside=_beside([one for _, one in results])) == 0
     return 0 if good else 2
+
+
+def _beside(configs: Sequence[Config | None]) -> Beside:
+    loaded = [config for config in configs if config is not None]
+    if not loaded:
+        return Beside()
+    return Beside(
+        provided=_provided(configs),
+        recorded=frozenset().union(*map(recorded_metrics, loaded)),
+        interval_ms=int(loaded[0].engine.evaluation_interval),
+        compat=loaded[0].engine.compat,
+    )
 
 
 def _provided(configs: Sequence[Config | None]) -> set[str] | None:
@@ -58,10 +80,13 @@ def _check(
     strict: bool,
     stream: TextIO,
     environ: Mapping[str, str] | None,
+    told_below: Collection[str],
 ) -> tuple[bool, Config | None]:
+    """Check a configuration. Warnings of rule files that are checked by themselves, too, are told there."""
     config, problems, warnings = examine(path, overrides, environ)
     if config is not None:
-        warnings = (*warnings, *cross_check(config))
+        more = [warning for warning in cross_check(config) if os.path.realpath(warning.file) not in told_below]
+        warnings = (*warnings, *more)
     for problem in problems:
         print(problem, file=stream)
     for warning in warnings:
@@ -77,8 +102,14 @@ def _check(
 
 
 def _contents(config: Config) -> str:
-    counts = [(len(config.probes), "probe"), (config.rule_count, "rule"), (len(config.sinks), "sink")]
-    return ", ".join(_count(number, word) or f"0 {word}s" for number, word in counts)
+    recording = sum(rule.table.record is not None for rule in config.rules)
+    recording += sum(
+        rule.kind == "record" for file in config.rule_files for group in file.groups for rule in group.rules
+    )
+    rules = _count(config.rule_count, "rule") or "0 rules"
+    rules += f" ({recording} recording)" if recording else ""
+    probes, sinks = len(config.probes), len(config.sinks)
+    return f"{_count(probes, 'probe') or '0 probes'}, {rules}, {_count(sinks, 'sink') or '0 sinks'}"
 
 
 def _count(number: int, word: str) -> str:

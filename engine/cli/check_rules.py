@@ -4,22 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from engine.errors import Problem
 from engine.rulefiles import RuleFile, lint_rule_file, read_rule_file
+from engine.rulefiles.lint import INTERVAL_MS
 from engine.text import clean
 
-__all__ = ["is_rule_file", "run_check_rules"]
+if TYPE_CHECKING:
+    from engine.core.promql.plan import Compat
+
+__all__ = ["Beside", "is_rule_file", "run_check_rules"]
+
+SUFFIXES = (".yml", ".yaml", ".rules", ".rule")
+
+
+class Beside(NamedTuple):
+    """What a configuration beside rule files says about them.
+
+    Args:
+        provided: Metrics that its probes measure; None: not known.
+        recorded: Metrics that its own rule files make.
+        interval_ms: Of groups that name none.
+        compat: Whose PromQL it is.
+    """
+
+    provided: Collection[str] | None = None
+    recorded: Collection[str] = ()
+    interval_ms: int = INTERVAL_MS
+    compat: Compat = "prometheus3"
 
 
 def is_rule_file(path: Path | None) -> bool:
-    """By its name: `.yml` or `.yaml`."""
-    return path is not None and path.suffix in (".yml", ".yaml")
+    """By its name; and a folder, which is none, but was probably meant for one that has some."""
+    return path is not None and (path.suffix in SUFFIXES or path.is_dir())
 
 
 def run_check_rules(
-    paths: Sequence[Path], stream: TextIO, *, strict: bool = False, provided: Collection[str] | None = None
+    paths: Sequence[Path], stream: TextIO, *, strict: bool = False, beside: Beside | None = None
 ) -> int:
     """Check rule files as `promtool check rules` does, and more.
 
@@ -27,19 +49,22 @@ def run_check_rules(
         paths: Rule files. What one records, the others may read.
         stream: Where to print.
         strict: A warning counts as an error.
-        provided: Metrics that the probes of the configuration beside them measure; None: not known.
+        beside: What the configuration beside them says; None: there is none.
 
     Returns:
         0 if all of them can be used, else 2.
     """
-    from engine.core.promql.query_compile import compile_query
+    from engine.rulefiles.compile import compiler
 
-    read = [(path, *read_rule_file(path, compile_query)) for path in paths]
+    beside = beside or Beside()
+    compile_expr = compiler(beside.compat)
+    read = [(path, *read_rule_file(path, compile_expr)) for path in paths]
     files = [file for _, file, _ in read if file is not None]
     recorded = {rule.name for file in files for group in file.groups for rule in group.rules if rule.kind == "record"}
+    recorded.update(beside.recorded)
     good = True
     for path, file, problems in read:
-        warnings = lint_rule_file(file, provided, recorded) if file is not None else []
+        warnings = lint_rule_file(file, beside.provided, recorded, beside.interval_ms) if file is not None else []
         good &= _tell(path, file, problems, warnings, strict, stream)
     return 0 if good else 2
 

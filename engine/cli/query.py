@@ -115,7 +115,9 @@ def _file(arguments: argparse.Namespace) -> Path:
         config = load_config(arguments.config, arguments.overrides)
         sinks = [sink for sink in config.sinks if sink.type == "sqlite"]
         if not sinks:
-            raise QueryError("the configuration has no sink of type sqlite; name a file with --history")
+            which = "the configuration" if arguments.config else "the built-in configuration"
+            instead = "name a file with --history" + ("" if arguments.config else ", or a configuration with --config")
+            raise QueryError(f"{which} has no sink of type sqlite, which keeps a history; {instead}")
         path: Path | None = getattr(sinks[0].options, "path", None)
         found = path or state_folder(config.engine.name, config.engine.state_dir, os.environ) / "history.db"
     if not found.is_file():

@@ -22,10 +22,11 @@ def run_test_rules(paths: Sequence[Path], stream: TextIO, terminal: TextIO | Non
     Returns:
         0 if all hold, 1 if one does not, 2 if a file can't be used.
     """
+    from engine.rulefiles.find import expanded
     from engine.ruletests.run import run_tests
 
     progress = _progress(stream, sys.stderr if terminal is None else terminal)
-    code = run_tests(paths, stream, progress=progress)
+    code = run_tests(expanded(paths), stream, progress=progress)
     if progress is not None:
         progress("")
     return code

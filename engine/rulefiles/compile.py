@@ -42,6 +42,7 @@ def grid_groups(
     template = cache(compile_go_template)
     groups = [
         GridGroup(
+            file=file.name or file.path,
             name=group.name,
             rules=tuple(
                 made

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from engine.errors import Problem
 from engine.text import clean
 
-__all__ = ["FILES_MAX", "find_rule_files"]
+__all__ = ["FILES_MAX", "expanded", "find_rule_files"]
 
 FILES_MAX = 10_000
 
@@ -41,3 +41,13 @@ def find_rule_files(patterns: Iterable[str], folder: Path) -> tuple[list[Path], 
     if len(found) > FILES_MAX:
         problems.append(Problem(clean(str(folder)), 0, "", f"more than {FILES_MAX:,} rule files"))
     return list(found.values())[:FILES_MAX], problems
+
+
+def expanded(paths: Sequence[Path]) -> list[Path]:
+    """The files of names with wildcards that the shell left as they were: there was none, or they were quoted. A name
+    that matches nothing stays as it is, for whoever reads it to say so."""
+    found: list[Path] = []
+    for path in paths:
+        quoted = glob.has_magic(str(path)) and not path.exists()
+        found += (find_rule_files([str(path)], Path())[0] if quoted else []) or [path]
+    return found

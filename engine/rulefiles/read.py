@@ -7,19 +7,22 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 from engine.errors import ConfigError, Problem
 from engine.rulefiles.find import find_rule_files
 from engine.rulefiles.shape import RuleDef, RuleFile, RuleGroup
 from engine.templates import compile_go_template
 from engine.text import clean
 from engine.yamlfields import Fields, read_yaml, words
-from engine.yamltree import Node, Scalar, YamlError, parse_yaml
+from engine.yamltree import Mapping, Node, Scalar, YamlError, parse_yaml
 
 __all__ = ["CheckExpr", "load_rule_files", "parse_rule_file", "read_rule_file"]
 
 CheckExpr = Callable[[str], object]
 """Raises `ValueError` for an expression that can't be used; its attribute `hint`, if any, says what to write."""
 
+NAME_CHARS_MAX = 4_096  # PATH_MAX of Linux
 _FILE = ("groups",)
 _GROUP = ("name", "interval", "query_offset", "limit", "labels", "rules")
 _RULE = ("record", "alert", "expr", "for", "keep_firing_for", "labels", "annotations")
@@ -41,10 +44,15 @@ def load_rule_files(patterns: Iterable[str], folder: Path, check_expr: CheckExpr
         file, found = read_rule_file(path, check_expr)
         problems += found
         if file is not None:
-            files.append(file)
+            files.append(msgspec.structs.replace(file, name=_name(path, folder)))
     if problems:
         raise ConfigError(problems)
     return tuple(files)
+
+
+def _name(path: Path, folder: Path) -> str:
+    inside = path.is_relative_to(folder)
+    return clean((path.relative_to(folder) if inside else path).as_posix(), NAME_CHARS_MAX)
 
 
 def read_rule_file(path: Path, check_expr: CheckExpr, name: str = "") -> tuple[RuleFile | None, list[Problem]]:
@@ -86,6 +94,10 @@ class _Reader:
         self._check_expr = check_expr
 
     def groups(self, tree: Node | None) -> tuple[RuleGroup, ...]:
+        keys = {key.text for key, _ in tree.pairs} if isinstance(tree, Mapping) else set()
+        if tree is not None and keys & {"tests", "rule_files"} and "groups" not in keys:
+            self._fields.error(tree, "", "this is a file of tests, not of rules", "run it with `test`")
+            return ()
         values = self._fields.table(tree, "", _FILE)
         lines: dict[str, int] = {}
         return tuple(self._group(node, lines) for node in self._fields.items(values.get("groups"), "", "groups"))

@@ -59,9 +59,16 @@ class RuleGroup(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RuleFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A rule file; `path` as the operator named it."""
+    """A rule file.
+
+    Args:
+        path: As the operator named it, for messages.
+        name: Relative to the folder of the configuration if it lies there, the same wherever the engine is started:
+            for the identity of rules. Empty if nobody gave it one.
+    """
 
     path: str
+    name: str = ""
     groups: tuple[RuleGroup, ...] = ()
 
     @property

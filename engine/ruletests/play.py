@@ -19,17 +19,14 @@ from engine.core.promql.notation import parse_labels
 from engine.core.promql.plan import Compat, QueryPlan
 from engine.core.promql.vector import EvaluationError, Scalar
 from engine.durations import format_ms
-from engine.events import Transition
 from engine.ruletests.differences import Item, differences
 from engine.ruletests.inputs import Inputs
 from engine.ruletests.shape import AlertRuleTest, PromqlExprTest, RuleTestFile, RuleTestGroup
 from engine.series import series_text
 from engine.text import clean
 
-__all__ = ["RESOLVED_KEPT_MS", "Failure", "play"]
+__all__ = ["Failure", "play"]
 
-RESOLVED_KEPT_MS = 15 * 60_000
-"""How long a resolved alert is remembered (Prometheus: rules/alerting.go, resolvedRetention)."""
 SERIES_MAX = 10_000_000
 ALERTS_PER_RULE_MAX = 1_000_000
 _EVERYTHING = '{__name__=~".+"}'
@@ -101,7 +98,6 @@ class _Play:
             subquery_step_ms=step_ms,
             compat=compat,
         )
-        self._resolved: dict[tuple[tuple[str, str], ...], Transition] = {}
 
     def run(self, progress: Callable[[float], None] | None) -> Iterator[Failure]:
         """Evaluate from the start to the last time that is looked at. A rule without a value ends the test."""
@@ -110,8 +106,7 @@ class _Play:
         for at_ms in range(0, self._last_ms + 1, step_ms):
             now_ms = self._test.start_ms + at_ms
             self._core.feed(self._inputs.until(now_ms))
-            for transition in self._core.advance(now_ms):
-                self._remember(transition)
+            self._core.advance(now_ms)
             wrong = [
                 Failure(self._test.line, f"{_of_component(told.component)}, time: {format_ms(at_ms)}", (told.message,))
                 for told in self._core.take_health()
@@ -120,21 +115,15 @@ class _Play:
             if wrong:
                 return
             while waiting and waiting[0].eval_time_ms < at_ms + step_ms:
-                yield from self._check_alerts(waiting.popleft(), now_ms)
+                yield from self._check_alerts(waiting.popleft())
             if progress is not None:
                 progress((at_ms + step_ms) / (self._last_ms + step_ms))
         for one in self._test.promql_expr_tests:
             yield from self._check_expr(one)
 
-    def _remember(self, transition: Transition) -> None:
-        key = tuple(sorted(transition.labels.items()))
-        self._resolved.pop(key, None)
-        if transition.kind == "resolved":
-            self._resolved[key] = transition
-
     # -- alerts ------------------------------------------------------------------------------------------------
 
-    def _check_alerts(self, one: AlertRuleTest, now_ms: int) -> Iterator[Failure]:
+    def _check_alerts(self, one: AlertRuleTest) -> Iterator[Failure]:
         stated = one.states != ("firing",)
         wanted = [
             _alert({**alert.labels, "alertname": one.alertname}, alert.annotations, alert.state if stated else "")
@@ -142,7 +131,7 @@ class _Play:
         ]
         got = [
             _alert(labels, annotations, state if stated else "")
-            for labels, annotations, state in self._alerts(one, now_ms)
+            for labels, annotations, state in self._alerts(one)
             if state in one.states
         ]
         if lines := tuple(differences(wanted, got)):
@@ -151,14 +140,14 @@ class _Play:
             subject = f"alertname: {clean(one.alertname)}{where}, time: {format_ms(one.eval_time_ms)}"
             yield Failure(one.line, subject, lines)
 
-    def _alerts(self, one: AlertRuleTest, now_ms: int) -> Iterator[tuple[Mapping[str, str], Mapping[str, str], str]]:
+    def _alerts(self, one: AlertRuleTest) -> Iterator[tuple[Mapping[str, str], Mapping[str, str], str]]:
         """(labels, annotations, state) of every alert of a name."""
         for status in self._core.alerts():
             if status.rule == one.alertname:
                 kept = status.keeping and "keep_firing" in one.states
                 yield status.labels, status.annotations, "keep_firing" if kept else status.state
-        for transition in self._resolved.values():
-            if transition.rule == one.alertname and now_ms - transition.time_ms <= RESOLVED_KEPT_MS:
+        for transition in self._core.resolved() if "resolved" in one.states else ():
+            if transition.rule == one.alertname:
                 yield transition.labels, transition.annotations, "resolved"
 
     # -- expressions -------------------------------------------------------------------------------------------

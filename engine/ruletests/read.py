@@ -24,7 +24,7 @@ from engine.ruletests.shape import (
 )
 from engine.text import clean
 from engine.yamlfields import Fields, read_yaml, words
-from engine.yamltree import Node, Scalar, YamlError, parse_yaml
+from engine.yamltree import Mapping, Node, Scalar, YamlError, parse_yaml
 
 __all__ = ["parse_test_file", "read_test_file"]
 
@@ -85,6 +85,10 @@ class _Reader:
         self._check_expr = check_expr
 
     def file(self, tree: Node | None, folder: Path) -> RuleTestFile:
+        keys = {key.text for key, _ in tree.pairs} if isinstance(tree, Mapping) else set()
+        if tree is not None and "groups" in keys and "tests" not in keys:
+            self._fields.error(tree, "", "this is a rule file, not one of tests", "look at it with `check`")
+            tree = None
         values = self._fields.table(tree, "", _FILE)
         interval_ms = self._fields.duration_ms(values.get("evaluation_interval"), "", "evaluation_interval") or 60_000
         tests = self._fields.items(values.get("tests"), "", "tests")

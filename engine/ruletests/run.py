@@ -68,6 +68,8 @@ class _Run:
         if file is None:
             return self._bad(problems)
         try:
+            if not file.tests:
+                self._say("  WARNING: there are no tests in it")
             groups = self._groups(file)
             self._warn_of_names(file, groups)
             failures = [

@@ -89,6 +89,22 @@ def test_a_wrong_command_line_is_one_line_and_exit_2(
     assert len(printed.err.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("verb", "says"),
+    [
+        ("check", "rule files of Prometheus (.yml, .yaml, .rules)"),
+        ("test", "Exit codes: 0 all as expected, 1 something is not, 2 a file can't be used."),
+        ("query", "An expression that begins with a minus comes last, after --."),
+        ("schema", "Print the JSON schema of run.toml."),
+        ("health", "Exit codes: 0 well, 1 not well"),
+        ("version", "Print the version."),
+    ],
+)
+def test_every_verb_says_what_it_does(verb: str, says: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "--help"]) == 0
+    assert says in " ".join(capfd.readouterr().out.split())
+
+
 def test_help_and_version_are_exit_0(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     assert main(["check", "--help"]) == 0

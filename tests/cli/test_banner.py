@@ -168,12 +168,23 @@ def test_how_long_a_stop_may_take_is_what_is_configured() -> None:
     assert "  to stop  Ctrl-C or SIGTERM, within 7s500ms; a second one stops at once" in banner(made)
 
 
-def test_rule_files_are_counted(tmp_path: Path) -> None:
-    rules = "groups:\n  - name: g\n    rules:\n      - {record: a, expr: b}\n      - {alert: C, expr: a > 1}\n"
-    (tmp_path / "rules.yml").write_text(rules, encoding="utf-8")
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ({"a.yml": ["g"]}, "2 in 1 group of 1 rule file"),
+        ({"a.yml": ["g", "h"]}, "4 in 2 groups of 1 rule file"),
+        ({"a.yml": ["g"], "b.yml": ["g"]}, "4 in 2 groups of 2 rule files"),
+        ({"a.yml": []}, "0 in 0 groups of 1 rule file"),
+    ],
+)
+def test_rule_files_are_counted(tmp_path: Path, files: dict[str, list[str]], says: str) -> None:
+    for name, groups in files.items():
+        rules = "rules: [{record: a, expr: b}, {alert: C, expr: a > 1}]"
+        text = "groups:\n" + "".join(f"- {{name: {group}, {rules}}}\n" for group in groups)
+        (tmp_path / name).write_text(text, encoding="utf-8")
     path = tmp_path / "run.toml"
-    path.write_text('[engine]\nrule_files = ["rules.yml"]\n[sink.console]\n', encoding="utf-8")
+    path.write_text('[engine]\nrule_files = ["*.yml"]\n[sink.console]\n', encoding="utf-8")
     config = load(path)
-    assert config.rule_count == 2
+    assert config.rule_count == 2 * sum(map(len, files.values()))
     made = msgspec.structs.replace(plan(), config=config)
-    assert "  rules    2 in 1 groups of 1 rule files" in banner(made)
+    assert f"  rules    {says}" in banner(made)

@@ -79,6 +79,97 @@ def test_a_bad_configuration_beside_them_says_nothing_about_metrics() -> None:
     assert lines[-2:] == ["Checking r.yml", "  SUCCESS: 2 rules found"]
 
 
+def test_rules_are_held_against_the_configuration_beside_them() -> None:
+    """How often it evaluates, whose PromQL it has, and what its own rule files record."""
+    text = "groups:\n- name: g\n  rules:\n  - {alert: A, expr: c:d > 1, for: 30s}\n"
+    own = "groups:\n- name: h\n  rules:\n  - {record: c:d, expr: up}\n"
+    Path("own.yml").write_text(own)
+    config = "[engine]\nrule_files = ['own.yml']\nevaluation_interval = '20s'\n" + CONFIG
+    assert check(run_toml=config, r_yml=text)[1][-1] == "  SUCCESS: 1 rules found"
+    assert "for 30s is shorter" in check(r_yml=text)[1][1]
+    new = text.replace("c:d > 1", """'count_values("odd.label", c:d)'""")
+    assert check(run_toml=config, r_yml=new)[0] == 0
+    old = config.replace("[engine]", "[engine]\ncompat = 'prometheus2'")
+    code, lines = check(run_toml=old, r_yml=new)
+    assert code == 2
+    assert "odd.label" in lines[2]
+
+
+def test_rule_files_of_a_configuration_are_looked_at_with_it() -> None:
+    Path("r.yml").write_text(GOOD.replace("host_cpu_percent", "host_cpu_percnt").replace("5m", "5s"))
+    config = "[engine]\nrule_files = ['*.yml']\n[rule.Own]\nexpr = 'a:b > ALERTS'\n" + CONFIG
+    where = 'warning: r.yml:4: group "g", rule 1, "A": '
+    warnings = [
+        f"{where}for 5s is shorter than the group's interval 1m (it fires at the second evaluation, after 1m)",
+        f'{where}no probe here measures "host_cpu_percnt" (did you mean "host_cpu_percent"?)',
+    ]
+    assert check(run_toml=config) == (0, [*warnings, "run.toml: ok: 2 warnings: 1 probe, 3 rules (1 recording), 1 sink"])
+    assert check(strict=True, run_toml=config)[0] == 2
+    code, lines = check(run_toml=config, r_yml=Path("r.yml").read_text())  # told once
+    assert (code, lines[0]) == (0, "run.toml: ok: 1 probe, 3 rules (1 recording), 1 sink")
+    assert lines[1:] == ["Checking r.yml", *warnings, "  SUCCESS: 2 rules found, 2 warnings"]
+
+
+def test_overrides_without_a_configuration_are_refused() -> None:
+    Path("r.yml").write_text(GOOD)
+    stream = io.StringIO()
+    assert run_check([Path("r.yml")], ["engine.name=x"], False, stream, {}) == 2
+    assert stream.getvalue() == "--set: there is no configuration to override, rule files only\n"
+
+
+@pytest.mark.parametrize("name", ["r.yml", "r.yaml", "r.rules", "r.rule"])
+def test_names_of_rule_files(name: str) -> None:
+    Path(name).write_text(GOOD)
+    stream = io.StringIO()
+    assert run_check([Path(name)], (), False, stream, {}) == 0
+    assert stream.getvalue() == f"Checking {name}\n  SUCCESS: 2 rules found\n"
+
+
+def test_wildcards_that_the_shell_left() -> None:
+    for name in ("b.yml", "a.yml", "[x].yml"):
+        Path(name).write_text(GOOD)
+    stream = io.StringIO()
+    assert run_check([Path("?.yml"), Path("[x].yml")], (), False, stream, {}) == 0
+    assert [line for line in stream.getvalue().splitlines() if line.startswith("Checking")] == [
+        "Checking a.yml",
+        "Checking b.yml",
+        "Checking [x].yml",
+    ]
+    assert run_check([Path("no*.yml")], (), False, stream, {}) == 2
+    assert "no*.yml: can't read the rule file: there is no such file" in stream.getvalue()
+
+
+def test_a_folder_is_no_rule_file() -> None:
+    Path("rules").mkdir()
+    stream = io.StringIO()
+    assert run_check([Path("rules")], (), False, stream, {}) == 2
+    hint = "(name its files, as in rules/*.yml)"
+    assert f"rules: can't read the rule file: it is a directory {hint}\n  FAILED: 1 error" in stream.getvalue()
+
+
+def test_a_file_of_tests_is_no_rule_file() -> None:
+    code, lines = check(t_yml="rule_files: [r.yml]\nevaluation_interval: 1m\ntests: []\n")
+    assert code == 2
+    assert lines[1:] == [
+        "t.yml:1: this is a file of tests, not of rules (run it with `test`)",
+        "  FAILED: 1 error",
+    ]
+
+
+def test_rules_and_tests_in_one_file_are_still_a_wrong_field() -> None:
+    assert "field tests not found" in check(r_yml=GOOD + "tests: []\n")[1][1]
+
+
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "rules"
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the public rule files are not beside this repository: ../shared/data")
+def test_public_rule_files_are_fine() -> None:
+    stream = io.StringIO()
+    assert run_check([SHARED / "*.y*ml"], (), True, stream, {}) == 0
+    assert stream.getvalue().count("SUCCESS") == len([*SHARED.glob("*.y*ml")])
+
+
 def test_a_missing_file() -> None:
     stream = io.StringIO()
     assert run_check([Path("no.yml")], (), False, stream, {}) == 2

@@ -105,7 +105,11 @@ def test_the_history_of_a_configuration(history: Path, tmp_path: Path, capfd: py
     assert main([*asked, "--set", f"sink.sqlite.path={moved}"]) == 0
     config.write_text('[engine]\nname = "t"\n[sink.console]\n')
     assert main(asked) == 2
-    assert "name a file with --history" in capfd.readouterr().err
+    assert "the configuration has no sink of type sqlite" in (told := capfd.readouterr().err)
+    assert "name a file with --history" in told
+    assert main(asked[:2]) == 2
+    assert "the built-in configuration has no sink" in (told := capfd.readouterr().err)
+    assert told.endswith("name a file with --history, or a configuration with --config\n")
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,35 @@ def test_exit_codes(good: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str
     assert main(["test"]) == 2
 
 
+def test_wildcards_that_the_shell_left(good: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["test", str(good.with_name("*.yml"))]) == 0
+    assert capfd.readouterr().out == f"Unit Testing: {good}\n  SUCCESS\n\n"
+    assert main(["test", str(good.with_name("no*.yml"))]) == 2
+    assert "no*.yml: can't read the tests: there is no such file" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "says"),
+    [
+        ("", 0, "WARNING: there are no tests in it\n  SUCCESS"),
+        ("groups: []\n", 2, ":1: this is a rule file, not one of tests (look at it with `check`)\n\n"),
+        ("groups: []\ntests: []\n", 2, ":1: field groups not found (known: rule_files, "),
+        ("[engine]\nname = 'x'\n", 2, "FAILED"),
+    ],
+)
+def test_other_files_are_told_from_tests(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], text: str, code: int, says: str
+) -> None:
+    (tmp_path / "t.yml").write_text(text)
+    assert main(["test", str(tmp_path / "t.yml")]) == code
+    assert says in capfd.readouterr().out
+
+
+def test_a_folder_is_no_file_of_tests(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["test", str(tmp_path)]) == 2
+    assert f"can't read the tests: it is a directory (name its files, as in {tmp_path}/*.yml)" in capfd.readouterr().out
+
+
 def test_progress_is_one_line_that_is_gone_at_the_end(good: Path) -> None:
     terminal, stream = Terminal(), io.StringIO()
     assert run_test_rules([good], stream, terminal) == 0

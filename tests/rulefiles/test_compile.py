@@ -1,7 +1,10 @@
 """Rule files to what the core evaluates."""
 
+import json
+
 import pytest
 
+from engine.core.groups import rule_keys
 from engine.core.promql.plan import QueryPlan
 from engine.errors import ConfigError
 from engine.rulefiles import RuleDef, RuleFile, RuleGroup
@@ -36,6 +39,22 @@ def test_everything_a_rule_has() -> None:
     assert (alert.kind, alert.for_ms, alert.keep_firing_for_ms) == ("alert", 60_000, 30_000)
     rendered = {name: text.render({"a": "1"}, 2.0, {}) for name, text in (alert.labels | alert.annotations).items()}
     assert rendered == {"team": "own", "severity": "2", "summary": "on 1"}
+
+
+def test_rules_are_known_by_their_file_group_name_labels_and_order() -> None:
+    files = [
+        RuleFile(path="/etc/run/a.yml", name="a.yml", groups=file(ALERT, RECORD, ALERT).groups),
+        RuleFile(path="b.yml", groups=file(ALERT).groups),
+    ]
+    groups = grid_groups(files, default_interval_ms=1_000)
+    assert [group.file for group in groups] == ["a.yml", "b.yml"]
+    labels = [["severity", "{{ $value }}"], ["team", "own"]]
+    assert [json.loads(key) for key in rule_keys(groups)] == [
+        ["a.yml", "g", "alert", "A", labels, 0],
+        ["a.yml", "g", "record", "r:x", [["how", "{{ as it is }}"], ["team", "infra"]], 0],
+        ["a.yml", "g", "alert", "A", labels, 1],
+        ["b.yml", "g", "alert", "A", labels, 0],
+    ]
 
 
 def test_defaults_are_the_callers() -> None:

@@ -193,6 +193,26 @@ def test_files_in_the_order_of_their_patterns(tmp_path: Path) -> None:
     assert [Path(file.path).name for file in files] == ["b.yml", ".hidden.yml", "a.yml"]
 
 
+def test_a_file_has_the_same_name_wherever_the_engine_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is part of the identity of its rules."""
+    folder = tmp_path / "conf"
+    (folder / "rules").mkdir(parents=True)
+    for path in (folder / "rules" / "a.yml", tmp_path / "b.yml"):
+        path.write_text(rule("alert: A", "expr: up"))
+    patterns = ["rules/*.yml", "../b.yml"]
+    names = ["rules/a.yml", "../b.yml"]
+    assert [file.name for file in load_rule_files(patterns, folder, promql_parser.parse)] == names
+    monkeypatch.chdir(folder)
+    assert [file.name for file in load_rule_files(patterns, Path(), promql_parser.parse)] == names
+    monkeypatch.chdir("/")
+    (file,) = load_rule_files([str(folder / "rules" / "a.yml")], folder, promql_parser.parse)
+    assert file.name == "rules/a.yml"
+    (file,) = load_rule_files([str(tmp_path / "b.yml")], folder, promql_parser.parse)
+    assert file.name == str(tmp_path / "b.yml")
+
+
 def test_every_file_is_checked(tmp_path: Path) -> None:
     (tmp_path / "a.yml").write_text("x: 1\n")
     (tmp_path / "b.yml").write_text("y: 1\n")
