@@ -9,7 +9,8 @@ or none when it sends the same tuple of texts again. Inside the core a series is
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from itertools import compress
 
 from engine.text import clean
 
@@ -18,6 +19,7 @@ __all__ = ["SeriesTable", "fingerprint", "metric_of", "series_text", "split_seri
 LABEL_NAME_CHARS_MAX = 128
 LABEL_VALUE_CHARS_MAX = 1024
 LABELS_MAX = 64
+TEXTS_PER_CHUNK = 10_000
 
 _PLAIN_METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _PLAIN_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
@@ -129,7 +131,8 @@ def fingerprint(labels: Mapping[str, str]) -> str:
 
 
 class SeriesTable:
-    """Texts to handles: 0, 1, 2, ... in order of first sight. A handle is never reused.
+    """Texts to handles: 0, 1, 2, ... in order of first sight. Handles change when series are forgotten, and only then:
+    all of them at once, in the same order.
 
     Args:
         series_max: How many series it takes; `intern` returns -1 beyond that and the caller counts it.
@@ -167,3 +170,21 @@ class SeriesTable:
     def texts(self) -> list[str]:
         """All texts, in handle order (a copy)."""
         return list(self._texts)
+
+    def compacting(self, keep: Sequence[bool]) -> Generator[None, None, Callable[[], None]]:
+        """Prepare to forget series, in steps; what is returned does it at once.
+
+        Args:
+            keep: By handle, which series stay.
+        """
+        texts = list(compress(self._texts, keep))
+        handles: dict[str, int] = {}
+        for at in range(0, len(texts), TEXTS_PER_CHUNK):
+            part = texts[at : at + TEXTS_PER_CHUNK]
+            handles.update(zip(part, range(at, at + len(part)), strict=True))
+            yield
+
+        def commit() -> None:
+            self._texts, self._handles = texts, handles
+
+        return commit

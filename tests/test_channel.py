@@ -7,8 +7,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from engine.channel import RESERVE_EVENTS, Channel, Policy
-from engine.events import Blind, Event, Health, Sample, SampleBatch, weight
+from engine.channel import BATCH_SERIES_READ_MAX, DROPPED_SCOPES_MAX, RESERVE_EVENTS, Channel, Policy
+from engine.events import Blind, Event, Health, Sample, SampleBatch, TradeClosed, weight
 from engine.testing import VirtualClock, run_virtual
 
 POLICIES: list[Policy] = ["block", "drop_newest", "drop_oldest"]
@@ -278,11 +278,55 @@ TestChannelMachine = ChannelMachine.TestCase
 @pytest.mark.parametrize("policy", ["drop_newest", "drop_oldest", "block"])
 async def test_from_when_to_when_was_dropped_is_known_once(policy: Policy) -> None:
     channel = Channel(3, policy)
-    assert channel.take_dropped() is None
+    assert channel.take_dropped() == []
     for time_ms in range(10, 20):
         channel.put_nowait(sample(time_ms))
-    assert channel.take_dropped() == ((10, 17) if policy == "drop_oldest" else (13, 20)), "first to last, exclusive"
-    assert channel.take_dropped() is None
+    first, last = (10, 17) if policy == "drop_oldest" else (13, 20)
+    assert channel.take_dropped() == [("x", first, last)], "first to last, exclusive"
+    assert channel.take_dropped() == []
+
+
+async def test_what_was_dropped_is_told_by_series_while_these_are_few() -> None:
+    channel = Channel(1, "drop_newest")
+    channel.put_nowait(Sample(1, "full", 1.0))
+    for number in range(DROPPED_SCOPES_MAX):
+        channel.put_nowait(Sample(10 + number, f"x{number}", 1.0))
+        channel.put_nowait(Sample(30 + number, f"x{number}", 1.0))
+    assert channel.take_dropped() == [(f"x{n}", 10 + n, 31 + n) for n in range(DROPPED_SCOPES_MAX)]
+    for number in range(DROPPED_SCOPES_MAX + 1):
+        channel.put_nowait(Sample(10 + number, f"x{number}", 1.0))
+    channel.put_nowait(Sample(5, "y", 1.0))
+    assert channel.take_dropped() == [("*", 5, 11 + DROPPED_SCOPES_MAX)]
+    channel.put_nowait(Sample(5, "y", 1.0))
+    assert channel.take_dropped() == [("y", 5, 6)], "the next span begins anew"
+
+
+@pytest.mark.parametrize(
+    ("series", "scopes"),
+    [
+        (["a", "b"], {"a", "b"}),
+        ([f'a{{i="{n}"}}' for n in range(900)], {"a"}),
+        ([f'{{"größe",i="{n}"}}' for n in range(20)], {"größe"}),
+        ([f'm{n % 16}{{i="{n}"}}' for n in range(900)], {f"m{n}" for n in range(16)}),
+        ([f"m{n}" for n in range(17)], {"*"}),
+        ([f'a{{i="{n}"}}' for n in range(BATCH_SERIES_READ_MAX + 1)], {"*"}),
+        ([], set()),
+    ],
+    ids=["few series", "one metric", "a quoted name", "some metrics", "many metrics", "long", "empty"],
+)
+async def test_of_a_dropped_batch_its_series_or_its_metrics_are_blind(series: list[str], scopes: set[str]) -> None:
+    channel = Channel(1, "drop_newest")
+    channel.put_nowait(Sample(1, "full", 1.0))
+    assert not channel.put_nowait(SampleBatch(7, tuple(series), np.zeros(len(series))))
+    assert {span.scope for span in channel.take_dropped()} == scopes
+
+
+async def test_without_a_domain_event_nobody_knows_what_is_missing() -> None:
+    channel = Channel(1, "drop_newest")
+    channel.put_nowait(Sample(1, "x", 1.0))
+    channel.put_nowait(TradeClosed(time_ms=7, symbol="A", pnl=1.0))
+    channel.put_nowait(Sample(9, "x", 1.0))
+    assert channel.take_dropped() == [("*", 7, 10)], "and in everything there is `x`"
 
 
 async def test_a_blind_span_that_finds_no_room_is_part_of_what_was_dropped() -> None:
@@ -290,9 +334,10 @@ async def test_a_blind_span_that_finds_no_room_is_part_of_what_was_dropped() -> 
     for _ in range(RESERVE_EVENTS):
         channel.put_nowait(Health(5, "x", "failed", "y"))
     channel.put_nowait(Health(6, "x", "failed", "y"))
-    assert channel.take_dropped() is None, "rules are not blind for want of health"
+    assert channel.take_dropped() == [], "rules are not blind for want of health"
     channel.put_nowait(Blind(90, 40, 80))
-    assert channel.take_dropped() == (40, 80)
+    channel.put_nowait(Blind(90, 30, 50, "probe.p"))
+    assert channel.take_dropped() == [("*", 30, 80)]
 
 
 async def test_what_comes_after_the_end_blinds_nobody() -> None:
@@ -300,4 +345,4 @@ async def test_what_comes_after_the_end_blinds_nobody() -> None:
     channel.close()
     assert channel.closed
     channel.put_nowait(sample(1))
-    assert channel.take_dropped() is None
+    assert channel.take_dropped() == []

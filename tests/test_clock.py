@@ -1,6 +1,7 @@
 """The one module that reads the clocks: event time runs at the true rate, whatever is done to the wall clock (F90)."""
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -166,3 +167,43 @@ def test_no_roll_over_in_2038_nor_later(monkeypatch: pytest.MonkeyPatch) -> None
     for seconds in (2**31 - 1, 2**31, 2**32, 2**33):
         monkeypatch.setattr(time, "time_ns", lambda s=seconds: s * 1_000_000_000)
         assert SystemClock().now_ms() == pytest.approx(seconds * 1_000, abs=500)
+
+
+def test_a_virtual_machine_that_is_moved_sees_its_clock_go_back_and_nobody_else_does_f94(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = SystemClock()
+    first_ms, first_s = clock.now_ms(), clock.monotonic()
+    back_ns = time.monotonic_ns() - 1_000
+    monkeypatch.setattr(time, "monotonic_ns", lambda: back_ns)
+    monkeypatch.setattr(time, "monotonic", lambda: first_s - 1e-6)
+    assert clock.now_ms() >= first_ms
+    assert clock.monotonic() == first_s
+    assert clock.look() is None
+    monkeypatch.undo()
+    assert clock.monotonic() >= first_s
+
+
+def test_a_timeline_is_looked_at_by_a_clock_that_went_back_f94() -> None:
+    machine = Machine()
+    machine.live(10)
+    before = machine.now_ms
+    machine.monotonic_ms -= 1
+    assert machine.timeline.look(machine.reading()) is None
+    machine.live(10)
+    assert machine.told == []
+    assert abs(machine.now_ms - before - 10_000) <= 1
+
+
+def test_the_boot_clock_can_be_compared_across_processes_f95() -> None:
+    one, other = SystemClock().boot(), SystemClock().boot()
+    assert one is not None
+    assert other is not None
+    assert one.boot_id == other.boot_id
+    assert len(one.boot_id) == 36
+    assert one.up_ms <= other.up_ms
+
+
+def test_a_system_without_a_boot_clock_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("engine.clock._BOOT_ID", tmp_path / "missing")
+    assert SystemClock().boot() is None

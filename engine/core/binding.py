@@ -7,6 +7,8 @@ a series after its metric name is the key, as canonical texts of equal label set
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
+from itertools import compress
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -16,9 +18,10 @@ from engine.core.columns import Column, Index, as_index
 from engine.core.promql.plan import Plan
 from engine.series import SeriesTable, series_text, split_series
 
-__all__ = ["Binding", "Source", "Touched"]
+__all__ = ["Binding", "Compacted", "Source", "Touched"]
 
 Slots: TypeAlias = NDArray[np.int64]
+KEYS_PER_CHUNK = 10_000
 
 
 class Source(NamedTuple):
@@ -47,8 +50,20 @@ class Touched(NamedTuple):
     sources: tuple[Source | None, ...]
 
 
+class Compacted(NamedTuple):
+    """Slots without series that are forgotten.
+
+    Args:
+        slots: New slots by old ones, -1 for those without any series.
+        commit: Makes the change.
+    """
+
+    slots: Slots
+    commit: Callable[[], None]
+
+
 class Binding:
-    """Slots of one rule. Series are never taken out; a slot keeps its number."""
+    """Slots of one rule. A slot keeps its number until series are forgotten; then all are numbered anew, in order."""
 
     __slots__ = ("_key_slots", "_keys", "_members", "_metrics", "_slot_handles", "_slots_of", "plan")
 
@@ -123,6 +138,42 @@ class Binding:
         place = int(np.searchsorted(members, handle))
         return place if place < len(members) and members[place] == handle else -1
 
+    def compacting(self, keep: NDArray[np.bool_], numbers: NDArray[np.int64]) -> Generator[None, None, Compacted]:
+        """Prepare to forget series, in steps; with the new numbers of slots.
+
+        Args:
+            keep: By handle, which series stay.
+            numbers: New handles by old ones.
+        """
+        left = [keep[members.array] for members in self._members]
+        members = [_numbered(column.taken(mask), numbers) for column, mask in zip(self._members, left, strict=True)]
+        yield
+        if self.single:
+            slots = np.where(left[0], np.cumsum(left[0]) - 1, -1)
+
+            def commit_single() -> None:
+                self._members = members
+
+            return Compacted(slots, commit_single)
+        by_slot = [np.where(column.array < 0, -1, numbers[column.array]) for column in self._slot_handles]
+        lives = np.any([handles >= 0 for handles in by_slot], axis=0)
+        slots = np.where(lives, np.cumsum(lives) - 1, -1)
+        slot_handles = [_column(handles[lives]) for handles in by_slot]
+        slots_of = [_numbered(column.taken(mask), slots) for column, mask in zip(self._slots_of, left, strict=True)]
+        keys = list(compress(self._keys, lives.tolist()))
+        yield
+        key_slots: dict[str, int] = {}
+        for at in range(0, len(keys), KEYS_PER_CHUNK):
+            part = keys[at : at + KEYS_PER_CHUNK]
+            key_slots.update(zip(part, range(at, at + len(part)), strict=True))
+            yield
+
+        def commit() -> None:
+            self._members, self._slots_of, self._slot_handles = members, slots_of, slot_handles
+            self._keys, self._key_slots = keys, key_slots
+
+        return Compacted(slots, commit)
+
     def touched(self, handles: NDArray[np.int64]) -> Touched | None:
         """What samples of these series touch; None if nothing. Handles must be distinct."""
         hits = [self._hits(leaf, handles) for leaf in range(len(self._members))]
@@ -156,6 +207,17 @@ class Binding:
         if not len(found):
             return None
         return (rows[found] if self.single else self._slots_of[leaf].array[rows[found]]), found
+
+
+def _column(values: NDArray[np.int64]) -> Column[np.int64]:
+    column: Column[np.int64] = Column(np.int64, -1)
+    column.extend(values)
+    return column
+
+
+def _numbered(column: Column[np.int64], numbers: NDArray[np.int64]) -> Column[np.int64]:
+    column.array[:] = numbers[column.array]
+    return column
 
 
 def label_key(text: str, metric: str, labels: dict[str, str]) -> str:

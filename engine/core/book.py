@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from engine.core.alerts import Alert, Input, Phase
 from engine.core.store import NEVER_MS
 from engine.core.timers import Deadline, Timers
@@ -128,6 +131,10 @@ class AlertBook:
             if due is not None and due[0] > from_ms:
                 alert.skip(from_ms, to_ms)
                 self.arm(slot)
+
+    def renumber(self, slots: NDArray[np.int64]) -> None:
+        """Give the alerts other slots: new ones by old ones. Timers are not touched."""
+        self.alerts = {int(slots[slot]): alert for slot, alert in self.alerts.items()}
 
     def arm(self, slot: int) -> None:
         """Set the timer of an alert."""

@@ -51,10 +51,22 @@ class Column(Generic[S]):
         self.resize(self._size + 1)
         self._data[self._size - 1] = value
 
+    def extend(self, values: NDArray[S]) -> None:
+        """Add a position for each value."""
+        size = self._size
+        self.resize(size + len(values))
+        self._data[size : self._size] = values
+
+    def taken(self, mask: NDArray[np.bool_]) -> Column[S]:
+        """A copy of these positions alone, in their order."""
+        made: Column[S] = Column(self._data.dtype.type, self._fill)
+        made.extend(self.array[mask])
+        return made
+
     def resize(self, size: int) -> None:
         """Grow to `size` positions; new ones hold the fill. Never shrinks."""
         if size > len(self._data):
-            grown = np.full(max(size, 2 * len(self._data)), self._fill, dtype=self._data.dtype)
+            grown = np.full(max(size, 2 * len(self._data), 16), self._fill, dtype=self._data.dtype)
             grown[: self._size] = self._data[: self._size]
             self._data = grown
         self._size = max(self._size, size)

@@ -11,6 +11,7 @@ samples are landed together (`engine.core.runs`), which changes the cost and not
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -19,20 +20,28 @@ from typing import TypeAlias, TypeVar
 import msgspec
 import numpy as np
 
+from engine.core.absence import evidence_of, sources_of
 from engine.core.alerts import Phase
 from engine.core.book import Output
+from engine.core.chains import chains_of
+from engine.core.dependencies import in_order, may_read
+from engine.core.eviction import Eviction
+from engine.core.expression import Expression
 from engine.core.grid import GridAlerts, GroupRunner
 from engine.core.groups import GridGroup, Instants
 from engine.core.judge import Judge, SavedRule
 from engine.core.landing import Lander, Outputs
 from engine.core.layouts import Layouts
+from engine.core.promql.parse import PromQLError
 from engine.core.promql.plan import Compat, Plan, QueryPlan
 from engine.core.promql.query import evaluate_instant
 from engine.core.promql.query_compile import compile_query
 from engine.core.promql.vector import Scalar, Value, Vector
 from engine.core.query_judge import QueryJudge
 from engine.core.recent import Recent
-from engine.core.rules import Rule
+from engine.core.recording import Owners, Recorder
+from engine.core.resolved import Resolved
+from engine.core.rules import RecordingRule, Rule
 from engine.core.store import Store
 from engine.core.tally import Tally
 from engine.core.timers import Deadline, Timers
@@ -66,6 +75,7 @@ class Snapshot(msgspec.Struct):
     rules: dict[str, SavedRule]
     projectors: list[bytes]
     blind_to_ms: int = 0
+    resolved: dict[str, list[Transition]] = {}
 
 
 class Core:
@@ -73,7 +83,7 @@ class Core:
 
     Args:
         rules: In the order in which simultaneous transitions come out. Two with the same name and labels
-            are told apart by their order.
+            are told apart by their order. Recording rules may stand anywhere among them.
         series_max: How many series it keeps; samples of further ones are dropped and counted.
         batch_samples_max: How many samples of one batch it takes; the rest is dropped and counted.
         alerts_per_rule_max: How many alerts one rule may have; further ones are not made, and counted.
@@ -85,11 +95,14 @@ class Core:
         compat: Whose rules hold for windows in grid mode.
         subquery_step_ms: The step of subqueries that have none, in grid mode.
         queries: Expressions that `query` will be asked: what they read is kept, too, and for good.
+
+    Raises:
+        RuleError: A recording rule reads, directly or through others, what it records.
     """
 
     def __init__(
         self,
-        rules: Sequence[Rule],
+        rules: Sequence[Rule | RecordingRule],
         *,
         series_max: int = 1_000_000,
         batch_samples_max: int = 50_000,
@@ -110,26 +123,46 @@ class Core:
         self._timers = Timers()
         self._tally = Tally()
         self._recent = Recent(self._store.table, lookback_ms, left_open=compat == "prometheus3")
+        self._resolution_ms = resolution_ms
+        recording = in_order([rule for rule in rules if isinstance(rule, RecordingRule)])
+        self._sources = sources_of(recording)
         self._judges: list[Judge | QueryJudge] = [
-            self._judge(index, rule, alerts_per_rule_max, resolution_ms) for index, rule in enumerate(rules)
+            self._judge(index, rule, alerts_per_rule_max)
+            for index, rule in enumerate(rule for rule in rules if isinstance(rule, Rule))
         ]
         pointwise = [judge for judge in self._judges if isinstance(judge, Judge)]
         whole = [judge for judge in self._judges if isinstance(judge, QueryJudge)]
         self._instants = Instants(groups)
         self._runners: list[GroupRunner] = []
+        self._asked: dict[str, QueryPlan] = {}
         for group in groups:
             self._add_group(group, alerts_per_rule_max, external_labels or {}, external_url)
+        self._chains = tuple(chains_of(self._recorders(recording), whole))
+        self._chain_of = {index: chain for chain in self._chains for index in chain.indices}
         for plan in queries:
             self._want(plan, FOR_EVER_MS)
         grid = [alerts for runner in self._runners for alerts in runner.alerting.values()]
         self._alerting: dict[int, Judge | QueryJudge | GridAlerts] = {
             alerting.index: alerting for alerting in (*self._judges, *grid)
         }
-        self._layouts = Layouts(self._store, pointwise, batch_samples_max, self._tally.drop, whole, self._recent.keeps)
+        keeps = self._recent.keeps
+        self._layouts = Layouts(self._store, pointwise, batch_samples_max, self._tally.drop, self._chains, keeps)
         self._lander = Lander(self._store, self._recent, self._layouts, self._tally)
+        self._eviction = Eviction(
+            self._store,
+            self._recent,
+            self._layouts,
+            self._timers,
+            self._tally,
+            judges=pointwise,
+            chains=self._chains,
+            runners=self._runners,
+        )
         self._projectors = tuple(projectors)
+        self._resolved = Resolved(alerts_per_rule_max, self._tally)
         self._blind_to_ms = 0
         self._begun = False
+        self._time_begun = False
         self._told_refused: dict[int, int] = {}
 
     # -- in and out --------------------------------------------------------------------------------------------
@@ -159,6 +192,7 @@ class Core:
                 self._tally.count("atoms_failed_total", 1)
                 on_error(error)
         self._tidy_timers()
+        self._resolved.note(made)
         self._tally.count("transitions_total", len(made))
         return [output.transition for output in made]
 
@@ -167,7 +201,7 @@ class Core:
         if not self._begun:
             self._begun = True
             first = atom[0] if isinstance(atom, list) else atom
-            self._instants.begin(first.time_ms)
+            self._begin(first.time_ms)
             for batch in [b for projector in self._projectors for b in projector.initial(first.time_ms)]:
                 made += yield from self._lander.batch(batch)
         if isinstance(atom, SampleBatch):
@@ -187,7 +221,7 @@ class Core:
     def advancing(self, now_ms: int) -> Steps:
         """`advance` in steps: a generator that returns the transitions."""
         done: list[Output] = []
-        self._instants.begin(now_ms)
+        self._begin(now_ms)
         while True:
             timer_ms, instant_ms = self._timers.next_ms(), self._instants.next_ms()
             if timer_ms is not None and timer_ms <= now_ms and (instant_ms is None or timer_ms <= instant_ms):
@@ -196,10 +230,13 @@ class Core:
                 done += yield from self._evaluate_groups(instant_ms)
             else:
                 break
-        self._lander.watermark_ms = max(self._lander.watermark_ms, now_ms)
+        before_ms, self._lander.watermark_ms = self._lander.watermark_ms, max(self._lander.watermark_ms, now_ms)
         self._recent.horizon_ms = self._instants.horizon_ms(self._lander.watermark_ms)
         self._tidy_timers()
         done.sort(key=lambda output: output.order)
+        self._resolved.note(done)
+        self._resolved.forget(self._lander.watermark_ms)
+        yield from self._evict(before_ms)
         self._tally.count("transitions_total", len(done))
         return [output.transition for output in done]
 
@@ -209,18 +246,34 @@ class Core:
         if (woken := self._timers.pop(now_ms)) is None:
             return done
         time_ms, deadlines = woken
-        for index, kinds in sorted(_by_rule(deadlines).items()):
-            judge = self._judges[index]
+        by_rule = _by_rule(deadlines)
+        for chain in dict.fromkeys(self._chain_of[index] for index in sorted(by_rule) if index in self._chain_of):
+            done += yield from chain.wake(time_ms, by_rule, self._lander.record)
+        for index, kinds in sorted(by_rule.items()):
+            if index in self._chain_of or not isinstance(judge := self._judges[index], Judge):
+                continue
             for chunk in judge.due([deadline for deadline in kinds if deadline.slot >= 0], time_ms):
                 done += chunk
                 yield
             for chunk in judge.sweep(time_ms):
                 done += chunk
                 yield
-            for chunk in judge.tick(time_ms) if isinstance(judge, QueryJudge) else ():
-                done += chunk
-                yield
         return done
+
+    def _evict(self, before_ms: int) -> Generator[None, None, None]:
+        """Let go of dead series. Should that fail, which is a bug, nothing has changed, and no transition is lost."""
+        try:
+            yield from self._eviction.pass_time(before_ms, self._lander.watermark_ms)
+        except Exception as error:  # noqa: BLE001  # told as health
+            self._tally.breach("store", "eviction_failed", 1, str(error))
+
+    def _begin(self, time_ms: int) -> None:
+        """Time begins, with the first event or the first advance."""
+        self._instants.begin(time_ms)
+        if not self._time_begun:
+            self._time_begun = True
+            for chain in self._chains:
+                chain.begin(time_ms)
 
     def _evaluate_groups(self, instant_ms: int) -> Outputs:
         """Evaluate the groups of an instant, each landing what its rules record before the next rule."""
@@ -231,14 +284,32 @@ class Core:
                 if recorded is not None:
                     done += yield from self._lander.recorded(recorded)
                 yield
+        self._skip_instants()
         return done
 
-    def _judge(self, index: int, rule: Rule, alerts_max: int, resolution_ms: int) -> Judge | QueryJudge:
-        if isinstance(rule.plan, Plan):
-            return Judge(index, rule, self._store, self._timers, alerts_max)
-        self._want(rule.plan, 0)
-        parts = self._store, self._recent, self._timers, self._tally
-        return QueryJudge(index, rule, rule.plan, *parts, resolution_ms=resolution_ms, alerts_max=alerts_max)
+    def _judge(self, index: int, rule: Rule, alerts_max: int) -> Judge | QueryJudge:
+        plan = rule.plan
+        if isinstance(plan, Plan):
+            if not any(may_read(plan, source.record) for source, _ in self._sources):
+                return Judge(index, rule, self._store, self._timers, alerts_max)
+            plan = compile_query(plan.expr)  # judged whole, once what others record has landed
+        expression = self._expression(index, plan)
+        return QueryJudge(index, rule, expression, self._timers, self._tally, alerts_max=alerts_max)
+
+    def _recorders(self, rules: Sequence[RecordingRule]) -> list[Recorder]:
+        """Recording rules at work. Their numbers come after those of rules that alert: no transition has them."""
+        first = len(self._judges) + sum(len(runner.group.rules) for runner in self._runners)
+        owners: Owners = {}
+        return [
+            Recorder(index, rule, self._expression(index, rule.plan), owners, self._tally)
+            for index, rule in enumerate(rules, first)
+        ]
+
+    def _expression(self, index: int, plan: QueryPlan) -> Expression:
+        self._want(plan, 0)
+        parts = self._store, self._recent, self._timers
+        evidence = evidence_of(plan, self._sources)
+        return Expression(index, plan, evidence, *parts, resolution_ms=self._resolution_ms)
 
     def _want(self, plan: QueryPlan, offset_ms: int, slack_ms: int = 0) -> None:
         """Keep what a query looks back at. The last sample of a series is kept for the lookback without asking."""
@@ -252,9 +323,11 @@ class Core:
         first = len(self._judges) + sum(len(runner.group.rules) for runner in self._runners)
         for rule in group.rules:
             templates = (*rule.labels.values(), *rule.annotations.values())
-            # What a template asks for is not known before; it finds at least what a lookback spans.
+            # What else a template asks for is not known before; it finds at least what a lookback spans.
             slack_ms = self._recent.lookback_ms if any(template.queries for template in templates) else 0
             self._want(rule.plan, group.query_offset_ms, slack_ms)
+            for expr in {expr for template in templates for expr in template.asks}:
+                self._announce(expr)
         runner = GroupRunner(
             group,
             first,
@@ -269,9 +342,15 @@ class Core:
         )
         self._runners.append(runner)
 
+    def _announce(self, expr: str) -> None:
+        """A template will ask this at instants of its rule. What is wrong with it is said in the rendered text."""
+        with contextlib.suppress(PromQLError):
+            plan = self._asked[expr] = compile_query(expr, compat=self._compat)
+            self._want(plan, 0, self._recent.lookback_ms)
+
     def _query(self, expr: str, at_ms: int) -> list[tuple[dict[str, str], float]]:
-        """The answer to a template's query, over what rules keep."""
-        value = self.query(compile_query(expr, compat=self._compat), at_ms)
+        """The answer to a template's query, over what is kept for rules and for what templates have written out."""
+        value = self.query(self._asked.get(expr) or compile_query(expr, compat=self._compat), at_ms)
         if isinstance(value, Scalar):
             return [({}, value.value)]
         return value.items() if isinstance(value, Vector) else []
@@ -319,6 +398,13 @@ class Core:
         shown = {index: iter(self._alerting[index].statuses(at, now_ms)) for index, at in slots.items()}
         return [next(shown[index]) for _, _, index, _ in picked]
 
+    def resolved(self) -> list[Transition]:
+        """The resolves of the last fifteen minutes before the watermark whose alerts are not back, the newest first.
+
+        Of one rule at most `alerts_per_rule_max`; what is beyond that is counted as `resolved_forgotten_total`.
+        """
+        return self._resolved.at(self._lander.watermark_ms)
+
     def alert_counts(self) -> dict[str, int]:
         """How many alerts there are, by state."""
         phases = Counter(alert.phase for alerting in self._alerting.values() for alert in alerting.alerts.values())
@@ -334,7 +420,8 @@ class Core:
 
     def counters(self) -> dict[str, int]:
         """What was counted since the start: `samples_accepted_total`, `samples_late_total`,
-        `samples_dropped_total_<reason>`, `events_total`, `transitions_total`, `alerts_refused_total`."""
+        `samples_dropped_total_<reason>`, `events_total`, `transitions_total`, `alerts_refused_total`,
+        `instants_missed_total`, `series_evicted_total`, `resolved_forgotten_total`."""
         return dict(self._tally.counters) | {
             "alerts_refused_total": sum(alerting.book.refused for alerting in self._alerting.values())
         }
@@ -356,19 +443,29 @@ class Core:
             return
         self._blind_to_ms = blind.to_ms
         self._store.skip(from_ms, blind.to_ms)
-        for alerting in self._alerting.values():
-            alerting.book.blind(from_ms, blind.to_ms)
-        self._tally.count("instants_missed_total", self._instants.skip(from_ms, blind.to_ms))
+        for judge in self._judges:
+            judge.book.blind(from_ms, blind.to_ms)
+        self._instants.blind(from_ms, blind.to_ms)
+        self._skip_instants()
+
+    def _skip_instants(self) -> None:
+        """Take blind spans that no instant comes before any more out of the clocks of groups."""
+        for missed in self._instants.skip():
+            self._runners[missed.group].blind(missed.from_ms, missed.to_ms)
+            self._tally.count("instants_missed_total", missed.instants)
 
     def _tidy_timers(self) -> None:
         """Timers that mean nothing any more wait for their time; when they are many, begin anew."""
         if len(self._timers) <= TIMERS_SLACK:
             return
-        in_use = sum(1 + len(judge.alerts) for judge in self._judges)
+        in_use = len(self._chain_of) + sum(1 + len(judge.alerts) for judge in self._judges)
         if len(self._timers) > TIMERS_PER_ALERT_MAX * in_use + TIMERS_SLACK:
             self._timers.clear()
+            for chain in self._chains:
+                chain.arm_all()
             for judge in self._judges:
-                judge.arm_all()
+                if isinstance(judge, Judge):
+                    judge.arm_all()
 
     # -- snapshot ----------------------------------------------------------------------------------------------
 
@@ -384,13 +481,16 @@ class Core:
                 rules=dict(zip(self._rule_keys(), (judge.saved() for judge in self._pointwise()), strict=True)),
                 projectors=[projector.snapshot() for projector in self._projectors],
                 blind_to_ms=self._blind_to_ms,
+                resolved={
+                    key: kept for rule, key in enumerate(self._rule_keys()) if (kept := self._resolved.saved(rule))
+                },
             )
         )
 
     def _pointwise(self) -> list[Judge]:
         """The rules, if all are pointwise. Raises `StateError` if not: no snapshot holds what queries look back at."""
         pointwise = [judge for judge in self._judges if isinstance(judge, Judge)]
-        if len(pointwise) < len(self._judges) or self._runners:
+        if self._chains or self._runners:
             raise StateError("a core with rules that look back at samples has no snapshot yet")
         return pointwise
 
@@ -431,6 +531,7 @@ class Core:
             if (rule := saved.rules.get(key)) is not None:
                 self._tally.count("alerts_not_restored_total", judge.load(rule))
                 self._told_refused[judge.index] = judge.book.refused
+            self._resolved.load(judge.index, saved.resolved.get(key, []))
 
     def _rule_keys(self) -> list[str]:
         seen: dict[str, int] = {}

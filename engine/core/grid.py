@@ -52,7 +52,8 @@ class GroupRunner:
         first_index: The place of its first rule in the order of all rules.
         source: Where its queries read.
         keeps: Whether somebody reads a metric, so that `ALERTS` is written only if it matters.
-        alerts_max: How many alerts one rule may have, if the group says nothing.
+        alerts_max: How many alerts one rule may have, if the group says nothing. Series that are recorded are then
+            bounded by the store alone.
         query: Answers `query` in templates, given the text and the instant.
         subquery_step_ms: The step of subqueries that have none.
     """
@@ -79,13 +80,12 @@ class GroupRunner:
         self._external_url = external_url
         self._query = query
         self._subquery_step_ms = subquery_step_ms
-        self._limit = group.limit or alerts_max
         self._constants: Constants = {}
         self._written: list[tuple[str, ...]] = [() for _ in group.rules]
         self._names: dict[int, _Names] = {}
         self._unnamed = Shape(source.interner, 1, {})
         self.alerting: dict[int, GridAlerts] = {
-            index: GridAlerts(first_index + index, rule, self._limit, self._render)
+            index: GridAlerts(first_index + index, rule, group.limit or alerts_max, self._render)
             for index, rule in enumerate(group.rules)
             if rule.kind == "alert"
         }
@@ -105,6 +105,16 @@ class GroupRunner:
                 self._tally.breach(f"rule.{rule.name}", "evaluation_failed", 1, str(error))
                 continue
             yield made, self._alert_series(index, query_ms)
+
+    def blind(self, from_ms: int, to_ms: int) -> None:
+        """Take a span in which nobody could see out of every clock."""
+        for alerts in self.alerting.values():
+            alerts.book.blind(from_ms, to_ms)
+
+    def forget_shapes(self) -> None:
+        """Label sets have got other codes: what was made of the old ones means nothing any more."""
+        self._constants.clear()
+        self._names.clear()
 
     def _value(self, rule: GridRule, query_ms: int) -> Value:
         step_ms = self._subquery_step_ms
@@ -142,9 +152,11 @@ class GroupRunner:
                 raise EvaluationError("vector contains metrics with the same labelset after applying rule labels")
             made[text] = number
         self._names.pop(index, None)
-        if len(made) > self._limit:
-            self._tally.breach(f"rule.{rule.name}", "series_over_limit", len(made) - self._limit)
-            made = dict(list(made.items())[: self._limit])
+        limit = self.group.limit
+        if 0 < limit < len(made):
+            self._tally.breach(f"rule.{rule.name}", "series_over_limit", len(made) - limit)
+            self._tally.count("samples_dropped_total_series_over_limit", len(made) - limit)
+            made = dict(list(made.items())[:limit])
         elif result.ordered is None and set(made).issuperset(self._written[index]) and made:
             batch = self._batch(index, made, at_ms)
             self._names[index] = _Names(result.shape, result.present.copy(), result.rows(), self._written[index])

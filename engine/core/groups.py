@@ -1,15 +1,15 @@
-"""Groups of rules for grid mode: what they are, and when their instants come."""
+"""Groups of rules for grid mode: what they are, which rule is which, and when their instants come."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from engine.core.promql.plan import QueryPlan
 
-__all__ = ["GridGroup", "GridRule", "Instants"]
+__all__ = ["GridGroup", "GridRule", "Instants", "Missed", "rule_keys"]
 
 
 class GridRule(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +33,7 @@ class GridGroup(msgspec.Struct, frozen=True, kw_only=True):
     """A group of rules.
 
     Args:
+        file: The rule file it is from: part of the identity of its rules, so the same wherever the engine is started.
         query_offset_ms: How far back queries look, for samples that come late.
         phase_ms: Instants are at multiples of the interval after this time.
         limit: How many alerts, or series, one rule may make; 0 for no limit of its own.
@@ -41,9 +42,38 @@ class GridGroup(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     rules: tuple[GridRule, ...]
     interval_ms: int
+    file: str = ""
     query_offset_ms: int = 0
     limit: int = 0
     phase_ms: int = 0
+
+
+def rule_keys(groups: Sequence[GridGroup]) -> list[str]:
+    """The identity of every rule of every group, in their order: what its state is kept by across restarts, and edits
+    of anything else.
+
+    It is the file, the group, what kind of rule it is, its name and its labels as they are written, and the ordinal
+    among those that have all these in common, as a JSON array: no name and no label can be taken for another.
+    """
+    seen: dict[bytes, int] = {}
+    keys: list[str] = []
+    for group in groups:
+        for rule in group.rules:
+            labels = sorted((name, template.text) for name, template in rule.labels.items())
+            identity = [group.file, group.name, rule.kind, rule.name, labels]
+            text = msgspec.json.encode(identity)
+            seen[text] = ordinal = seen.get(text, -1) + 1
+            keys.append(msgspec.json.encode([*identity, ordinal]).decode())
+    return keys
+
+
+class Missed(NamedTuple):
+    """A span in which nobody could see, as one group has it, and how many of its instants lay in it."""
+
+    group: int
+    from_ms: int
+    to_ms: int
+    instants: int
 
 
 class Instants:
@@ -56,6 +86,8 @@ class Instants:
     def __init__(self, groups: Sequence[GridGroup]) -> None:
         self._groups = groups
         self._next: list[int] = []
+        # By group, the blind spans that instants still come before: no more than are told between two advances.
+        self._ahead: list[list[tuple[int, int]]] = [[] for _ in groups]
 
     def begin(self, time_ms: int) -> None:
         """Begin with the first instants at or after `time_ms`. Later calls do nothing."""
@@ -76,15 +108,20 @@ class Instants:
             self._next[index] += self._groups[index].interval_ms
         return taken
 
-    def skip(self, from_ms: int, to_ms: int) -> int:
-        """Leave out the instants of a span in which nobody could see; return how many."""
-        left_out = 0
-        for index, group in enumerate(self._groups if self._next else ()):
-            if from_ms <= self._next[index] < to_ms:
-                missed = -(-(to_ms - self._next[index]) // group.interval_ms)
-                self._next[index] += missed * group.interval_ms
-                left_out += missed
-        return left_out
+    def blind(self, from_ms: int, to_ms: int) -> None:
+        """Nobody could see from `from_ms` until just before `to_ms`. Spans come in order and do not overlap."""
+        for ahead in self._ahead if self._next else ():
+            ahead.append((from_ms, to_ms))
+
+    def skip(self) -> Iterator[Missed]:
+        """Leave out the instants in blind spans, as far as no instant before them is left to be evaluated."""
+        for index, ahead in enumerate(self._ahead):
+            interval_ms = self._groups[index].interval_ms
+            while ahead and ahead[0][0] <= self._next[index]:
+                from_ms, to_ms = ahead.pop(0)
+                missed = max(0, -(-(to_ms - self._next[index]) // interval_ms))
+                self._next[index] += missed * interval_ms
+                yield Missed(index, from_ms, to_ms, missed)
 
     def horizon_ms(self, watermark_ms: int) -> int:
         """No query will ask for an instant before this."""

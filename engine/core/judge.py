@@ -12,7 +12,7 @@ one of them has ended, else unknown.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.core.alerts import Alert, Input, Phase
-from engine.core.binding import Binding, Touched
+from engine.core.binding import Binding, Compacted, Touched
 from engine.core.book import AlertBook, Output
 from engine.core.columns import Column, Index
 from engine.core.promql.evaluate import Columns, evaluate, measured
@@ -96,6 +96,25 @@ class Judge:
         self._conditions.resize(len(self.binding))
         if not self.binding.single:
             self._judged.resize(len(self.binding))
+
+    def inputs(self) -> Slots:
+        """The series of its alerts: they must not be forgotten."""
+        slots = np.fromiter(self.alerts, np.int64, len(self.alerts))
+        handles = np.concatenate([self.binding.handles(leaf, slots) for leaf in range(len(self._plan.leaves))])
+        return handles[handles >= 0]
+
+    def compacting(self, keep: NDArray[np.bool_], numbers: Slots) -> Generator[None, None, Compacted]:
+        """Prepare to forget series, as `Binding.compacting` does."""
+        slots, commit_binding = yield from self.binding.compacting(keep, numbers)
+        conditions = self._conditions.taken(slots >= 0)
+        judged = self._judged if self.binding.single else self._judged.taken(slots >= 0)
+
+        def commit() -> None:
+            commit_binding()
+            self._conditions, self._judged = conditions, judged
+            self.book.renumber(slots)
+
+        return Compacted(slots, commit)
 
     # -- a landing ---------------------------------------------------------------------------------------------
 

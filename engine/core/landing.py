@@ -1,31 +1,31 @@
 """Landing: how atoms get into the store, and what the rules make of them on the way.
 
 A landing has a fixed order. Every rule looks at the samples before the store is written; what was due before
-them happens; the store is written; the rules settle. Samples that change nothing land in bulk.
+them happens; the store is written; the rules settle, and what they record lands in between (`engine.core.chains`).
+Samples that change nothing land in bulk.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from typing import TypeAlias
 
 import msgspec
 import numpy as np
 
 from engine.core.binding import Touched
 from engine.core.book import Output
+from engine.core.chains import Chain, Outputs
+from engine.core.chains import Touched as Rules
 from engine.core.judge import Judge, Look
 from engine.core.layouts import Layouts
-from engine.core.query_judge import QueryJudge
 from engine.core.recent import Recent
+from engine.core.recording import Recorded
 from engine.core.runs import Run, Watch, accepted, positions_before
-from engine.core.store import Landing, Mark, Store, stale_after_ms, stale_mask
+from engine.core.store import NEVER_MS, Landing, Mark, Store, stale_after_ms, stale_mask
 from engine.core.tally import Tally
 from engine.events import STALE_BITS, Event, Sample, SampleBatch
 
 __all__ = ["Lander", "Outputs"]
-
-Outputs: TypeAlias = Generator[None, None, list[Output]]
 
 _MARKS = {"ended": Mark.ENDED, "target_down": Mark.TARGET_DOWN}
 
@@ -86,6 +86,27 @@ class Lander:
                 self._tally.breach("store", "recorded_twice", len(clash), batch.series[int(clash[0])])
         return (yield from self.batch(batch))
 
+    def record(self, recorded: Recorded) -> Generator[None, None, int]:
+        """Land what a rule of a chain recorded, for which the chain asks the readers; a rule that is evaluated again at
+        one instant replaces its samples. Return the first millisecond at which one will be stale."""
+        layout = yield from self._layouts.layout(recorded.series)
+        values = recorded.values if layout.positions is None else recorded.values[layout.positions]
+        handles, index = layout.handles, layout.at
+        mine = self._store.last_ms(index) <= recorded.since_ms
+        mine |= self._store.last_ms(index) < 0
+        if not mine.all():
+            clash = np.flatnonzero(~mine)
+            self._tally.breach("store", "recorded_twice", len(clash), self._store.table.text(int(handles[clash[0]])))
+            self._tally.drop("old", len(clash))
+            handles, values = handles[mine], values[mine]
+            index = handles
+        after, stale = recorded.stale_after_ms, stale_mask(values)
+        stale_from = recorded.time_ms + after + 1
+        self._store.land(Landing(handles, index, recorded.time_ms, values, stale, recorded.mark, after, stale_from))
+        self._recent.land(handles, recorded.time_ms, values)
+        self._tally.count("samples_accepted_total", len(handles))
+        return NEVER_MS if stale is not None and stale.all() else stale_from
+
     def batch(self, batch: SampleBatch, *, replaces: bool = False) -> Outputs:
         layout = yield from self._layouts.layout(batch.series)
         values = np.asarray(batch.values, dtype=np.float64)
@@ -93,19 +114,19 @@ class Lander:
             raise ValueError(f"a batch of {len(batch.series)} series has {len(values)} values")
         if layout.positions is not None:
             values = values[layout.positions]
-        handles, index, touched, queries = layout.handles, layout.at, layout.touched, layout.queries
+        handles, index, touched, chains = layout.handles, layout.at, layout.touched, layout.chains
         newer = self._store.last_ms(index) < batch.time_ms + replaces
         if not newer.all():
             self._tally.drop("old", int(np.count_nonzero(~newer)))
             handles, values = handles[newer], values[newer]
-            index, touched, queries = handles, self._layouts.touched(handles), self._layouts.queries(handles)
+            index, touched, chains = handles, self._layouts.touched(handles), self._layouts.chains(handles)
         after = stale_after_ms(batch.interval_ms)
         stale_from = batch.time_ms + after + 1
         mark = _MARKS[batch.stale]
         landing = Landing(handles, index, batch.time_ms, values, stale_mask(values), mark, after, stale_from)
         if batch.time_ms <= self.watermark_ms:
             self._tally.count("samples_late_total", len(handles))
-        return (yield from self._land(landing, touched, queries, max(batch.time_ms, self.watermark_ms)))
+        return (yield from self._land(landing, touched, chains, max(batch.time_ms, self.watermark_ms)))
 
     def samples(self, samples: list[Sample]) -> Outputs:
         """Land a run of samples, each an atom: those that change nothing in bulk, the others one by one."""
@@ -128,8 +149,8 @@ class Lander:
             stale_from, mark = int(times[0] + after[0]) + 1, _MARKS[samples[0].stale]
             landing = Landing(handles, handles, times, values, stale_mask(values), mark, after, stale_from)
             at_ms = max(samples[0].time_ms, self.watermark_ms)
-            touched, queries = self._layouts.touched(handles), self._layouts.queries(handles)
-            return (yield from self._land(landing, touched, queries, at_ms))
+            touched, chains = self._layouts.touched(handles), self._layouts.chains(handles)
+            return (yield from self._land(landing, touched, chains, at_ms))
         at = np.maximum(times, self.watermark_ms)
         return (yield from self._land_run(Run(handles, times, at, values, after, positions_before(handles))))
 
@@ -160,7 +181,7 @@ class Lander:
         self,
         landing: Landing,
         touched: Iterable[tuple[Judge, Touched]],
-        queries: Iterable[QueryJudge],
+        chains: Iterable[tuple[Chain, Rules]],
         at_ms: int,
     ) -> Outputs:
         """Land accepted samples: every rule looks, what was due before happens, the store is written, rules settle."""
@@ -175,10 +196,8 @@ class Lander:
             for chunk in judge.catch_up(look):
                 done += chunk
                 yield
-        for query in queries:
-            for chunk in query.before(at_ms):
-                done += chunk
-                yield
+        for chain, _ in chains:
+            done += yield from chain.before(at_ms, self.record)
         self._store.land(landing)
         self._recent.land(landing.handles, landing.time_ms, landing.values)
         self._tally.count("samples_accepted_total", len(landing.handles))
@@ -186,8 +205,7 @@ class Lander:
             for chunk in judge.settle(look):
                 done += chunk
                 yield
-        for query in queries:
-            done += query.after(at_ms, landing.stale_from_ms)
-            yield
+        for chain, rules in chains:
+            done += yield from chain.after(at_ms, landing.stale_from_ms, rules, self.record)
         done.sort(key=lambda output: output.order)
         return done

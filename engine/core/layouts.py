@@ -6,17 +6,18 @@ tuple's identity. Only at first sight is a text read, and are the rules that sel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.core.binding import Touched
+from engine.core.chains import Chain
+from engine.core.chains import Touched as Rules
 from engine.core.columns import Column, Index, as_index
 from engine.core.judge import Judge
-from engine.core.query_judge import QueryJudge
-from engine.core.store import Store
+from engine.core.store import Compacting, Store
 from engine.series import metric_of
 
 __all__ = ["Layout", "Layouts"]
@@ -34,7 +35,7 @@ class Layout(NamedTuple):
         at: The same, for columns.
         positions: Where these stand in the tuple, or None if all do.
         touched: For each pointwise rule that reads any of them, what they touch.
-        queries: The rules of any expression that read any of them.
+        chains: The chains with rules that read any of them, and which rules those are.
     """
 
     series: tuple[str, ...]
@@ -42,7 +43,7 @@ class Layout(NamedTuple):
     at: Index
     positions: NDArray[np.int64] | None
     touched: tuple[tuple[Judge, Touched], ...]
-    queries: tuple[QueryJudge, ...]
+    chains: tuple[tuple[Chain, Rules], ...]
 
 
 class Layouts:
@@ -50,7 +51,7 @@ class Layouts:
 
     Args:
         drop: Called with a reason and a number for what is not accepted.
-        queries: The rules of any expression.
+        chains: The rules of any expression.
         keeps: Whether some query reads a metric, and must see each of its samples.
     """
 
@@ -60,10 +61,10 @@ class Layouts:
         judges: Sequence[Judge],
         batch_samples_max: int,
         drop: Callable[[str, int], None],
-        queries: Sequence[QueryJudge],
+        chains: Sequence[Chain],
         keeps: Callable[[str], bool],
     ) -> None:
-        self._queries = queries
+        self._chains = chains
         self._keeps = keeps
         self._store = store
         self._judges = judges
@@ -93,6 +94,35 @@ class Layouts:
                 judge.add_series(handle, text)
             self._by_metric.setdefault(metric, Column(np.int64, -1)).append(handle)
         return handle
+
+    def compacting(
+        self, keep: NDArray[np.bool_], numbers: NDArray[np.int64], slots: Mapping[int, NDArray[np.int64]]
+    ) -> Compacting:
+        """Prepare to forget series, in steps; what is returned does it at once.
+
+        Args:
+            keep: By handle, which series stay.
+            numbers: New handles by old ones.
+            slots: By pointwise rule, new slots by old ones.
+        """
+        by_metric: dict[str, Column[np.int64]] = {}
+        for metric, handles in self._by_metric.items():
+            left = keep[handles.array]
+            if left.any():
+                by_metric[metric] = handles.taken(left)
+                by_metric[metric].array[:] = numbers[by_metric[metric].array]
+            yield
+        layouts: dict[int, Layout] = {}
+        for key, layout in self._layouts.items():
+            if keep[layout.handles].all():  # one with a series that is gone is made anew if it comes again
+                layouts[key] = _renumbered(layout, numbers[layout.handles], slots)
+            yield
+        held = sum(len(layout.series) for layout in layouts.values())
+
+        def commit() -> None:
+            self._by_metric, self._layouts, self._held = by_metric, layouts, held
+
+        return commit
 
     def of_metric(self, metric: str) -> NDArray[np.int64]:
         """Handles of every series of a metric."""
@@ -124,7 +154,7 @@ class Layouts:
             self._drop("batch_limit", len(series) - self._batch_samples_max)
         array = np.fromiter(handles, np.int64, len(handles))
         positions = None if len(handles) == len(series) else np.fromiter(handles.values(), np.int64, len(handles))
-        layout = Layout(series, array, as_index(array), positions, self.touched(array), self.queries(array))
+        layout = Layout(series, array, as_index(array), positions, self.touched(array), self.chains(array))
         # A layout with refused series is not kept: its drops are counted each time, and a place may come free.
         if positions is None:
             while self._layouts and self._held + len(series) > LAYOUT_SERIES_MAX:
@@ -138,12 +168,13 @@ class Layouts:
         found = [(judge, judge.binding.touched(handles)) for judge in self.readers(handles)]
         return tuple((judge, touch) for judge, touch in found if touch is not None)
 
-    def queries(self, handles: NDArray[np.int64]) -> tuple[QueryJudge, ...]:
-        """The rules of any expression that read any of these series."""
-        if not self._queries:
+    def chains(self, handles: NDArray[np.int64]) -> tuple[tuple[Chain, Rules], ...]:
+        """The chains with rules of any expression that read any of these series, and which rules those are."""
+        if not self._chains:
             return ()
         metrics = {metric_of(self._store.table.text(handle)) for handle in handles.tolist()}
-        return tuple(judge for judge in self._queries if any(map(judge.reads, metrics)))
+        found = [(chain, chain.readers(metrics)) for chain in self._chains]
+        return tuple((chain, rules) for chain, rules in found if rules)
 
     def readers(self, handles: NDArray[np.int64]) -> list[Judge]:
         """The rules that read the metrics of these series, in their order."""
@@ -152,3 +183,11 @@ class Layouts:
             return list(self._judges)
         found = {judge.index: judge for metric in metrics for judge in self._readers.get(metric, ())}
         return [found[index] for index in sorted(found)]
+
+
+def _renumbered(layout: Layout, handles: NDArray[np.int64], slots: Mapping[int, NDArray[np.int64]]) -> Layout:
+    touched = []
+    for judge, touch in layout.touched:
+        numbers = slots[judge.index][touch.slots]
+        touched.append((judge, touch._replace(slots=numbers, at=as_index(numbers))))
+    return layout._replace(handles=handles, at=as_index(handles), touched=tuple(touched))

@@ -1,39 +1,48 @@
 """Recent samples of the metrics that queries read: the live source of evaluations.
 
-Series that land together share a block. Only metrics that some query reads are kept, for as long as the query that
-looks back furthest needs; the last cell of a series stays. What a selector selects is found out once for each
-series, when it first lands.
+Series that land together share a block. Those that come alone, when a metric has a few blocks already, share one whose
+series have times of their own. Only metrics that some query reads are kept, for as long as the query that looks back
+furthest needs; the last cell of a series stays. What a selector selects is found out once for each series, when it
+first lands.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, TypeAlias, TypeVar
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.core.blocks import Block
 from engine.core.columns import Column, Index, as_index
-from engine.core.promql.labels import NAME, Codes, Interner, Shape
+from engine.core.joined import JoinedWindow, joined
+from engine.core.promql.labels import NAME, Interner, Shape
 from engine.core.promql.plan import Matcher, Selector
+from engine.core.promql.steps import Basis, Steps
 from engine.core.promql.vector import Bools, Floats, Vector
-from engine.core.promql.window import Dense, Ends, Window
+from engine.core.promql.window import Window
+from engine.core.ragged import Ragged
+from engine.core.selection import Selected
 from engine.events import STALE_BITS
 from engine.series import SeriesTable, metric_of, split_series
 
-__all__ = ["Cells", "JoinedWindow", "Recent"]
+__all__ = ["Cells", "Recent"]
 
 Key: TypeAlias = tuple[str, tuple[Matcher, ...]]
-S = TypeVar("S", bound=np.generic)
 ROUTES_MAX = 1_024
-_NONE = -1
+NARROW_SERIES_MAX = 31
+"""So many series that are first seen together do not get a block of their own ..."""
+NARROW_BLOCKS_MAX = 8
+"""... when their metric has so many blocks."""
+_NEW, _UNREAD = -1, -2
 
 
 class _Route(NamedTuple):
     """Where a part of a landing goes: which of its samples, into which columns of a block."""
 
-    block: Block
+    block: Block | Ragged
     metric: str
     columns: Index | None
     positions: Index
@@ -53,47 +62,12 @@ class Cells(NamedTuple):
         return Vector(self.shape, self.values, present), Vector(self.shape, self.times / 1000.0, present)
 
 
-class _Selected:
-    """What a selector selects: columns of blocks, and the label sets they have, in the same order.
+class _Kept(NamedTuple):
+    """A block, of which metric it is, and the series of its columns."""
 
-    Args:
-        labels: The label set of a series, by its handle.
-    """
-
-    def __init__(self, selector: Selector, interner: Interner, labels: Callable[[int], dict[str, str]]) -> None:
-        self.parts: list[tuple[Block, Index]] = []
-        self.handles = np.zeros(0, dtype=np.int64)
-        self.shape = Shape.of(interner, [])
-        self._selector = selector
-        self._labels = labels
-        self._shapes: list[Shape] = []
-
-    def add(self, metric: str, block: Block, handles: NDArray[np.int64]) -> None:
-        """Take note of a new block."""
-        if self._selector.metric and self._selector.metric != metric:
-            return
-        columns = np.arange(len(handles))
-        if self._selector.matchers:
-            matches, labels = self._selector.matches, self._labels
-            columns = np.array([at for at, handle in enumerate(handles.tolist()) if matches(labels(handle))], np.int64)
-        if not len(columns):
-            return
-        self.parts.append((block, as_index(columns)))
-        chosen = handles if len(columns) == len(handles) else handles[columns]
-        self.handles = np.append(self.handles, chosen)
-        # Label sets become columns only for who groups or matches them; of a threshold a few are ever shown.
-        self._shapes = [*self._shapes, self._shape(chosen)]
-        self.shape = self._shapes[0] if len(self._shapes) == 1 else self._shape(self.handles, self._shapes)
-
-    def _shape(self, handles: NDArray[np.int64], parts: Sequence[Shape] = ()) -> Shape:
-        labels, interner = self._labels, self.shape.interner
-
-        def columns() -> dict[str, Codes]:
-            if parts:
-                return Shape.concatenate(parts).columns
-            return Shape.of(interner, [labels(handle) for handle in handles.tolist()]).columns
-
-        return Shape.lazy(interner, len(handles), lambda row: labels(int(handles[row])), columns)
+    metric: str
+    block: Block | Ragged
+    handles: Column[np.int64]
 
 
 class Recent:
@@ -110,12 +84,17 @@ class Recent:
         self._table = table
         self._left_open = left_open
         self._interner = Interner()
-        self._selected: dict[Key, _Selected] = {}
+        self._selected: dict[Key, Selected] = {}
         self._spans: dict[str, int] = {}  # by metric, how far back some query looks; "" is every metric
-        self._blocks: list[tuple[str, Block, NDArray[np.int64]]] = []
-        self._block_of: Column[np.int64] = Column(np.int64, _NONE)
-        self._column_of: Column[np.int64] = Column(np.int64, _NONE)
+        self._wanted: set[Key] = set()
+        self._blocks: list[_Kept] = []
+        self._blocks_of: Counter[str] = Counter()  # by metric
+        self._ragged_of: dict[str, int] = {}  # by metric, the number of the block of those that came alone
+        self._block_of: Column[np.int64] = Column(np.int64, _NEW)
+        self._column_of: Column[np.int64] = Column(np.int64, -1)
         self._routes: dict[int, tuple[NDArray[np.int64], list[_Route]]] = {}
+        self.steps = Steps()
+        """What subqueries found, as long as it is true."""
         self.horizon_ms = -1
         """No query will ask for an instant before this."""
 
@@ -127,6 +106,7 @@ class Recent:
     def want(self, selector: Selector, span_ms: int) -> None:
         """Keep what a selector selects, for `span_ms` before the horizon. To be called before anything has landed."""
         self._selected.setdefault((selector.metric, selector.matchers), self._empty(selector))
+        self._wanted.add((selector.metric, selector.matchers))
         self._spans[selector.metric] = max(span_ms, self._spans.get(selector.metric, 0))
 
     def keeps(self, metric: str) -> bool:
@@ -141,16 +121,33 @@ class Recent:
         """
         if not self._spans:
             return
-        known = self._routes.get(id(handles))
-        if known is None:
-            known = handles, list(self._route(handles))
-            if len(self._routes) >= ROUTES_MAX:
-                self._routes.clear()
-            self._routes[id(handles)] = known
-        for route in known[1]:
-            span_ms = max(self._spans.get(route.metric, 0), self._spans.get("", 0))
-            route.block.expire(self.horizon_ms - span_ms - (not self._left_open))
+        if len(handles) == 1:  # single samples bring a new array each time
+            routes = self._route_one(int(handles[0])) or list(self._route(handles))
+        else:
+            known = self._routes.get(id(handles))
+            if known is None:
+                known = handles, list(self._route(handles))
+                if len(self._routes) >= ROUTES_MAX:
+                    self._routes.clear()
+                self._routes[id(handles)] = known
+            routes = known[1]
+        for route in routes:
+            route.block.expire(self.horizon_ms - self._span_ms(route.metric) - (not self._left_open))
             route.block.append(time_ms, route.columns, values[route.positions])
+            self.steps.landed(route.metric, time_ms)
+
+    def basis(self, selector: Selector) -> Basis:
+        """What the answer to a selector depends on beside samples."""
+        return Basis(self._select(selector).shape)
+
+    def reaches_ms(self) -> NDArray[np.int64]:
+        """By handle, how long before the horizon a query may ask for the series, its lookback included; 0 where none
+        does."""
+        reaches = np.array([0, 0, *[self._span_ms(kept.metric) + self.lookback_ms for kept in self._blocks]])
+        block_of = self._block_of.array
+        found = np.zeros(len(self._table), dtype=np.int64)
+        found[: len(block_of)] = reaches[block_of + 2]
+        return found
 
     def instant(self, selector: Selector, at_ms: int) -> tuple[Vector, Vector]:
         """The newest sample of each selected series at `at_ms`: (values, times in seconds)."""
@@ -165,119 +162,148 @@ class Recent:
     def cells(self, selector: Selector, at_ms: int) -> Cells:
         """The last cell of each selected series at or before `at_ms`, however old."""
         selected = self._select(selector)
-        found = [block.instant(columns, at_ms) for block, columns in selected.parts]
-        values = _joined([part[0] for part in found], np.float64)
-        return Cells(selected.shape, selected.handles, values, _joined([part[1] for part in found], np.int64))
+        found = [part.block.instant(part.index, at_ms) for part in selected.parts.values()]
+        values = joined([part[0] for part in found], np.float64)
+        return Cells(selected.shape, selected.handles, values, joined([part[1] for part in found], np.int64))
 
     def window(self, selector: Selector, start_ms: int, end_ms: int) -> tuple[Shape, Window]:
         """The samples of each selected series in a window."""
         selected = self._select(selector)
         closed = not self._left_open
-        windows = [block.window(columns, start_ms, end_ms, closed=closed) for block, columns in selected.parts]
+        windows = [part.block.window(part.index, start_ms, end_ms, closed=closed) for part in selected.parts.values()]
         if len(windows) == 1:
             return selected.shape, windows[0]
         return selected.shape, JoinedWindow(start_ms, end_ms, windows)
 
-    def _select(self, selector: Selector) -> _Selected:
+    def compacting(self, keep: Bools, numbers: NDArray[np.int64]) -> Generator[None, None, Callable[[], None]]:
+        """Prepare to forget series; what is returned does it.
+
+        Args:
+            keep: By handle, which series stay.
+            numbers: New handles by old ones.
+        """
+        made = Recent(self._table, self.lookback_ms, left_open=self._left_open)
+        made._block_of.extend(np.where(self._block_of.array == _UNREAD, _UNREAD, _NEW)[keep[: len(self._block_of)]])
+        made._column_of.resize(len(made._block_of))
+        blocks: dict[int, tuple[int, Block | Ragged]] = {}
+        kept: dict[int, Bools] = {}
+        for old, (metric, block, handles) in enumerate(self._blocks):
+            left = kept[old] = keep[handles.array]
+            if not left.any():
+                continue
+            if not left.all():
+                block = yield from block.taking(np.flatnonzero(left))
+            blocks[old] = len(made._blocks), block
+            made._put(metric, block, numbers[handles.array[left]])
+            yield
+        for key, selected in self._selected.items():
+            if key in self._wanted:  # the others are found again when somebody asks
+                made._selected[key] = selected.taken(blocks, kept, numbers)
+                yield
+        used = np.zeros(len(self._interner), dtype=np.bool_)
+        used[0] = True
+        parts = [part for selected in made._selected.values() for part in selected.parts.values()]
+        for part in parts:
+            part.mark_codes(used)
+        for part in parts:
+            part.recode(np.cumsum(used) - 1)
+            yield
+        values = self._interner.values(used)
+        yield
+
+        def commit() -> None:
+            self._interner.replace(values)
+            self._blocks, self._blocks_of, self._ragged_of = made._blocks, made._blocks_of, made._ragged_of
+            self._block_of, self._column_of, self._selected = made._block_of, made._column_of, made._selected
+            self._routes.clear()
+            self.steps.clear()
+
+        return commit
+
+    def _span_ms(self, metric: str) -> int:
+        return max(self._spans.get(metric, 0), self._spans.get("", 0))
+
+    def _select(self, selector: Selector) -> Selected:
         """What a selector selects; one that nobody announced, as in a template's query, finds what others keep."""
         selected = self._selected.get((selector.metric, selector.matchers))
         if selected is None:
             selected = self._empty(selector)
-            for metric, block, handles in self._blocks:
-                selected.add(metric, block, handles)
+            for number, (metric, block, handles) in enumerate(self._blocks):
+                selected.add(metric, number, block, 0, handles.array)
             self._selected[selector.metric, selector.matchers] = selected
         return selected
 
+    def _route_one(self, handle: int) -> list[_Route]:
+        """Where a single sample goes; nothing if its series is new."""
+        number = int(self._block_of.array[handle]) if handle < len(self._block_of) else _NEW
+        if number < 0:
+            return []
+        metric, block, _ = self._blocks[number]
+        column = int(self._column_of.array[handle])
+        columns = None if block.width == 1 else slice(column, column + 1)
+        return [_Route(block, metric, columns, slice(0, 1))]
+
     def _route(self, handles: NDArray[np.int64]) -> Iterator[_Route]:
-        """Where these series go, with new blocks for those that have none."""
+        """Where these series go, with places for those that are new."""
         size = len(self._table)
         self._block_of.resize(size)
         self._column_of.resize(size)
         new: dict[str, list[int]] = {}
-        for handle in handles[self._block_of.array[handles] == _NONE].tolist():
+        for handle in handles[self._block_of.array[handles] == _NEW].tolist():
             metric = metric_of(self._table.text(handle))
             if self.keeps(metric):
                 new.setdefault(metric, []).append(handle)
+            else:
+                self._block_of.array[handle] = _UNREAD
         for metric, members in new.items():
-            self._new_block(metric, members)
+            self._place(metric, np.array(members, dtype=np.int64))
         block_of = self._block_of.array[handles]
-        for number in np.unique(block_of[block_of != _NONE]).tolist():
+        for number in np.unique(block_of[block_of >= 0]).tolist():
             metric, block, _ = self._blocks[number]
             positions = np.flatnonzero(block_of == number)
             columns = self._column_of.array[handles[positions]]
             whole = len(columns) == block.width and bool((columns == np.arange(block.width)).all())
+            # The block of those that came alone may become wider.
+            whole = whole and not isinstance(block, Ragged)
             yield _Route(block, metric, None if whole else as_index(columns), as_index(positions))
 
-    def _new_block(self, metric: str, members: list[int]) -> None:
-        block = Block(len(members))
-        self._block_of.array[members] = len(self._blocks)
-        self._column_of.array[members] = np.arange(len(members))
-        handles = np.array(members, dtype=np.int64)
-        self._blocks.append((metric, block, handles))
+    def _place(self, metric: str, handles: NDArray[np.int64]) -> None:
+        """Give new series a block, or columns of the one for those that come alone."""
+        if len(handles) > NARROW_SERIES_MAX or self._blocks_of[metric] < NARROW_BLOCKS_MAX:
+            number, first = self._put(metric, Block(len(handles)), handles), 0
+        elif metric not in self._ragged_of:
+            block = Ragged()
+            block.add(len(handles))
+            number, first = self._put(metric, block, handles), 0
+        else:
+            number = self._ragged_of[metric]
+            kept = self._blocks[number]
+            assert isinstance(kept.block, Ragged)
+            first = kept.block.width
+            kept.block.add(len(handles))
+            kept.handles.extend(handles)
+            self._block_of.array[handles] = number
+            self._column_of.array[handles] = first + np.arange(len(handles))
         for selected in self._selected.values():
-            selected.add(metric, block, handles)
+            selected.add(metric, number, self._blocks[number].block, first, handles)
 
-    def _empty(self, selector: Selector) -> _Selected:
-        return _Selected(selector, self._interner, self._labels)
+    def _put(self, metric: str, block: Block | Ragged, handles: NDArray[np.int64]) -> int:
+        """Keep a block; return its number."""
+        number = len(self._blocks)
+        self._block_of.array[handles] = number
+        self._column_of.array[handles] = np.arange(len(handles))
+        column: Column[np.int64] = Column(np.int64, -1)
+        column.extend(handles)
+        self._blocks.append(_Kept(metric, block, column))
+        if isinstance(block, Ragged):
+            self._ragged_of[metric] = number
+        else:
+            self._blocks_of[metric] += 1
+        return number
+
+    def _empty(self, selector: Selector) -> Selected:
+        return Selected(selector, self._interner, self._labels)
 
     def _labels(self, handle: int) -> dict[str, str]:
         metric, labels = split_series(self._table.text(handle))
         return dict(sorted({NAME: metric, **labels}.items()))
-
-
-class JoinedWindow:
-    """Windows of several blocks, one after the other."""
-
-    def __init__(self, start_ms: int, end_ms: int, parts: Sequence[Window]) -> None:
-        self.start_ms = start_ms
-        self.end_ms = end_ms
-        self._parts = parts
-
-    def counts(self) -> NDArray[np.int64]:
-        """How many samples."""
-        return _joined([part.counts() for part in self._parts], np.int64)
-
-    def ends(self) -> Ends:
-        """First and last samples."""
-        ends = [part.ends() for part in self._parts]
-        return Ends(
-            _joined([end.first_ms for end in ends], np.int64),
-            _joined([end.first for end in ends], np.float64),
-            _joined([end.last_ms for end in ends], np.int64),
-            _joined([end.last for end in ends], np.float64),
-        )
-
-    def resets_added(self) -> Floats:
-        """What a counter's resets lost."""
-        return _joined([part.resets_added() for part in self._parts], np.float64)
-
-    def sums(self) -> Floats:
-        """Sum."""
-        return _joined([part.sums() for part in self._parts], np.float64)
-
-    def minima(self) -> Floats:
-        """Least value."""
-        return _joined([part.minima() for part in self._parts], np.float64)
-
-    def maxima(self) -> Floats:
-        """Greatest value."""
-        return _joined([part.maxima() for part in self._parts], np.float64)
-
-    def dense(self) -> Dense:
-        """All samples."""
-        parts = [part.dense() for part in self._parts]
-        width = max((part.values.shape[1] for part in parts), default=0)
-        rows = sum(len(part.counts) for part in parts)
-        times, values, row = np.zeros((rows, width), dtype=np.int64), np.full((rows, width), np.nan), 0
-        for part in parts:
-            here = slice(row, row + len(part.counts))
-            times[here, : part.times.shape[1]] = part.times
-            values[here, : part.values.shape[1]] = part.values
-            row += len(part.counts)
-        return Dense(times, values, _joined([part.counts for part in parts], np.int64))
-
-
-def _joined(parts: list[NDArray[S]], kind: type[S]) -> NDArray[S]:
-    if len(parts) == 1:
-        return parts[0]
-    return np.concatenate(parts) if parts else np.zeros(0, dtype=kind)

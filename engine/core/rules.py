@@ -1,4 +1,4 @@
-"""Rules: an expression, durations and labels, compiled and frozen."""
+"""Rules, alerting and recording: an expression, durations and labels, compiled and frozen."""
 
 from __future__ import annotations
 
@@ -8,15 +8,28 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from engine.core.promql.compile import PromQLError, compile_expr
+from engine.core.promql.compile import NotPointwise, pointwise
+from engine.core.promql.parse import PromQLError
 from engine.core.promql.plan import Plan, QueryPlan
 from engine.core.promql.query_compile import compile_query
 from engine.errors import RuleError
+from engine.series import LABEL_NAME_CHARS_MAX
 
-__all__ = ["HOLD_MAX_MS", "Rule", "Template", "compile_rule"]
+__all__ = [
+    "HOLD_MAX_MS",
+    "METRIC_HINT",
+    "RecordingRule",
+    "Rule",
+    "Template",
+    "compile_recording",
+    "compile_rule",
+    "is_metric_name",
+]
 
 HOLD_MAX_MS = 24 * 3_600_000
+METRIC_HINT = f'1 to {LABEL_NAME_CHARS_MAX} letters, digits, _ and :, as in "service:request_rate"'
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 
 
 class Template(Protocol):
@@ -64,6 +77,46 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
         return {name: text.render(labels, value, self.external_labels) for name, text in self.annotations.items()}
 
 
+class RecordingRule(msgspec.Struct, frozen=True, kw_only=True):
+    """A recording rule: its results are series that other rules can read.
+
+    Args:
+        name: Its address, for messages.
+        record: The metric it records.
+        plan: The compiled expression.
+        labels: Added to every series; they win over the result's own, and an empty one takes the label away.
+    """
+
+    name: str
+    record: str
+    plan: QueryPlan
+    labels: dict[str, str] = {}
+
+
+def is_metric_name(name: str) -> bool:
+    """Whether a rule can record under this name."""
+    return _METRIC.fullmatch(name) is not None and len(name) <= LABEL_NAME_CHARS_MAX
+
+
+def compile_recording(name: str, record: str, expr: str, *, labels: Mapping[str, str] | None = None) -> RecordingRule:
+    """Compile a recording rule.
+
+    Raises:
+        RuleError: The metric's name, a label or the expression is refused.
+    """
+    if not is_metric_name(record):
+        raise RuleError(name, f'"{record}" is not a metric name', METRIC_HINT)
+    for label in labels or {}:
+        _check_label(name, label)
+    try:
+        plan = compile_query(expr)
+        if plan.type == "string":
+            raise PromQLError("the expression is a string, not a vector")
+    except PromQLError as error:
+        raise RuleError(name, str(error), error.hint) from error
+    return RecordingRule(name=name, record=record, plan=plan, labels=dict(labels or {}))
+
+
 def compile_rule(
     name: str,
     expr: str,
@@ -89,8 +142,7 @@ def compile_rule(
     except PromQLError as error:
         raise RuleError(name, str(error), error.hint) from error
     for label, value in (labels or {}).items():
-        if not _LABEL.fullmatch(label) or label == "__name__":
-            raise RuleError(name, f'"{label}" is not a label name', "use letters, digits and _")
+        _check_label(name, label)
         if label == "alertname":
             raise RuleError(name, "the label alertname is the rule's name and can't be set")
         if "{{" in value:
@@ -112,13 +164,15 @@ def compile_rule(
     )
 
 
+def _check_label(rule: str, label: str) -> None:
+    if not _LABEL.fullmatch(label) or label == "__name__":
+        raise RuleError(rule, f'"{label}" is not a label name', "use letters, digits and _")
+
+
 def _compile(expr: str) -> Plan | QueryPlan:
     """A pointwise plan where that is possible, for it is many times as fast; else one of the whole language."""
+    plan = compile_query(expr)
     try:
-        return compile_expr(expr)
-    except PromQLError:
-        plan = compile_query(expr)
-    if plan.type == "vector":
+        return pointwise(plan)
+    except NotPointwise:
         return plan
-    what = "number" if plan.type == "scalar" else plan.type
-    raise PromQLError(f"the expression is a {what}, not a vector", 'compare a metric, as in "host_cpu_percent > 90"')

@@ -7,6 +7,7 @@ store decides which samples are accepted and what is fresh; it knows nothing of 
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable, Generator
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -20,6 +21,7 @@ __all__ = [
     "NEVER_MS",
     "STALE_AFTER_INTERVALS",
     "STALE_AFTER_MS",
+    "Compacting",
     "Landing",
     "Mark",
     "Store",
@@ -29,6 +31,9 @@ __all__ = [
 
 Handles: TypeAlias = NDArray[np.int64]
 Times: TypeAlias = NDArray[np.int64]
+
+Compacting: TypeAlias = Generator[None, None, Callable[[], None]]
+"""Prepares something in steps without changing anything; what it returns makes the change at once."""
 
 STALE_AFTER_MS = 300_000  # Prometheus' lookback-delta, for series whose interval is not known
 STALE_AFTER_INTERVALS = 3
@@ -142,13 +147,17 @@ class Store:
         present &= (self._marks.array[handles] == _LIVE) & (handles >= 0)
         return self._values.array[handles], present
 
-    def stale_after(self, handles: Handles) -> NDArray[np.int64]:
+    def stale_after(self, handles: Index) -> NDArray[np.int64]:
         """After how long without a sample each series is stale."""
         return self._stale_after.array[handles]
 
     def mark(self, handle: int) -> Mark:
         """What the last sample said about the series."""
         return Mark(int(self._marks.array[handle]))
+
+    def marks(self, handles: Index) -> NDArray[np.int8]:
+        """What the last sample of each series said about it, as `Mark`."""
+        return self._marks.array[handles]
 
     def land(self, landing: Landing) -> None:
         """Write accepted samples."""
@@ -163,6 +172,20 @@ class Store:
         last = self._last_ms.array
         fresh = (self._marks.array == _LIVE) & (last + self._stale_after.array >= from_ms) & (last < to_ms)
         self._stale_after.array[fresh] += to_ms - np.maximum(last[fresh], from_ms)
+
+    def compacting(self, keep: NDArray[np.bool_]) -> Compacting:
+        """Prepare to forget series, in steps; what is returned does it at once."""
+        table = yield from self.table.compacting(keep.tolist())
+        last_ms, values = self._last_ms.taken(keep), self._values.taken(keep)
+        yield
+        stale_after, marks = self._stale_after.taken(keep), self._marks.taken(keep)
+        yield
+
+        def commit() -> None:
+            table()
+            self._last_ms, self._values, self._stale_after, self._marks = last_ms, values, stale_after, marks
+
+        return commit
 
     def columns(self) -> dict[str, bytes]:
         """Every column as little-endian bytes, for a snapshot."""

@@ -14,7 +14,9 @@ _BREACHES: Final = {
     "batch_limit": "samples beyond the limit of a batch are dropped; raise engine.batch_samples_max",
     "malformed": "samples of malformed series are dropped",
     "alerts_limit": "new alerts of this rule are not made; raise the group's limit, or engine.alerts_per_rule_max",
+    "resolved_limit": "resolved alerts are forgotten before their time; raise engine.alerts_per_rule_max",
     "evaluation_failed": "the rule has no value",
+    "eviction_failed": "dead series are kept; please report this",
     "recorded_twice": "results of rules are dropped, their series have other samples of that time or later ones",
     "series_over_limit": "series beyond the group's limit are not recorded",
 }

@@ -18,7 +18,7 @@ from engine.templates.nodes import Constant, Statement, Variable
 from engine.templates.parser import parse
 from engine.templates.regexps import compile_pattern
 from engine.templates.values import Query, Root, TemplateFailure
-from engine.templates.walk import commands_of, operands_of
+from engine.templates.walk import asked_of, commands_of, operands_of
 from engine.text import clean
 
 __all__ = ["TEMPLATE_CHARS_MAX", "TEXT_CHARS_MAX", "Query", "Template", "compile_go_template", "compile_template"]
@@ -39,13 +39,15 @@ class Template:
     Args:
         text: What the operator wrote.
         queries: It calls `query`, so that rendering needs one.
+        asks: The expressions that it asks `query`, as far as they are written out.
     """
 
-    __slots__ = ("_render", "queries", "text")
+    __slots__ = ("_render", "asks", "queries", "text")
 
-    def __init__(self, text: str, render: _Render | None, queries: bool = False) -> None:
+    def __init__(self, text: str, render: _Render | None, queries: bool = False, asks: tuple[str, ...] = ()) -> None:
         self.text = text
         self.queries = queries
+        self.asks = asks
         self._render = render
 
     def render(
@@ -147,7 +149,7 @@ def _compile_go(text: str, queries: bool) -> tuple[Template, tuple[Statement, ..
             return f"<error expanding template: {_place(text, run.at)}: {failure}>"
         return "".join(run.parts)
 
-    return Template(text, render, uses_query), tree
+    return Template(text, render, uses_query, tuple(dict.fromkeys(asked_of(tree)))), tree
 
 
 def _compile_jinja(text: str) -> Template:

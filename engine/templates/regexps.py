@@ -9,11 +9,10 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator
-from re import _constants as code  # type: ignore[attr-defined]  # the parser's own names; no public ones exist
-from re import _parser as parser  # type: ignore[attr-defined]
-from typing import Any, NamedTuple
+from re import _parser as parser  # type: ignore[attr-defined]  # the parser's own names; no public ones exist
+from typing import NamedTuple
 
-from engine.core.promql.functions.captures import Captures
+from engine.core.promql.functions.captures import Captures, repeats
 from engine.core.promql.regex import RegexError
 from engine.templates.values import TemplateFailure
 
@@ -24,6 +23,8 @@ CHARS_MAX = 65_536
 MATCHES_MAX = 1_000
 SIMPLE_REPEATS_MAX = 2
 """So many `x*` in a row take at most the third power of the text's length."""
+SIMPLE_OPTIONS_MAX = 4
+"""Each `x?` doubles that."""
 
 # What Python's `re` has and RE2 has not, has differently, or the other way round.
 _PIECE = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\?(?:P?<\w|[imsU]*[:)])?|[*+?}]\+|\{,|\[", re.DOTALL)
@@ -49,7 +50,9 @@ class Pattern:
     def __init__(self, pattern: str) -> None:
         tree = parser.parse(pattern, re.ASCII)
         self.names: dict[str, int] = dict(tree.state.groupdict)
-        self._simple = re.compile(pattern, re.ASCII) if _repeats(tree) <= SIMPLE_REPEATS_MAX else None
+        many, options = repeats(tree)
+        simple = many <= SIMPLE_REPEATS_MAX and options <= SIMPLE_OPTIONS_MAX
+        self._simple = re.compile(pattern, re.ASCII) if simple else None
         if self._simple is None:
             # Flags at the front hold for the whole pattern, so they stay at the front.
             flags = re.match(r"\(\?[ims]+\)", pattern)
@@ -84,21 +87,6 @@ class Pattern:
             return None
         start = offset + len(groups[1])
         return _Match(start, start + len(groups[2]), groups[2:])
-
-
-def _repeats(sequence: Any) -> int:
-    """How many repeats of a single character there are; of anything longer, more than are simple."""
-    count = 0
-    for item, argument in sequence:
-        if item is code.BRANCH:
-            count += sum(map(_repeats, argument[1]))
-        elif item is code.SUBPATTERN:
-            count += _repeats(argument[3])
-        elif item in (code.MAX_REPEAT, code.MIN_REPEAT):
-            _, most, inner = argument
-            single = len(inner) == 1 and inner[0][0] in (code.LITERAL, code.NOT_LITERAL, code.ANY, code.IN)
-            count += _repeats(inner) if most == 1 else 1 if single else SIMPLE_REPEATS_MAX + 1
-    return count
 
 
 @functools.lru_cache(maxsize=512)

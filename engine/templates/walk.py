@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from engine.templates.nodes import Action, Branch, Chain, Command, Function, Operand, Pipe, Range, Statement
+from engine.templates.nodes import Action, Branch, Chain, Command, Constant, Function, Operand, Pipe, Range, Statement
 
-__all__ = ["commands_of", "operands_of"]
+__all__ = ["asked_of", "commands_of", "operands_of"]
 
 
 def commands_of(tree: Iterable[Statement]) -> Iterator[tuple[str, Command]]:
@@ -15,6 +15,18 @@ def commands_of(tree: Iterable[Statement]) -> Iterator[tuple[str, Command]]:
         for command in pipe.commands:
             if isinstance(command.words[0], Function):
                 yield command.words[0].name, command
+
+
+def asked_of(tree: Iterable[Statement]) -> Iterator[str]:
+    """The expressions of `query` that are written out: `query "up"` and `"up" | query`."""
+    for pipe in _pipes(tree):
+        before: Command | None = None
+        for command in pipe.commands:
+            if isinstance(command.words[0], Function) and command.words[0].name == "query":
+                given = command.words[1:] or (before.words if before else ())
+                if len(given) == 1 and isinstance(given[0], Constant) and isinstance(given[0].value, str):
+                    yield given[0].value
+            before = command
 
 
 def operands_of(tree: Iterable[Statement]) -> Iterator[Operand]:

@@ -1,6 +1,7 @@
-"""PromQL text to a plan: what parses, and every refusal by name (fault F76)."""
+"""PromQL text to a pointwise plan: what parses, and every refusal by name (fault F76)."""
 
 import math
+import re
 import subprocess
 import sys
 
@@ -8,14 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.promql.compile import (
-    DEPTH_MAX,
-    EXPR_CHARS_MAX,
-    LEAVES_MAX,
-    OPERATORS_MAX,
-    PromQLError,
-    compile_expr,
-)
+from engine.core.promql.compile import NotPointwise, compile_expr
+from engine.core.promql.parse import DEPTH_MAX, EXPR_CHARS_MAX, LEAVES_MAX, OPERATORS_MAX, PromQLError
 from engine.core.promql.plan import Arithmetic, Comparison, Matcher, Negation, Number, Selector, SetOperation
 
 A, B = Selector(0, "a"), Selector(1, "b")
@@ -49,6 +44,7 @@ A, B = Selector(0, "a"), Selector(1, "b")
         ("a > 1e3", Comparison(">", A, Number(1000.0))),
         ("a < Inf", Comparison("<", A, Number(math.inf))),
         ("a # > 1\n> 2", Comparison(">", A, Number(2.0))),
+        ("a / ignoring() b", Arithmetic("/", A, B)),
     ],
 )
 def test_what_parses(expr: str, root: object) -> None:
@@ -170,26 +166,38 @@ def test_a_regular_expression_that_is_not_valid_is_refused(pattern: str) -> None
         ("sum(a)", "aggregation sum()"),
         ("topk(3, a)", "aggregation topk()"),
         ("count by (x) (a) > 1", "aggregation count()"),
-        ("a[5m]", "range selector"),
-        ("a[5m:1m]", "subquery"),
         ("a offset 5m > 1", "offset"),
         ("a @ 100", "@ modifier"),
         ("a @ start()", "@ modifier"),
         ("a and on(x) b", "on/ignoring/group_left/group_right"),
+        ("a / on() b", "on/ignoring/group_left/group_right"),
         ("a / ignoring(x) b", "on/ignoring/group_left/group_right"),
         ("a * on(x) group_left b", "on/ignoring/group_left/group_right"),
-        ("a + fill(0) b", "fill()"),
-        ('a{x="1" or y="2"}', '"or" between matchers'),
         ('{x="1"}', "selector without one metric name"),
         ('{__name__=~"a|b"}', "selector without one metric name"),
         ('{__name__!="a",x="1"}', "selector without one metric name"),
     ],
 )
-def test_what_is_not_supported_is_refused_by_name(expr: str, names: str) -> None:
-    with pytest.raises(PromQLError) as refused:
+def test_what_is_not_pointwise_is_refused_by_name(expr: str, names: str) -> None:
+    with pytest.raises(NotPointwise) as refused:
         compile_expr(expr)
-    assert str(refused.value) == f"{names} is not supported by this version"
+    assert str(refused.value) == f"{names} is not pointwise"
     assert "instant selectors" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("expr", "says"),
+    [
+        ("a[5m]", "range vector"),
+        ("a[5m:1m]", "range vector"),
+        ("a + fill(0) b", "fill() is not supported"),
+        ('a{x="1" or y="2"}', '"or" between matchers is not supported'),
+    ],
+)
+def test_what_no_plan_can_be_made_of_is_refused_for_that(expr: str, says: str) -> None:
+    with pytest.raises(PromQLError, match=re.escape(says)) as refused:
+        compile_expr(expr)
+    assert not isinstance(refused.value, NotPointwise)
 
 
 @pytest.mark.parametrize(
@@ -309,7 +317,8 @@ def test_no_expression_kills_the_process_or_takes_long() -> None:
     """The parser recurses in native code: an overflow there is a signal, so this is another process."""
     code = (
         "import sys, ast\n"
-        "from engine.core.promql.compile import PromQLError, compile_expr\n"
+        "from engine.core.promql.compile import compile_expr\n"
+        "from engine.core.promql.parse import PromQLError\n"
         "for expr in ast.literal_eval(sys.stdin.read()):\n"
         "    try:\n"
         "        compile_expr(expr)\n"

@@ -10,7 +10,7 @@ from engine.core.evaluator import Core
 from engine.core.groups import GridGroup, GridRule
 from engine.core.promql.query_compile import compile_query
 from engine.core.promql.vector import EvaluationError, Scalar, Vector
-from engine.events import Blind, Sample, SampleBatch
+from engine.events import STALE, Blind, Sample, SampleBatch
 from engine.templates import Template, compile_go_template
 
 MINUTE = 60_000
@@ -131,6 +131,24 @@ def test_a_template_may_ask_what_others_keep() -> None:
     assert not math.isnan(of.alerts()[0].value)
 
 
+def test_what_a_template_writes_out_is_kept_for_it_and_for_no_longer_than_it_asks() -> None:
+    """No rule reads y, z or ALERTS."""
+    text = {
+        "y": compile_go_template('{{ query "sum_over_time(y[10m])" | first | value }}'),
+        "alerts": compile_go_template('{{ "count(ALERTS)" | query | first | value }}'),
+        "late": compile_go_template('{{ query "z offset 3m" | first | value }}'),
+        "wrong": compile_go_template('{{ with query "y +" }}{{ end }}'),
+    }
+    of = core(alert("A", "x > 0", annotations=text))
+    play(of, 60, x=1.0, y=1.0, z=1.0, w=1.0)
+    shown = of.alerts()[0].annotations
+    assert (shown["y"], shown["alerts"], shown["late"]) == (str(sum(range(51, 61))), "1", "57")
+    assert "could not parse expression" in shown["wrong"]
+    ((_, kept),) = ask(of, "count_over_time(y[1h])", 60)
+    assert 10 <= kept <= 20
+    assert ask(of, "w", 60) == []
+
+
 def test_a_blind_span_pauses_the_clocks_of_groups_and_leaves_out_its_instants() -> None:
     """Nobody could see for a minute: the alert fires a minute later, and no instant in it is evaluated."""
     rule = GridRule(kind="alert", name="R", plan=compile_query("a > 1"), for_ms=120_000)
@@ -143,3 +161,52 @@ def test_a_blind_span_pauses_the_clocks_of_groups_and_leaves_out_its_instants() 
             told += core.feed([Sample(second * 1_000, "a", 5.0, 15_000)]) + core.advance(second * 1_000)
     assert [(t.kind, t.time_ms) for t in told] == [("pending", 0), ("firing", 180_000)]
     assert core.counters()["instants_missed_total"] == 4
+
+
+def test_the_clock_of_an_alert_that_began_just_before_a_blind_span_stands_still_in_it() -> None:
+    """F79. The loop was held when the instant had come: what it finds is not older than what was seen since."""
+    rule = GridRule(kind="alert", name="R", plan=compile_query("a > 1"), for_ms=30_000)
+    core = Core([], groups=[GridGroup(name="g", interval_ms=15_000, rules=(rule,))])
+    told = core.feed([Sample(0, "a", 5.0, 15_000)])  # the instant 0 s is not evaluated yet
+    told += core.feed([Blind(100_000, 1_000, 100_000), Sample(100_000, "a", 5.0, 15_000)]) + core.advance(100_000)
+    told += core.feed([Sample(130_000, "a", 5.0, 15_000)]) + core.advance(140_000)
+    # 29 s are still to be seen after the span: over at 129 s, and looked at with the next instant.
+    assert [(t.kind, t.time_ms) for t in told] == [("pending", 0), ("firing", 135_000)]
+    assert core.counters()["instants_missed_total"] == 6
+
+
+def test_series_that_a_group_has_no_room_for_are_dropped_counted_and_told() -> None:
+    """Those it has are recorded; Prometheus drops all of them. One that is there no more has ended."""
+    of = core(record("r", "x * 2"), queries=("r",), limit=2)
+    for minute, hosts in enumerate(("abc", "ab", "c", "")):
+        texts = tuple(f'x{{host="{host}"}}' for host in "abc")
+        values = np.array([1.0 if host in hosts else STALE for host in "abc"])
+        of.feed([SampleBatch(minute * MINUTE, texts, values)])
+        of.advance(minute * MINUTE)
+        recorded = [labels["host"] for labels, _ in ask(of, "r", minute)]
+        assert recorded == list(hosts[:2]), minute
+        told = [(one.component, one.reason, one.count) for one in of.take_health()]
+        assert told == ([("rule.r", "series_over_limit", 1)] if len(hosts) > 2 else [])
+    assert of.counters()["samples_dropped_total_series_over_limit"] == 1
+
+
+def test_alerts_beyond_the_limit_take_the_places_that_come_free_and_those_that_are_there_stay() -> None:
+    """F74. Prometheus forgets all of them, and no resolve is ever sent."""
+    of = core(alert("Any", "x > 0"), limit=1, queries=("ALERTS",))
+    made = []
+    for minute, hosts in enumerate(("a", "ab", "ab", "b", "b", "")):
+        texts = tuple(f'x{{host="{host}"}}' for host in "ab")
+        of.feed([SampleBatch(minute * MINUTE, texts, np.array([float(host in hosts) for host in "ab"]))])
+        made += [(t.labels["host"], t.kind, minute) for t in of.advance(minute * MINUTE)]
+        assert len(ask(of, "ALERTS", minute)) <= 1
+    assert made == [("a", "firing", 0), ("a", "resolved", 3), ("b", "firing", 4), ("b", "resolved", 5)]
+    assert of.counters()["alerts_refused_total"] == 3
+    assert [told.count for told in of.take_health()] == [3]
+
+
+def test_a_group_without_a_limit_has_the_engines_for_alerts_and_none_for_series() -> None:
+    """Prometheus has none; what is recorded is bounded by `series_max`, and alerts by the engine's limit."""
+    of = core(alert("Any", "x > 0"), record("r", "x"), alerts_per_rule_max=2, queries=("r",))
+    play(of, 1, **{f'x{{a="{number}"}}': 1.0 for number in range(3)})
+    assert of.alert_counts() == {"pending": 0, "firing": 2}
+    assert len(ask(of, "r", 1)) == 3

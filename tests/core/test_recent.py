@@ -16,6 +16,7 @@ from engine.events import STALE
 from engine.series import SeriesTable, series_text, split_series
 
 SERIES = [series_text(metric, {"i": i}) for metric in ("a", "b") for i in ("x", "y", "z")]
+SERIES += [series_text("a", {"i": f"alone {number}"}) for number in range(14)]  # more than get blocks of their own
 SPAN_MS = 60_000
 SELECTORS = [
     Selector(0, "a"),
@@ -32,6 +33,8 @@ def landings(draw: st.DrawFn) -> list[tuple[int, list[int], list[float]]]:
         now += draw(st.sampled_from([1_000, 5_000, 20_000]))
         at = now - draw(st.sampled_from([0, 0, 0, 500, 7_000]))
         which = draw(st.sampled_from([[0, 1, 2], [0, 1, 2, 3, 4, 5], [3], [1], [0, 4], [5, 2]]))
+        if draw(st.booleans()):
+            which = [draw(st.integers(6, 19))] if draw(st.integers(0, 3)) else [7, 14, 19, 0]
         which = [series for series in which if last[series] < at]
         if which:
             last.update(dict.fromkeys(which, at))

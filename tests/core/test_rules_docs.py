@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.core.alerts import table_as_mermaid
-from engine.core.promql import compile as promql
+from engine.core.promql import parse as promql
 from engine.durations import parse_ms
 from engine.events import STALE, Sample
 from engine.templates import TEMPLATE_CHARS_MAX, TEXT_CHARS_MAX

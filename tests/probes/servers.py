@@ -45,6 +45,24 @@ def saying(answer: bytes) -> Handler:
     return handler
 
 
+def dripping(head: bytes, crumb: bytes) -> Handler:
+    """Read the request's head, say this, and then a crumb 50 times a second until the other side hangs up."""
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(head)
+        while not reader.at_eof():
+            writer.write(crumb)
+            await writer.drain()
+            try:
+                async with asyncio.timeout(0.02):
+                    await reader.read()
+            except TimeoutError:
+                pass
+
+    return handler
+
+
 async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Read until the other side has had enough."""
     await reader.read()

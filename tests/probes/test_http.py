@@ -24,7 +24,7 @@ from engine.series import split_series
 from probes.asking import HEADER_BYTES_MAX, HEADERS_MAX, budget_s
 from probes.http import BODY_BYTES_MAX, REDIRECTS_MAX, HttpOptions, HttpProbe
 from tests.probes.context import StillClock, by_series, context
-from tests.probes.servers import Handler, free_port, saying, serving, silent, site
+from tests.probes.servers import Handler, dripping, free_port, saying, serving, silent, site
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -235,19 +235,7 @@ async def test_f30_a_server_that_never_answers_is_down_before_the_time_out(schem
 
 async def test_f30_a_body_that_drips_is_down() -> None:
     """M30: a limit on the time between two bytes would never end this."""
-
-    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
-        while not reader.at_eof():
-            writer.write(b"x")
-            await writer.drain()
-            try:
-                async with asyncio.timeout(0.02):
-                    await reader.read()
-            except TimeoutError:
-                pass
-
+    drip = dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", b"x")
     async with serving(drip) as host:
         seen = await ask_once(f"http://{host}/", timeout_ms=200)
     assert (seen.success, seen.status, seen.failure) == (0.0, 200.0, "timeout")

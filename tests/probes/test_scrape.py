@@ -27,7 +27,7 @@ from engine.series import split_series
 from engine.testing import RecordingSink
 from probes.scrape import BODY_BYTES_MAX, SAMPLES_MAX, ScrapeOptions, ScrapeProbe
 from tests.probes.context import StillClock, by_series, context
-from tests.probes.servers import Handler, free_port, saying, serving, silent, site
+from tests.probes.servers import Handler, dripping, free_port, saying, serving, silent, site
 
 OWN = ("up", "scrape_duration_seconds", "scrape_samples_scraped")
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
@@ -454,18 +454,7 @@ async def test_f84_a_target_that_never_answers() -> None:
 
 
 async def test_f84_a_target_that_drips() -> None:
-    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 1000\r\n\r\n")
-        while not reader.at_eof():
-            writer.write(b"#")
-            await writer.drain()
-            try:
-                async with asyncio.timeout(0.02):
-                    await reader.read()
-            except TimeoutError:
-                pass
-
+    drip = dripping(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 1000\r\n\r\n", b"#")
     found = await scrape_answer(drip, timeout_ms=200)
     assert (found.up, found.failure) == (0.0, "timeout")
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from engine.durations import Duration
-from engine.events import Health, Sample
+from engine.events import Blind, Health, Sample
 from engine.secrets import Secret
 from engine.series import series_text
 from sinks.console import ConsoleOptions
@@ -61,6 +61,7 @@ async def database(tmp_path: Path) -> Path:
             Health(now - 1000, "probe.x", "failed", "timeout", "", 3),
             Health(now - 500, "probe.x", "failed", "timeout", "", 2),
             Health(now - 100, "probe.x", "ok", "recovered"),
+            Blind(now - 50, now - 28_800_050, now - 50, "*", "suspend"),
         ]
     )
     await sink.close()
@@ -104,8 +105,13 @@ async def test_the_99th_percentile(database: Path) -> None:
     assert row["p99"] == pytest.approx(9.89, abs=0.02)
 
 
+async def test_when_it_could_not_see(database: Path) -> None:
+    (row,) = answers(database, query("When could the engine not see"))
+    assert (row["seconds"], row["reason"], row["scope"]) == (28_800.0, "suspend", "*")
+
+
 async def test_every_query_has_a_test(database: Path) -> None:
-    assert len(QUERIES) == 5
+    assert len(QUERIES) == 6
     assert len(re.findall("```sql", HISTORY)) == len(QUERIES)
 
 

@@ -196,6 +196,11 @@ def test_queries_are_known_beforehand() -> None:
     assert compile_go_template('{{ if (query "up" | first | value) }}{{ end }}').queries
     assert not compile_go_template("{{ $value }}").queries
     assert not compile_go_template("plain").queries
+    assert compile_go_template("plain").asks == ()
+    text = """{{ range query `up == 0` }}{{ with "b" | query }}{{ end }}{{ end }}
+        {{ if true }}{{ else }}{{ (query "c" | first).Value }}{{ end }}{{ query "c" }}
+        {{ query (printf "d") }}{{ printf "e" | query }}{{ len (query "f") }}"""
+    assert compile_go_template(text).asks == ("up == 0", "b", "c", "f")
     with pytest.raises(ValueError, match='function "query" is not supported'):
         compile_go_template('{{ query "up" }}', queries=False)
     shown = compile_go_template('{{ query "up" }}').render({}, 1.0, {})
@@ -243,6 +248,7 @@ def test_a_number_reads_back(value: float) -> None:
         ("(?P<n>[a-z]+)(?:-[0-9]+)*", "${n}.", "web-1-2 db", "web. db."),
         ("([^.:]+)([.:].*)?", "$1", "web-1.example.org:9100", "web-1"),
         ("(.*)-(.*)-(.*)", "$3$2$1", "a-b-c-d", "dca-b"),
+        ("a?" * 40 + "a" * 40 + "$", "x", "a" * 39 + "b", "a" * 39 + "b"),  # each ? doubles what backtracking tries
         (r"\bweb\b", "x", "web webs web", "x webs x"),
     ],
 )

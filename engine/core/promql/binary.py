@@ -15,7 +15,7 @@ from engine.core.promql.labels import NAME, Codes, Shape
 from engine.core.promql.plan import Arithmetic, Comparison, Matching, SetOperation
 from engine.core.promql.vector import Bools, EvaluationError, Floats, Scalar, Vector
 
-__all__ = ["combine", "combine_sets", "distinct", "nameless"]
+__all__ = ["combine", "combine_sets", "distinct", "nameless", "unique"]
 
 # What a value that is no longer the metric's loses: its name, and since Prometheus 3 its type and unit.
 METADATA = (NAME, "__type__", "__unit__")
@@ -55,7 +55,7 @@ def distinct(vector: Vector) -> Vector:
     Raises:
         EvaluationError: One is.
     """
-    if not _unique(vector.shape) and _twice(vector.shape.ids()[vector.present]):
+    if not unique(vector.shape) and _twice(vector.shape.ids()[vector.present]):
         raise EvaluationError("vector cannot contain metrics with the same labelset")
     return vector
 
@@ -186,7 +186,7 @@ def _refuse_ambiguous(many: Shape, one: Shape, matching: Matching, join: _Join, 
             raise EvaluationError(
                 "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)"
             )
-    elif not _unique(join.shape) and _twice(matched * len(join.shape) + join.shape.ids()[rows]):
+    elif not unique(join.shape) and _twice(matched * len(join.shape) + join.shape.ids()[rows]):
         raise EvaluationError("multiple matches for labels: grouping labels must ensure unique matches")
 
 
@@ -264,7 +264,7 @@ def _union(signatures: _Signatures, left: Vector, right: Vector) -> Vector:
 def _merged(left: Shape, right: Shape) -> tuple[Shape, Codes]:
     """(label sets of both, where each right row is among them)."""
     both = Shape.concatenate([left, right])
-    if not (_unique(left) and _unique(right)) or _unique(both):
+    if not (unique(left) and unique(right)) or unique(both):
         return both, np.arange(len(left), len(both))
     ids = both.ids()
     row_of = np.full(int(ids.max()) + 1, -1)
@@ -274,7 +274,8 @@ def _merged(left: Shape, right: Shape) -> tuple[Shape, Codes]:
     return both.take(np.concatenate([np.arange(len(left)), len(left) + new])), row_of[ids[len(left) :]]
 
 
-def _unique(shape: Shape) -> bool:
+def unique(shape: Shape) -> bool:
+    """Whether no two of its label sets are equal."""
     return shape.derive("unique", lambda: not _twice(shape.ids()))
 
 

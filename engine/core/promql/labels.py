@@ -9,6 +9,7 @@ that an evaluation that sees the same series again touches no label at all.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import compress
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -23,7 +24,7 @@ DERIVED_MAX = 64
 
 
 class Interner:
-    """Label values to integers and back; one for everything that is compared. Never shrinks."""
+    """Label values to integers and back; one for everything that is compared. Grows until it is replaced."""
 
     __slots__ = ("_codes", "_values")
 
@@ -42,6 +43,19 @@ class Interner:
     def value(self, code: int) -> str:
         """The value behind an integer."""
         return self._values[code]
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def values(self, used: NDArray[np.bool_]) -> list[str]:
+        """The values of these codes, in their order."""
+        return list(compress(self._values, used.tolist()))
+
+    def replace(self, values: list[str]) -> None:
+        """Forget every value but these, which get the codes 0, 1, ...; the first is the empty one. Shapes made before
+        are worth nothing afterwards."""
+        self._values = values
+        self._codes = {value: code for code, value in enumerate(values)}
 
 
 class Grouping:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from engine.core.promql.labels import NAME, Codes, Interner, Shape
 from engine.core.promql.plan import Matcher, Selector
+from engine.core.promql.steps import Basis, Steps
 from engine.core.promql.vector import Bools, Floats, Vector
 from engine.core.promql.window import Dense, DenseWindow
 from engine.events import STALE_BITS
@@ -54,6 +55,8 @@ class MemorySource:
                 raise ValueError(f"the samples of {labels} are not in order of time")
         self.lookback_ms = lookback_ms
         self.left_open = left_open
+        self.steps = Steps()
+        """What subqueries found, which stays true."""
         self._interner = Interner()
         self._labels = [labels for labels, _, _ in given]
         self._selected: dict[tuple[str, tuple[Matcher, ...]], tuple[Shape, Codes]] = {}
@@ -105,6 +108,10 @@ class MemorySource:
         times = np.where(inside, column.times[at], 0)
         values = np.where(inside, column.values[at], np.nan)
         return shape, DenseWindow(start_ms, end_ms, Dense(times, values, counts))
+
+    def basis(self, selector: Selector) -> Basis:
+        """The series that a selector selects."""
+        return Basis(self._select(selector)[0])
 
     def _keys(self, rows: Codes, at_ms: int) -> Codes:
         """The key that a sample of each row at this time has or would have; clipped to before and after all."""

@@ -7,6 +7,7 @@ is any expression of the language; it is evaluated whole, at an instant.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -33,6 +34,8 @@ __all__ = [
     "SetOperation",
     "StringLiteral",
     "Subquery",
+    "children",
+    "walk",
 ]
 
 ArithmeticOp: TypeAlias = Literal["+", "-", "*", "/", "%", "^", "atan2"]
@@ -208,6 +211,30 @@ Node: TypeAlias = (
     | Comparison
     | SetOperation
 )
+
+
+def children(node: Node) -> tuple[Node, ...]:
+    """What a node is computed from."""
+    match node:
+        case Negation() | Subquery():
+            return (node.operand,)
+        case Aggregation():
+            return (node.operand,) if node.parameter is None else (node.parameter, node.operand)
+        case Arithmetic() | Comparison() | SetOperation():
+            return node.left, node.right
+        case Call():
+            return node.arguments
+        case RangeSelector():
+            return (node.selector,)
+        case _:
+            return ()
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """A node and all below it."""
+    yield node
+    for child in children(node):
+        yield from walk(child)
 
 
 class Plan(msgspec.Struct, frozen=True):

@@ -1,18 +1,20 @@
 """Evaluates a plan of the whole language over a source: at an instant, or at each step of a range.
 
 A pure function of the plan, the source and the time. Every instant is evaluated by itself; what does not depend on
-time (groups, joins, label sets of results) is kept with the shapes that the source gives.
+time (groups, joins, label sets of results) is kept with the shapes that the source gives, and what subqueries found
+at their steps with the source.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from engine.core.promql import functions
 from engine.core.promql.aggregate import aggregate, grouped
-from engine.core.promql.binary import combine, combine_sets, distinct, nameless
+from engine.core.promql.binary import combine, combine_sets, distinct, nameless, unique
 from engine.core.promql.choose import count_values, limit_ratio, limitk, topk
 from engine.core.promql.labels import Codes, Shape
 from engine.core.promql.matrix import Matrix, dense, stack
@@ -34,7 +36,8 @@ from engine.core.promql.plan import (
     Subquery,
 )
 from engine.core.promql.source import Source
-from engine.core.promql.vector import Bools, EvaluationError, Scalar, Value, Vector
+from engine.core.promql.steps import Basis, Budget, Run
+from engine.core.promql.vector import Bools, Scalar, Value, Vector
 from engine.core.promql.window import DenseWindow, Window
 
 __all__ = ["Constants", "RangeResult", "evaluate_instant", "evaluate_range"]
@@ -111,8 +114,7 @@ def evaluate_range(
     """
     evaluation = _Evaluation(plan, source, start_ms, end_ms, default_step_ms, {} if constants is None else constants)
     times_ms = evaluation.instants(start_ms, end_ms, step_ms)
-    vectors = evaluation.over(plan.root, times_ms)
-    return RangeResult(times_ms, stack(vectors, source.interner))
+    return RangeResult(times_ms, evaluation.over(plan.root, times_ms).matrix)
 
 
 class _Evaluation:
@@ -125,8 +127,9 @@ class _Evaluation:
         self._ends = {"start": start_ms, "end": end_ms}
         self._default_step_ms = default_step_ms
         self._constants = constants
-        self._instants_left = INSTANTS_MAX
+        self._budget = Budget(INSTANTS_MAX)
         self._seen: dict[int, tuple[Shape, Bools]] | None = None
+        self._settled = True
         self._compat = plan.compat
         self._modern = plan.compat == "prometheus3"
 
@@ -164,17 +167,31 @@ class _Evaluation:
     def instants(self, start_ms: int, end_ms: int, step_ms: int) -> Codes:
         """The instants to evaluate at; all that one query asks for are counted against a limit."""
         count = max(0, (end_ms - start_ms) // step_ms + 1)
-        self._instants_left -= count
-        if self._instants_left < 0:
-            raise EvaluationError(f"the expression would be evaluated at more than {INSTANTS_MAX:,} instants")
+        self._budget.spend(count)
         return start_ms + step_ms * np.arange(count)
 
-    def over(self, node: Node, times_ms: Codes) -> list[Vector]:
-        """A node's vectors at several instants, one range query of Prometheus."""
-        outer, self._seen = self._seen, {}
-        vectors = [self.vector(node, at_ms) for at_ms in times_ms.tolist()]
-        self._seen = outer
-        return vectors
+    def over(self, node: Node, times_ms: Codes) -> Run:
+        """A node at several instants, one range query of Prometheus."""
+        outer = self._seen, self._settled
+        self._seen, self._settled = {}, True
+        vectors, lefts = [], [self._budget.left]
+        for at_ms in times_ms.tolist():
+            vectors.append(self.vector(node, at_ms))
+            lefts.append(self._budget.left)
+        matrix = stack(vectors, self._source.interner)
+        settled = self._settled and all(vector.shape is matrix.shape for vector in vectors)
+        self._seen, self._settled = outer
+        return Run(matrix, -np.diff(lefts), settled)
+
+    def _at_steps(self, node: Subquery, times_ms: Codes, step_ms: int) -> Matrix:
+        """A subquery's operand at each step. What an evaluation before this one found there is not evaluated again."""
+        source = self._source
+        subject = source.steps.subject(node, self._default_step_ms, self._compat)
+        if subject is None or not len(times_ms):
+            return self.over(node.operand, times_ms).matrix
+        ranged = (Basis(source.basis(selector).shape) for selector in subject.ranged)
+        basis = (*map(source.basis, subject.instant), *ranged)
+        return source.steps.run(subject, basis, times_ms, step_ms, partial(self.over, node.operand), self._budget)
 
     def _time(self, at: At, at_ms: int) -> int:
         if at is None:
@@ -200,6 +217,11 @@ class _Evaluation:
 
     def _distinct(self, node: Node, vector: Vector) -> Vector:
         """Negation and range functions give one series for each input: equal ones may not even take turns."""
+        if unique(vector.shape):
+            if self._seen:
+                self._seen.pop(id(node), None)
+            return vector
+        self._settled = False
         if self._seen is not None:
             shape, present = self._seen.get(id(node), (vector.shape, vector.present))
             present = present | vector.present if shape is vector.shape else vector.present
@@ -221,7 +243,7 @@ class _Evaluation:
         if first_ms == start_ms and self._modern:
             first_ms += step_ms
         times_ms = self.instants(first_ms, end_ms, step_ms)
-        matrix = stack(self.over(node.operand, times_ms), self._source.interner)
+        matrix = self._at_steps(node, times_ms, step_ms)
         return matrix.shape, DenseWindow(start_ms, end_ms, dense(matrix, times_ms))
 
     def _aggregation(self, node: Aggregation, at_ms: int) -> Vector:

@@ -12,7 +12,6 @@ from typing import Any, get_args
 
 import promql_parser as ast
 
-from engine.core.promql.compile import fills
 from engine.core.promql.matchers import compile_matcher
 from engine.core.promql.parse import DEPTH_MAX, LEAVES_MAX, PromQLError, bare, parse
 from engine.core.promql.plan import (
@@ -198,7 +197,7 @@ class _Builder:
 
     def _binary(self, tree: Any, depth: int) -> Node:
         op, modifier = str(tree.op), tree.modifier
-        if modifier is not None and any(value is not None for value in fills(modifier)):
+        if modifier is not None and any(value is not None for value in _fills(modifier)):
             raise _unsupported("fill()")
         left, right = self.node(tree.lhs, depth + 1), self.node(tree.rhs, depth + 1)
         matching = _matching(modifier)
@@ -213,6 +212,12 @@ class _Builder:
             arithmetic: ArithmeticOp = op  # type: ignore[assignment]
             return Arithmetic(arithmetic, left, right, matching)
         raise _unsupported(f"operator {op}")
+
+
+def _fills(modifier: Any) -> list[Any]:
+    """What `fill()` gives for the left and the right side, None where it gives nothing."""
+    fill = getattr(modifier, "fill_values", None)
+    return [] if fill is None else [getattr(fill, "lhs", None), getattr(fill, "rhs", None)]
 
 
 def _matching(modifier: Any) -> Matching:

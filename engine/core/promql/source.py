@@ -6,6 +6,7 @@ from typing import Protocol
 
 from engine.core.promql.labels import Interner, Shape
 from engine.core.promql.plan import Selector
+from engine.core.promql.steps import Basis, Steps
 from engine.core.promql.vector import Vector
 from engine.core.promql.window import Window
 
@@ -18,6 +19,13 @@ class Source(Protocol):
     @property
     def interner(self) -> Interner:
         """Of every shape it gives."""
+
+    @property
+    def steps(self) -> Steps:
+        """What subqueries found at their steps. The source tells it of every sample that lands."""
+
+    def basis(self, selector: Selector) -> Basis:
+        """What the answer to an instant selector depends on beside samples; that to a range only on the shape."""
 
     def instant(self, selector: Selector, at_ms: int) -> tuple[Vector, Vector]:
         """The newest sample of each selected series at `at_ms`: (values, times in seconds), of one shape.

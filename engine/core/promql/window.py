@@ -20,6 +20,8 @@ __all__ = ["Dense", "DenseWindow", "Ends", "Window"]
 
 Times = NDArray[np.int64]
 
+CELLS_AT_ONCE = 16_384  # what is computed on the way still fits into the processor's cache
+
 
 class Dense(NamedTuple):
     """Samples in padded arrays, left aligned.
@@ -139,19 +141,15 @@ class DenseWindow:
 
     def sums(self) -> Floats:
         """Sum, by Neumaier's compensated summation in the order of time, as Prometheus does."""
-        values, inside = self._dense.values, self._dense.inside
-        total = np.zeros(len(values))
-        lost = np.zeros(len(values))
-        with np.errstate(all="ignore"):
-            for column in range(values.shape[1]):
-                added = np.where(inside[:, column], values[:, column], 0.0)
-                summed = total + added
-                larger = np.abs(total) >= np.abs(added)
-                change = np.where(larger, (total - summed) + added, (added - summed) + total)
-                # At an infinity the compensation would be NaN; Prometheus leaves it out, too.
-                lost = np.where(np.isinf(summed), 0.0, lost + change)
-                total = summed
-            return np.where(np.isinf(total), total, total + lost)
+        values, counts = self._dense.values, self._dense.counts
+        size, width = values.shape
+        rows = max(1, CELLS_AT_ONCE // max(width, 1))
+        if size <= rows:
+            return _sums(self._dense)
+        parts = (
+            Dense(self._dense.times, values[at : at + rows], counts[at : at + rows]) for at in range(0, size, rows)
+        )
+        return np.concatenate([_sums(part) for part in parts])
 
     def minima(self) -> Floats:
         """Least value."""
@@ -167,3 +165,19 @@ class DenseWindow:
             return np.full(len(values), np.nan)
         found: Floats = choose.reduce(values, axis=1)
         return found
+
+
+def _sums(dense: Dense) -> Floats:
+    if not dense.values.shape[1]:
+        return np.zeros(len(dense.values))
+    added = np.where(dense.inside, dense.values, 0.0)
+    added[:, 0] += 0.0  # the sum begins at 0, so that -0 alone gives 0
+    with np.errstate(all="ignore"):
+        after = np.cumsum(added, axis=1)  # one after the other
+        before = np.zeros_like(after)
+        before[:, 1:] = after[:, :-1]
+        larger = np.abs(before) >= np.abs(added)
+        lost = np.cumsum(np.where(larger, (before - after) + added, (added - after) + before), axis=1)[:, -1]
+        total = after[:, -1]
+        # At an infinity the compensation would be NaN; Prometheus leaves it out, too.
+        return np.where(np.isfinite(total), total + lost, total)

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 
 from engine.core.promql.regex import Regex, one_character
 
-__all__ = ["Captures"]
+__all__ = ["Captures", "repeats"]
 
 # Backtracking over three independent repeats takes at most the third power of the length of the text.
 SIMPLE_REPEATS_MAX: Final = 3
@@ -44,7 +44,7 @@ class Captures:
         tree = parser.parse(pattern, flags)
         self.names: dict[str, int] = dict(tree.state.groupdict)
         self._groups: int = tree.state.groups
-        self._pattern = re.compile(pattern, flags) if _repeats(tree) <= SIMPLE_REPEATS_MAX else None
+        self._pattern = re.compile(pattern, flags) if sum(repeats(tree)) <= SIMPLE_REPEATS_MAX else None
         self._program: list[_Step] = []
         if self._pattern is None:
             self._add(tree, tree.state.flags)
@@ -147,19 +147,28 @@ class Captures:
         return len(self._program) - 1
 
 
-def _repeats(sequence: Any) -> int:
-    """How many repeats of a single character a sequence has; of anything longer, more than are simple."""
-    count = 0
+def repeats(sequence: Any) -> tuple[int, int]:
+    """What a parsed sequence leaves to choose: (repeats of a single character, parts that may be left out).
+
+    A repeat of anything longer counts as more than are simple. Of parts that may be left out, one behind the other,
+    each doubles what backtracking tries.
+    """
+    many = options = 0
     for item, argument in sequence:
+        below: list[Any] = []
         if item is code.BRANCH:
-            count += sum(map(_repeats, argument[1]))
+            below = argument[1]
         elif item is code.SUBPATTERN:
-            count += _repeats(argument[3])
+            below = [argument[3]]
         elif item in (code.MAX_REPEAT, code.MIN_REPEAT):
             _, most, inner = argument
             single = len(inner) == 1 and inner[0][0] in (code.LITERAL, code.NOT_LITERAL, code.ANY, code.IN)
             if most == 1:
-                count += _repeats(inner) + 1
+                options += 1
+                below = [inner]
             else:
-                count += 1 if single else SIMPLE_REPEATS_MAX + 1
-    return count
+                many += 1 if single else SIMPLE_REPEATS_MAX + 1
+        for part in below:
+            many_below, options_below = repeats(part)
+            many, options = many + many_below, options + options_below
+    return many, options

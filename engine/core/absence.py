@@ -1,0 +1,154 @@
+"""Why a label set is absent from an expression's result: it is false, its inputs have ended, or nobody knows.
+
+Only the newest samples of what the expression reads can tell. What a rule has recorded says nothing by itself: behind
+it stand the inputs of that rule, and they are asked. So a rule over a recorded series says the same as one in which
+the recorded expression is written out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from engine.core.alerts import Input
+from engine.core.dependencies import selects
+from engine.core.promql.labels import Shape
+from engine.core.promql.plan import Call, Matcher, Node, Plan, QueryPlan, Selector, SetOperation, children
+from engine.core.promql.vector import Bools
+from engine.core.recent import Recent
+from engine.core.rules import RecordingRule
+from engine.core.store import Mark, Store
+
+__all__ = ["Absence", "Evidence", "Inputs", "Sources", "evidence_of", "inputs_at", "sources_of"]
+
+
+class Evidence(NamedTuple):
+    """Series that speak for label sets: those with the same labels, as far as both have them.
+
+    Args:
+        selector: Which series.
+        aside: Labels that are not compared: rules that record on the way have set them.
+        asked: What selectors on the way ask of labels that the series may have.
+        recorded: They are recorded by rules whose inputs are evidence of their own. That one ended says nothing; that
+            one went stale says that its rule has had no value for long.
+    """
+
+    selector: Selector
+    aside: frozenset[str] = frozenset()
+    asked: tuple[Matcher, ...] = ()
+    recorded: bool = False
+
+
+Sources: TypeAlias = Sequence[tuple[RecordingRule, tuple[Evidence, ...]]]
+"""Recording rules with the evidence for what they record."""
+
+
+def sources_of(rules: Sequence[RecordingRule]) -> Sources:
+    """The evidence for what rules record. Each must come after those that it reads."""
+    sources: list[tuple[RecordingRule, tuple[Evidence, ...]]] = []
+    for rule in rules:
+        sources.append((rule, evidence_of(rule.plan, sources)))
+    return sources
+
+
+def evidence_of(plan: Plan | QueryPlan, sources: Sources) -> tuple[Evidence, ...]:
+    """The series whose silence is no answer to an expression: not those of which absence is the meaning."""
+    found: dict[object, Evidence] = {}
+    for leaf in _speaking(plan.root):
+        for one in _behind(leaf, sources):
+            found[one.selector.metric, one.selector.matchers, one[1:]] = one
+    return tuple(found.values())
+
+
+def _behind(leaf: Selector, sources: Sources) -> Iterator[Evidence]:
+    writers = [(rule, behind) for rule, behind in sources if selects(leaf, rule.record)]
+    yield Evidence(leaf, recorded=bool(writers and leaf.metric))
+    for rule, behind in writers:
+        # A matcher that lets no label through, too, is about a label that the inputs may still have.
+        asked = [matcher for matcher in leaf.matchers if matcher.label not in rule.labels and not matcher.matches("")]
+        for one in behind:
+            aside, matchers = one.aside.union(rule.labels), (*one.asked, *asked)
+            yield one._replace(aside=aside, asked=tuple(each for each in matchers if each.label not in one.aside))
+
+
+def _speaking(node: Node) -> Iterator[Selector]:
+    match node:
+        case Selector():
+            yield node
+        case SetOperation(op="unless"):
+            yield from _speaking(node.left)
+        case Call(function="absent" | "absent_over_time"):
+            return
+        case _:
+            for child in children(node):
+                yield from _speaking(child)
+
+
+class Inputs(NamedTuple):
+    """The series of one evidence at an instant: which may speak, and what they say."""
+
+    evidence: Evidence
+    shape: Shape
+    speaks: Bools
+    fresh: Bools
+    ended: Bools
+
+
+class Absence:
+    """Why label sets are absent from an expression at an instant.
+
+    The series behind one selector speak for a label set as long as one of them is fresh. If all have ended, the label
+    set has; if none is fresh otherwise, it is unknown.
+    """
+
+    def __init__(self, evidence: Sequence[Evidence], recent: Recent, store: Store, at_ms: int) -> None:
+        self._inputs = [inputs_at(one, recent, store, at_ms) for one in evidence]
+        self._all_fresh = all(bool((one.fresh | ~one.speaks).all()) for one in self._inputs)
+
+    def of(self, labels: Mapping[str, str]) -> Input:
+        """`FALSE`, `ENDED` or `UNKNOWN`."""
+        if self._all_fresh:
+            return Input.FALSE
+        unknown = ended = False
+        for one in self._inputs:
+            mine = one.speaks & _agreeing(one.shape, labels, one.evidence.aside)
+            if mine.any() and not one.fresh[mine].any():
+                gone = bool(one.ended[mine].all())
+                ended |= gone
+                unknown |= not gone
+        if ended:
+            return Input.ENDED
+        return Input.UNKNOWN if unknown else Input.FALSE
+
+
+def inputs_at(evidence: Evidence, recent: Recent, store: Store, at_ms: int) -> Inputs:
+    """The series of one evidence at an instant."""
+    cells = recent.cells(evidence.selector, at_ms)
+    fresh = cells.vectors(cells.times + store.stale_after(cells.handles) >= at_ms)[0].present
+    marks = store.marks(cells.handles)
+    speaks = _answering(cells.shape, evidence.asked)
+    if evidence.recorded:
+        speaks &= marks == Mark.LIVE
+    return Inputs(evidence, cells.shape, speaks, fresh, marks == Mark.ENDED)
+
+
+def _answering(shape: Shape, asked: Sequence[Matcher]) -> Bools:
+    """Rows whose labels are as matchers ask, where they have them."""
+    answers = np.ones(len(shape), dtype=np.bool_)
+    for matcher in asked:
+        codes, rows = np.unique(shape.column(matcher.label), return_inverse=True)
+        good = [not code or matcher.matches(shape.interner.value(code)) for code in codes.tolist()]
+        answers &= np.array(good, dtype=np.bool_)[rows]
+    return answers
+
+
+def _agreeing(shape: Shape, labels: Mapping[str, str], aside: frozenset[str]) -> Bools:
+    """Rows whose labels are those of a label set, as far as both have them; all rows if no label is shared."""
+    agrees = np.ones(len(shape), dtype=np.bool_)
+    for name, text in labels.items():
+        if name in shape.columns and name not in aside:
+            column = shape.column(name)
+            agrees &= (column == shape.interner.code(text)) | (column == 0)
+    return agrees

@@ -1,0 +1,145 @@
+"""Chains: rules of the whole language in continuous mode that hang together by what they record, on one line of time.
+
+What happens to a chain has an order. At an instant the clocks of alerts come first; then recording rules are evaluated
+and their results land, each before those that read it; then every alerting rule that is concerned is judged, once. So
+no rule ever sees a new sample beside a result of the samples before it. Most chains are a single rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from typing import TypeAlias
+
+from engine.core.book import Output
+from engine.core.dependencies import linked, may_read
+from engine.core.query_judge import QueryJudge
+from engine.core.recording import Recorded, Recorder
+from engine.core.store import NEVER_MS
+from engine.core.timers import Deadline
+
+__all__ = ["Chain", "Land", "Outputs", "Touched", "chains_of"]
+
+Outputs: TypeAlias = Generator[None, None, list[Output]]
+Land: TypeAlias = Callable[[Recorded], Generator[None, None, int]]
+"""Lands what a rule has recorded, and returns when the first of it will be stale."""
+Touched: TypeAlias = frozenset[int]
+"""Rules by index."""
+
+
+class Chain:
+    """Rules that hang together.
+
+    Args:
+        recorders: Each after those whose results it reads.
+        judges: In the order of rules.
+    """
+
+    def __init__(self, recorders: Sequence[Recorder], judges: Sequence[QueryJudge]) -> None:
+        self.recorders = recorders
+        self.judges = judges
+        self._rules: list[Recorder | QueryJudge] = [*recorders, *judges]
+        self._readers = {recorder.index: self.readers({recorder.rule.record}) for recorder in recorders}
+        self._now_ms = -1
+
+    @property
+    def indices(self) -> list[int]:
+        """Of its rules."""
+        return [rule.index for rule in self._rules]
+
+    def readers(self, metrics: Collection[str]) -> Touched:
+        """Its rules that may read any of these metrics."""
+        return frozenset(
+            rule.index for rule in self._rules if any(may_read(rule.expression.plan, metric) for metric in metrics)
+        )
+
+    def begin(self, time_ms: int) -> None:
+        """Time begins."""
+        for rule in self._rules:
+            rule.expression.begin(time_ms)
+
+    def arm_all(self) -> None:
+        """Set every timer anew."""
+        for rule in self._rules:
+            rule.expression.arm()
+        for judge in self.judges:
+            judge.arm_clocks()
+
+    def forget_shapes(self) -> None:
+        """Label sets have got other codes."""
+        for rule in self._rules:
+            rule.expression.forget_shapes()
+
+    def before(self, at_ms: int, land: Land) -> Outputs:
+        """Let happen, in order of time, what comes strictly before a landing at `at_ms`."""
+        done: list[Output] = []
+        while (next_ms := self._next_ms()) < at_ms:
+            for judge in self.judges:
+                for chunk in judge.pass_clocks(next_ms):
+                    done += chunk
+                    yield
+            done += yield from self._pass_time(next_ms, land)
+        return done
+
+    def after(self, at_ms: int, stale_from_ms: int, touched: Touched, land: Land) -> Outputs:
+        """Judge a landing that the store has taken; `touched` are the rules that read any of it."""
+        for rule in self._rules:
+            if rule.index in touched:
+                rule.expression.expect(stale_from_ms)
+        return (yield from self._settle(at_ms, set(touched), land))
+
+    def wake(self, time_ms: int, deadlines: Mapping[int, list[Deadline]], land: Land) -> Outputs:
+        """Let happen what is due at an instant; deadlines by the index of their rule."""
+        done: list[Output] = []
+        for judge in self.judges:
+            for chunk in judge.due(deadlines.get(judge.index, []), time_ms):
+                done += chunk
+                yield
+        return done + (yield from self._pass_time(time_ms, land))
+
+    def _next_ms(self) -> int:
+        """When time alone does something next."""
+        timers = min(rule.expression.next_ms for rule in self._rules)
+        return min(timers, min((judge.next_clock_ms() for judge in self.judges), default=NEVER_MS))
+
+    def _pass_time(self, time_ms: int, land: Land) -> Outputs:
+        touched = {rule.index for rule in self._rules if rule.expression.passes(time_ms)}
+        return (yield from self._settle(time_ms, touched, land)) if touched else []
+
+    def _settle(self, time_ms: int, touched: set[int], land: Land) -> Outputs:
+        """Evaluate the rules that are touched, and those that read what they record."""
+        time_ms = self._now_ms = max(time_ms, self._now_ms)
+        done: list[Output] = []
+        for recorder in self.recorders:
+            if recorder.index in touched:
+                yield from self._record(recorder, time_ms, touched, land)
+                yield
+        for judge in self.judges:
+            if judge.index in touched:
+                done += judge.judge(time_ms)
+                yield
+        return done
+
+    def _record(self, recorder: Recorder, time_ms: int, touched: set[int], land: Land) -> Generator[None, None, None]:
+        """Evaluate a recording rule and land what it gives. Who reads it is concerned even if nothing is to land: what is
+        absent may be so for another reason now."""
+        results = recorder.record(time_ms)
+        if results is None:
+            return
+        readers = self._readers[recorder.index]
+        touched |= readers
+        for recorded in results:
+            stale_from_ms = yield from land(recorded)
+            for rule in self._rules:
+                if rule.index in readers:
+                    rule.expression.expect(stale_from_ms)
+
+
+def chains_of(recorders: Sequence[Recorder], judges: Sequence[QueryJudge]) -> Iterator[Chain]:
+    """The chains of all rules; recording rules come in an order in which each is after those that it reads."""
+    everyone: list[Recorder | QueryJudge] = [*recorders, *judges]
+    rules = [(rule.index, rule.expression.plan) for rule in everyone]
+    for members in linked(rules, [(recorder.index, recorder.rule.record) for recorder in recorders]):
+        yield Chain(
+            [recorder for recorder in recorders if recorder.index in members],
+            [judge for judge in judges if judge.index in members],
+        )
