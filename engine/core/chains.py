@@ -120,8 +120,8 @@ class Chain:
         return done
 
     def _record(self, recorder: Recorder, time_ms: int, touched: set[int], land: Land) -> Generator[None, None, None]:
-        """Evaluate a recording rule and land what it gives. Who reads it is concerned even if nothing is to land: what is
-        absent may be so for another reason now."""
+        """Evaluate a recording rule and land what it gives. Who reads it is concerned even if nothing is to land: what
+        is absent may be so for another reason now."""
         results = recorder.record(time_ms)
         if results is None:
             return

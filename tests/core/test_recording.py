@@ -110,7 +110,7 @@ def test_nor_does_a_rule_over_two_results() -> None:
 
 
 def test_an_alert_is_judged_once_for_a_landing() -> None:
-    """At 1 s `b` alone would be 3 and `a` alone 2: what was judged between them would pass 4 and be told."""
+    """At 2 s the new `a` and the old `b` make 6.5, which neither instant has."""
     core = Core([record("b", "a * 3"), alert("a + b > 3.5 and a + b < 7.5")])
     assert kinds(play(core, [(0, {"a": 0.0}), (1, {"a": 2.0}), (2, {"a": 0.5})], 2)) == []
 

@@ -42,9 +42,7 @@ from engine.core.promql.window import DenseWindow, Window
 
 __all__ = ["Constants", "RangeResult", "evaluate_instant", "evaluate_range"]
 
-INSTANTS_MAX = (
-    200_000  # in one evaluation, those of subqueries included: two months by the half minute, or seconds of work
-)
+INSTANTS_MAX = 200_000  # in one evaluation, subqueries included: two months by the half minute, seconds of work
 
 _RANGE: dict[Compat, dict[str, functions.RangeFunction]] = {
     "prometheus3": functions.RANGE,
