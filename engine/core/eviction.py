@@ -37,6 +37,7 @@ CROWDED: Final = 8
 """The table is nearly full when less than an eighth of it is free; a quarter is made free then, if there is so much."""
 WORTH: Final = 1_024
 """Nothing is done for less than so manieth a part of the series."""
+TEXTS_PER_CHUNK: Final = 20_000
 
 
 class Eviction:
@@ -120,10 +121,13 @@ class Eviction:
         commits.append((yield from self._timers.renumbering(slots)))
         commits.append((yield from self._layouts.compacting(keep, numbers, slots)))
         commits.append((yield from self._recent.compacting(keep, numbers)))
+        texts = self._store.table.texts()
         for commit in commits:
             commit()
         for chain in self._chains:
             chain.forget_shapes()
         for runner in self._runners:
             runner.forget_shapes()
-        yield
+        while texts:  # that many at once would take their time to go
+            del texts[-TEXTS_PER_CHUNK:]
+            yield

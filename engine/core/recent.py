@@ -208,11 +208,10 @@ class Recent:
         for part in parts:
             part.recode(np.cumsum(used) - 1)
             yield
-        values = self._interner.values(used)
-        yield
+        forget_values = yield from self._interner.compacting(used)
 
         def commit() -> None:
-            self._interner.replace(values)
+            forget_values()
             self._blocks, self._blocks_of, self._ragged_of = made._blocks, made._blocks_of, made._ragged_of
             self._block_of, self._column_of, self._selected = made._block_of, made._column_of, made._selected
             self._routes.clear()

@@ -25,7 +25,7 @@ Times: TypeAlias = NDArray[np.int64]
 S = TypeVar("S", bound=np.generic)
 
 ROWS_MIN: Final = 4
-CELLS_PER_CHUNK: Final = 500_000
+CELLS_PER_CHUNK: Final = 100_000
 _ABSENT_BITS: Final = 0x7FF0_0000_0000_0004  # a NaN that no sample has: Prometheus' two are 1 and 2, ours is 4
 _ABSENT: Final[float] = struct.unpack("<d", struct.pack("<Q", _ABSENT_BITS))[0]
 

@@ -8,7 +8,7 @@ that an evaluation that sees the same series again touches no label at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from itertools import compress
 from typing import Any, TypeAlias, TypeVar
 
@@ -21,6 +21,7 @@ Codes: TypeAlias = NDArray[np.int64]
 T = TypeVar("T")
 NAME = "__name__"
 DERIVED_MAX = 64
+VALUES_PER_CHUNK = 10_000
 
 
 class Interner:
@@ -47,15 +48,24 @@ class Interner:
     def __len__(self) -> int:
         return len(self._values)
 
-    def values(self, used: NDArray[np.bool_]) -> list[str]:
-        """The values of these codes, in their order."""
-        return list(compress(self._values, used.tolist()))
+    def compacting(self, used: NDArray[np.bool_]) -> Generator[None, None, Callable[[], None]]:
+        """Prepare to forget values, in steps; what is returned does it at once. The others get the codes 0, 1, ... in
+        their order, and shapes made before are worth nothing any more.
 
-    def replace(self, values: list[str]) -> None:
-        """Forget every value but these, which get the codes 0, 1, ...; the first is the empty one. Shapes made before
-        are worth nothing afterwards."""
-        self._values = values
-        self._codes = {value: code for code, value in enumerate(values)}
+        Args:
+            used: By code, which values stay; the empty one must.
+        """
+        values = list(compress(self._values, used.tolist()))
+        codes: dict[str, int] = {}
+        for at in range(0, len(values), VALUES_PER_CHUNK):
+            part = values[at : at + VALUES_PER_CHUNK]
+            codes.update(zip(part, range(at, at + len(part)), strict=True))
+            yield
+
+        def commit() -> None:
+            self._values, self._codes = values, codes
+
+        return commit
 
 
 class Grouping:
