@@ -151,7 +151,7 @@ class Deployment(DomainEvent, frozen=True, kw_only=True, tag="deployment"):
     environment: str = ""
 
 
-class Transition(msgspec.Struct, frozen=True, tag="transition"):
+class Transition(msgspec.Struct, frozen=True, gc=False, tag="transition"):
     """One change of an alert's state.
 
     Args:
@@ -160,12 +160,15 @@ class Transition(msgspec.Struct, frozen=True, tag="transition"):
         labels: The alert's labels, rule labels and `alertname` included: its identity.
         before, after: `inactive`, `pending` or `firing`. From firing to inactive is a resolve, unless
             the reason is `lost`: then nothing is known any more, and nobody may call it resolved.
-        reason: `condition` (it turned true), `held` (true for long enough), `recovered`, `ended`,
-            `missing` (gone, under `on_missing = "reset"`), `lost`, `rule_removed`, `rule_changed`.
+        reason: `condition` (it turned true), `held` (true for long enough), `level` (still firing, with another
+            severity), `recovered`, `ended`, `missing` (data is gone: it ends under `on_missing = "reset"`, it begins
+            under `fire`), `lost`, `rule_removed`, `rule_changed`.
         value: What the expression measured at that instant, without its comparison; NaN where nothing is known.
         active_since_ms: When the condition turned true; it never moves.
         annotations: Rendered text for people; not part of the identity.
         fired_ms: When it began to fire; 0 if it never did.
+        severity: Of a rule with levels, the one that is reached; empty for others, whose severity is a label.
+        severity_before: The one that was, if it fired before.
     """
 
     time_ms: int
@@ -178,6 +181,8 @@ class Transition(msgspec.Struct, frozen=True, tag="transition"):
     active_since_ms: int
     annotations: dict[str, str] = {}
     fired_ms: int = 0
+    severity: str = ""
+    severity_before: str = ""
 
     @property
     def fingerprint(self) -> str:

@@ -12,6 +12,9 @@ import re
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from itertools import compress
 
+import numpy as np
+from numpy.typing import NDArray
+
 from engine.text import clean
 
 __all__ = ["SeriesTable", "fingerprint", "metric_of", "series_text", "split_series"]
@@ -162,6 +165,13 @@ class SeriesTable:
     def find(self, text: str) -> int:
         """Return the handle of `text`, or -1 if it was never seen."""
         return self._handles.get(text, -1)
+
+    def find_all(self, texts: Sequence[str]) -> NDArray[np.int64] | None:
+        """The handles of texts; None if one of them was never seen."""
+        try:
+            return np.fromiter(map(self._handles.__getitem__, texts), np.int64, len(texts))
+        except KeyError:
+            return None
 
     def text(self, handle: int) -> str:
         """The canonical text behind a handle."""

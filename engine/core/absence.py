@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from engine.core.alerts import Input
+from engine.core.alerts import Code
 from engine.core.dependencies import selects
 from engine.core.promql.labels import Shape
 from engine.core.promql.plan import Call, Matcher, Node, Plan, QueryPlan, Selector, SetOperation, children
@@ -107,10 +107,10 @@ class Absence:
         self._inputs = [inputs_at(one, recent, store, at_ms) for one in evidence]
         self._all_fresh = all(bool((one.fresh | ~one.speaks).all()) for one in self._inputs)
 
-    def of(self, labels: Mapping[str, str]) -> Input:
+    def of(self, labels: Mapping[str, str]) -> int:
         """`FALSE`, `ENDED` or `UNKNOWN`."""
         if self._all_fresh:
-            return Input.FALSE
+            return Code.FALSE
         unknown = ended = False
         for one in self._inputs:
             mine = one.speaks & _agreeing(one.shape, labels, one.evidence.aside)
@@ -119,8 +119,8 @@ class Absence:
                 ended |= gone
                 unknown |= not gone
         if ended:
-            return Input.ENDED
-        return Input.UNKNOWN if unknown else Input.FALSE
+            return Code.ENDED
+        return Code.UNKNOWN if unknown else Code.FALSE
 
 
 def inputs_at(evidence: Evidence, recent: Recent, store: Store, at_ms: int) -> Inputs:

@@ -192,10 +192,10 @@ class Binding:
             sources.append(Source(as_index(np.maximum(positions, 0)), None if inside.all() else inside))
         return Touched(slots, as_index(slots), tuple(sources))
 
-    def placed(self, handles: NDArray[np.int64]) -> tuple[Slots, Slots]:
-        """Slots, and positions among `handles`, of what a rule with one selector selects. Repeats are kept."""
+    def placed(self, leaf: int, handles: NDArray[np.int64]) -> tuple[Slots, Slots]:
+        """Slots, and positions among `handles`, of what a selector selects. Repeats are kept."""
         none = np.empty(0, np.int64)
-        return self._hits(0, handles) or (none, none)
+        return self._hits(leaf, handles) or (none, none)
 
     def _hits(self, leaf: int, handles: NDArray[np.int64]) -> tuple[Slots, Slots] | None:
         """Of these series, the slots of those that a selector selects, and where they stand among the handles."""

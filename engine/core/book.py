@@ -1,194 +1,375 @@
-"""The alerts of one rule, by slot: what they are told, what time does to them, and what comes out of it.
+"""The alerts of rules, as columns: what they are told, what time does to them, and what comes out of it.
 
-The book knows nothing of expressions or series. Whoever judges the rule tells it what a condition is; it takes the
-steps of the table, sets the timers, and turns changes of state into transitions.
+The book knows nothing of expressions or series. Whoever judges a rule says what the condition of a label set is, as
+*points*; the book takes the steps of the table, lets happen what was due before each, and turns changes of state into
+transitions. Label sets of all rules have one numbering, their *place*, so that one step is a few vector operations
+over the alerts of all rules together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.core.alerts import Alert, Input, Phase
+from engine.core.alert_rows import FREE, Ints, Rows
+from engine.core.alerts import Code, Given, Phase
+from engine.core.columns import Column
+from engine.core.life import Alerting, Life, terms_of
+from engine.core.notices import Notices, Output
+from engine.core.points import Points, Walk
+from engine.core.share_book import ShareBook
 from engine.core.store import NEVER_MS
-from engine.core.timers import Deadline, Timers
-from engine.events import Transition
 from engine.status import AlertStatus
 
-__all__ = ["AlertBook", "Alerting", "Output"]
+__all__ = ["AlertBook", "Labelled", "Output", "Points"]
 
-_END_REASONS = {Input.FALSE: "recovered", Input.MISSING: "missing", Input.ENDED: "ended"}
-
-
-class Alerting(Protocol):
-    """What the book needs to know of a rule."""
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-
-    @property
-    def for_ms(self) -> int:
-        """How long a condition must hold before it fires."""
-
-    @property
-    def keep_firing_for_ms(self) -> int:
-        """How long it goes on firing afterwards."""
-
-    @property
-    def hold_max_ms(self) -> int:
-        """How long an unknown condition is held."""
-
-    def alert_labels(self, series_labels: Mapping[str, str]) -> dict[str, str]:
-        """The labels of the alert for one label set of the result."""
-
-    def describe(self, labels: Mapping[str, str], value: float) -> dict[str, str]:
-        """The annotations for one alert."""
+ROWS_PER_CHUNK = 256
+Codes = NDArray[np.int16]
+# A look-up of an enum's member costs as much as a small array to compare with.
+_IDLE = int(Given.IDLE)
+_LOST = int(Given.LOST)
+_UNKNOWN = int(Given.UNKNOWN)
+_INACTIVE = int(Phase.INACTIVE)
+Floats = NDArray[np.float64]
 
 
-class Output(NamedTuple):
-    """A transition with what it is ordered by: time, place of the rule, labels."""
+class Labelled(Protocol):
+    """Where the label sets of a rule are known."""
 
-    time_ms: int
-    rule: int
-    labels: tuple[tuple[str, str], ...]
-    transition: Transition
+    def labels_of(self, slot: int) -> Mapping[str, str]:
+        """The label set of one of its slots, without the metric name."""
 
-    @property
-    def order(self) -> tuple[int, int, tuple[tuple[str, str], ...]]:
-        """The sort key."""
-        return self[:3]
+    def values_at(self, slots: Ints, times: Ints) -> Floats:
+        """What the expression measures for slots at instants; NaN where nothing is known."""
 
 
 class AlertBook:
-    """The alerts of one rule.
+    """The alerts of some rules.
 
     Args:
-        index: The rule's place in the order of rules.
-        alerts_max: How many alerts it may have; more are counted in `refused` and never made.
+        rules: By the number that points and outputs carry.
+        alerts_max: How many alerts each may have; more are counted in `refused` and never made.
+        first: Place of the first rule in the order of all rules: what outputs are ordered by.
     """
 
-    def __init__(self, index: int, rule: Alerting, timers: Timers, alerts_max: int) -> None:
-        self.index = index
-        self.rule = rule
-        self.alerts: dict[int, Alert] = {}
-        self.alerts_max = alerts_max
-        self.refused = 0
+    def __init__(self, rules: Sequence[Alerting], alerts_max: Sequence[int], first: int = 0) -> None:
+        self.rules = rules
+        self.first = first
+        self.levels = max((len(rule.levels) for rule in rules), default=1)
+        self.rows = Rows(self.levels)
+        self.refused = np.zeros(len(rules), dtype=np.int64)
+        self._told = np.zeros(len(rules), dtype=np.int64)
+        self.counts = np.zeros(len(rules), dtype=np.int64)
+        """Of each rule, how many alerts it has."""
         self.due_ms = NEVER_MS
-        """No clock of an alert comes earlier than this."""
-        self._timers = timers
-        self._lengths = rule.for_ms, rule.keep_firing_for_ms, rule.hold_max_ms
+        """Nothing is due earlier than this."""
+        self.row_of: Column[np.int64] = Column(np.int64, FREE)
+        """By place."""
+        self.codes: Column[np.int16] = Column(np.int16, Code.FALSE)
+        """By place, what was told last."""
+        self.slot_of: Column[np.int64] = Column(np.int64, 0)
+        self._free: list[int] = []
+        self._terms = terms_of(rules, self.levels, alerts_max)
+        self.shares = ShareBook(rules)
+        self._life = Life(self.rows, self._terms, self.shares)
+        self._any_fires = any(rule.on_missing == "fire" for rule in rules)
+        self._notices = Notices(rules, first)
 
-    @property
-    def full(self) -> bool:
-        """Whether a further alert would be refused."""
-        return len(self.alerts) >= self.alerts_max
+    # -- label sets --------------------------------------------------------------------------------------------
 
-    def open(self, slot: int, series_labels: Mapping[str, str], time_ms: int) -> Alert | None:
-        """Make the alert of a slot whose condition has turned true; None, and a count, if there are too many."""
-        if self.full:
-            self.refused += 1
-            return None
-        alert = self.alerts[slot] = Alert(self.rule.alert_labels(series_labels), time_ms)
-        return alert
+    def attach(self, rule: int, source: Labelled) -> None:
+        """Say where the labels of a rule's slots are known."""
+        self._notices.attach(rule, source)
 
-    def tell(self, slot: int, given: Input, time_ms: int, value: float) -> list[Output]:
-        """Tell the alert of a slot what its condition is, not before it was told last."""
-        alert = self.alerts[slot]
-        if given in _END_REASONS and alert.phase is not Phase.KEEPING:
-            alert.end_reason = _END_REASONS[given]
-        return self._apply(slot, alert, given, max(time_ms, alert.stepped_ms), value)
+    def add_places(self, first_slot: int, number: int) -> Ints:
+        """Number the conditions of new slots of a rule."""
+        again = np.array([self._free.pop() for _ in range(min(number, len(self._free)))], dtype=np.int64)
+        first, more = len(self.codes), number - len(again)
+        for column in (self.row_of, self.codes, self.slot_of):
+            column.resize(first + more)
+        places = np.concatenate([again, np.arange(first, first + more)])
+        self.slot_of.array[places] = np.arange(first_slot, first_slot + number)
+        self.codes.array[places] = Code.FALSE
+        return places
 
-    def pass_time(self, slot: int, time_ms: int, value: float) -> list[Output]:
-        """Give an alert the input that time has for it at `time_ms`, if any."""
-        due = self.next_input(slot)
-        if due is None or due[0] > time_ms:
-            return []
-        return self._apply(slot, self.alerts[slot], due[1], time_ms, value)
+    def give_places_back(self, places: Ints) -> None:
+        """The conditions of these places, which have no alert, are forgotten."""
+        for place in places.tolist():
+            self._notices.forget(place)
+        self._free += places.tolist()
 
-    def next_input(self, slot: int) -> tuple[int, Input] | None:
-        """What time alone will do to the alert of a slot, and when; None if nothing, or if there is no alert."""
-        alert = self.alerts.get(slot)
-        return alert.next_input(*self._lengths) if alert else None
+    def renew(self, place: int) -> None:
+        """A place without an alert stands for another label set from now on."""
+        self.codes.array[place] = Code.FALSE
+        self._notices.forget(place)
 
-    def still_due(self, deadlines: Iterable[Deadline]) -> list[int]:
-        """Slots whose deadline still means their alert."""
-        return [d.slot for d in deadlines if (alert := self.alerts.get(d.slot)) and alert.version == d.version]
+    def adopt(self, rule: int, places: Ints, told: Codes) -> Ints:
+        """Rows for alerts that are taken back from a snapshot; the limit does not count for them."""
+        rows = self.rows.take(places, rule, 0)
+        self.row_of.array[places] = rows
+        self.codes.array[places] = told
+        self.counts[rule] += len(rows)
+        return rows
 
-    def due_before(self, time_ms: int) -> list[int]:
-        """Slots with an alert whose clock comes strictly before `time_ms`."""
-        due = {slot: at[0] for slot in self.alerts if (at := self.next_input(slot))}
-        self.due_ms = min(due.values(), default=NEVER_MS)
-        return [slot for slot, at_ms in due.items() if at_ms < time_ms]
+    # -- what happens ------------------------------------------------------------------------------------------
 
-    def blind(self, from_ms: int, to_ms: int) -> None:
-        """Take a blind span out of every running clock, unless the clock had come before the span began."""
-        for slot, alert in self.alerts.items():
-            due = self.next_input(slot)
-            if due is not None and due[0] > from_ms:
-                alert.skip(from_ms, to_ms)
-                self.arm(slot)
+    def tell(self, points: Points) -> list[Output]:
+        """Tell alerts what their conditions are, and before each point what was due until then."""
+        return [output for chunk in self.telling(points) for output in chunk]
 
-    def renumber(self, slots: NDArray[np.int64]) -> None:
-        """Give the alerts other slots: new ones by old ones. Timers are not touched."""
-        self.alerts = {int(slots[slot]): alert for slot, alert in self.alerts.items()}
+    def telling(self, points: Points) -> Iterator[list[Output]]:
+        """The same, some at a time."""
+        begins = self._opens(points.codes, points.rules)
+        begins &= self.row_of.array[points.places] == FREE
+        if not begins.any() or self._room(points.rules[begins]):
+            yield self._tell(points)
+            return
+        # Who comes first gets the room that is left: atom by atom.
+        for order in np.unique(points.orders).tolist():
+            yield self._tell(points.pick(points.orders == order))
 
-    def arm(self, slot: int) -> None:
-        """Set the timer of an alert."""
-        due = self.next_input(slot)
-        if due is not None:
-            self._timers.add(due[0], Deadline(self.index, slot, self.alerts[slot].version))
-            self.due_ms = min(self.due_ms, due[0])
+    def _tell(self, points: Points) -> list[Output]:
+        made: list[Output] = []
+        walk = Walk(points, self.codes.array)
+        while len(walk):
+            rows = self.row_of.array[walk.current_places()]
+            due = np.where(rows == FREE, NEVER_MS, self.rows.due[rows])
+            at = walk.next(due)
+            if not len(at):
+                break
+            made += self._take(points, at)
+        self.codes.array[walk.places] = walk.last_codes()
+        if refused := self._notices.take_refused():
+            self.codes.array[refused] = Code.REFUSED
+        return made
 
-    def status(self, slot: int, value: float, now_ms: int) -> AlertStatus:
-        """An alert as people see it at `now_ms`."""
-        alert = self.alerts[slot]
-        due = self.next_input(slot)
-        return AlertStatus(
-            rule=self.rule.name,
-            labels=alert.labels,
-            state=alert.phase.state,
-            active_since_ms=alert.active_since_ms,
-            elapsed_ms=alert.clock.elapsed(now_ms) if alert.clock else now_ms - alert.fired_ms,
-            for_ms=self.rule.for_ms,
-            value=value,
-            paused=alert.unknown_since_ms is not None,
-            keeping=alert.phase is Phase.KEEPING,
-            due_ms=due[0] if due and due[1] is Input.DUE else 0,
-            annotations=self.rule.describe(alert.labels, value),
-        )
+    def pass_time(self, until_ms: int, stamp_ms: int | None = None) -> list[Output]:
+        """Let happen what is due until an instant, inclusive.
 
-    def _apply(self, slot: int, alert: Alert, given: Input, time_ms: int, value: float) -> list[Output]:
-        """Step an alert, and on while its clock is due at once; return the one transition this makes, if any."""
-        before, lost = alert.phase, given is Input.LOST
-        if not alert.step(given, time_ms):
-            return []
-        while (due := alert.next_input(*self._lengths)) is not None and due[0] <= time_ms:
-            lost = due[1] is Input.LOST
-            alert.step(due[1], time_ms)
-        self.arm(slot)
-        if alert.phase is Phase.INACTIVE:
-            del self.alerts[slot]
-        if before.state == alert.phase.state:
-            return []
-        if alert.phase is Phase.INACTIVE:
-            reason = "lost" if lost else alert.end_reason
+        Args:
+            stamp_ms: When it happens, if that is not when it is due: in grid mode, the instant.
+        """
+        return [output for chunk in self.passing(until_ms, stamp_ms) for output in chunk]
+
+    def passing(self, until_ms: int, stamp_ms: int | None = None) -> Iterator[list[Output]]:
+        """The same, some alerts at a time."""
+        if self.due_ms > until_ms:
+            return
+        rows = np.flatnonzero(self.rows.due <= until_ms)
+        for start in range(0, len(rows), ROWS_PER_CHUNK):
+            chunk = rows[start : start + ROWS_PER_CHUNK]
+            yield self._pass(chunk, np.full(len(chunk), until_ms), None, None, stamp_ms)
+        self.due_ms = int(self.rows.due.min())
+
+    def note_told(self) -> None:
+        """What was refused until now is known."""
+        self._told = self.refused.copy()
+
+    def rules_due(self, before_ms: int) -> set[int]:
+        """The rules with an alert whose clock comes strictly before an instant."""
+        if self.due_ms >= before_ms:
+            return set()
+        return set(self.rows.rule[self.rows.due < before_ms].tolist())
+
+    def take_refused(self) -> list[tuple[str, int]]:
+        """How many alerts of which rule were refused since the last call."""
+        new = self.refused - self._told
+        self._told = self.refused.copy()
+        return [(self.rules[rule].name, int(new[rule])) for rule in np.flatnonzero(new).tolist()]
+
+    def pass_places(self, places: Ints, untils: Ints, seen: Floats) -> Iterator[list[Output]]:
+        """The same for some label sets that have an alert, each until an instant of its own.
+
+        Args:
+            seen: What the expression measures for each.
+        """
+        for start in range(0, len(places), ROWS_PER_CHUNK):
+            part = slice(start, start + ROWS_PER_CHUNK)
+            yield self._pass(self.row_of.array[places[part]], untils[part], None, seen[part])
+
+    def blind(self, from_ms: int, to_ms: int, rows: Ints | None = None) -> None:
+        """Take a blind span out of the clocks of alerts, but for those whose clock had come before it began."""
+        rows = self.rows.taken() if rows is None else rows
+        rows = rows[self.rows.due[rows] > from_ms]
+        if self.shares.any:
+            self._skip_shares(rows, from_ms, to_ms)
+        self.rows.skip(rows, from_ms, to_ms)
+        self.due_ms = min(self.due_ms, self._life.arm(rows))
+
+    def _skip_shares(self, rows: Ints, from_ms: int, to_ms: int) -> None:
+        own = self.rows
+        for at in self.shares.among(own, rows):
+            row = int(rows[at])
+            length = min(int(own.paused[row]), to_ms) - from_ms
+            if length > 0:
+                self.shares.skip(row, from_ms - int(own.lost[row]), length)
+
+    # -- steps -------------------------------------------------------------------------------------------------
+
+    def _take(self, points: Points, at: Ints) -> list[Output]:
+        """The points `at`, of different places: first what was due before them, then themselves."""
+        made: list[Output] = []
+        places, times, codes = points.places[at], points.times[at], points.codes[at]
+        rows = self.row_of.array[places]
+        there = np.flatnonzero(rows != FREE)
+        if len(there):
+            limits = points.limits[at[there]]
+            late = self.rows.due[rows[there]] <= limits
+            if late.any():
+                due = there[late]
+                seen = np.where(self.rows.due[rows[due]] >= times[due], points.values[at[due]], points.seen[at[due]])
+                made += self._pass(rows[due], limits[late], points.orders[at[due]], seen)
+                rows = self.row_of.array[places]
+        opening = np.flatnonzero((rows == FREE) & self._opens(codes, points.rules[at]))
+        there = np.flatnonzero(rows != FREE)
+        if len(opening) and len(there) and not self._room(points.rules[at[opening]]):
+            made += self._step(points, at[there], rows[there])  # some of these may make room
+            there = there[:0]
+        if len(opening):
+            opening = opening[self._admit(points.rules[at[opening]], places[opening])]
+            rows[opening] = self.rows.take(places[opening], points.rules[at[opening]], times[opening])
+            self.row_of.array[places[opening]] = rows[opening]
+            there = np.union1d(there, opening) if len(there) else opening
+        if len(there):
+            made += self._step(points, at[there], rows[there])
+        return made
+
+    def _opens(self, codes: Codes, rules: Ints) -> NDArray[np.bool_]:
+        opens: NDArray[np.bool_] = (codes > 0) & ((codes & Code.WHENS) != 0)
+        unknown = codes == Code.UNKNOWN
+        if unknown.any():
+            opens |= unknown & (self._terms.missing[rules] != NEVER_MS)
+        return opens
+
+    def _room(self, rules: Ints) -> bool:
+        """Whether each rule may have that many more alerts."""
+        new = np.bincount(rules, minlength=len(self.rules))
+        return not (self.counts + new > self._terms.alerts_max).any()
+
+    def _admit(self, rules: Ints, places: Ints) -> Ints:
+        """Of the alerts that are about to begin, those for which there is room."""
+        if self._room(rules):
+            self.counts += np.bincount(rules, minlength=len(self.rules))
+            return np.arange(len(rules))
+        admitted = []
+        for number, (rule, place) in enumerate(zip(rules.tolist(), places.tolist(), strict=True)):
+            if self.counts[rule] < self._terms.alerts_max[rule]:
+                self.counts[rule] += 1
+                admitted.append(number)
+            else:
+                self.refused[rule] += 1
+                self._notices.refuse(place)
+        return np.array(admitted, dtype=np.int64)
+
+    def _step(self, points: Points, at: Ints, rows: Ints) -> list[Output]:
+        """Tell these alerts what their conditions are, by the points `at`."""
+        own = self.rows
+        codes, orders, values = points.codes[at], points.orders[at], points.values[at]
+        times = np.maximum(points.times[at], own.stepped[rows])
+        before = own.phase[rows], own.level[rows]
+        stood = own.paused[rows] != NEVER_MS
+        unknown = codes == Code.UNKNOWN
+        given = np.zeros(len(rows), dtype=np.int8)
+        if unknown.any():
+            given[unknown] = _UNKNOWN
+            self._life.lose_sight(rows[unknown], times[unknown])
+            known = ~unknown
+            self._life.see(rows[known], times[known], codes[known], points.fed[at[known]])
         else:
-            reason = "condition" if before is Phase.INACTIVE else "held"
-        told = alert.phase is Phase.FIRING or before in (Phase.FIRING, Phase.KEEPING)
-        transition = Transition(
-            time_ms,
-            self.rule.name,
-            alert.labels,
-            before.state,
-            alert.phase.state,
-            reason,
-            value,
-            alert.active_since_ms,
-            self.rule.describe(alert.labels, value) if told else {},
-            alert.fired_ms,
-        )
-        return [Output(time_ms, self.index, tuple(sorted(alert.labels.items())), transition)]
+            self._life.see(rows, times, codes, points.fed[at])
+        self._life.settle(rows, times, given, stood & ~unknown)
+        made = self._close(rows, times, before, orders, values)
+        missing = own.unknown[rows] != NEVER_MS
+        if missing.any():  # what lasts no time at all
+            again = missing & (own.due[rows] <= times)
+            made += self._pass(rows[again], times[again], orders[again], values[again])
+        return made
+
+    def _close(
+        self,
+        rows: Ints,
+        times: Ints,
+        before: tuple[NDArray[np.int8], NDArray[np.int8]],
+        orders: Ints | None,
+        values: Floats | None,
+        lost: NDArray[np.bool_] | None = None,
+    ) -> list[Output]:
+        """Tell what has changed, plan what comes next, and give back the rows of alerts that are over."""
+        own = self.rows
+        made = self._notices.changes(self, rows, times, before, orders, values, lost)
+        over = own.phase[rows] == _INACTIVE
+        if over.any():
+            waits = (own.unknown[rows] != NEVER_MS) & (before[0] == _INACTIVE)
+            over &= ~waits if lost is None else ~waits | lost
+            if self.shares.any:
+                gone = np.zeros(len(rows), dtype=np.bool_) if lost is None else lost
+                for at in self.shares.among(own, rows):
+                    over[at] &= gone[at] or not self.shares.holds_on(int(rows[at]))
+        self.due_ms = min(self.due_ms, self._life.arm(rows))
+        if over.any():
+            ended = rows[over]
+            self.row_of.array[own.place[ended]] = FREE
+            self.counts -= np.bincount(own.rule[ended], minlength=len(self.rules))
+            own.give_back(ended)
+            if self.shares.any:
+                self.shares.drop(ended.tolist())
+        return made
+
+    def _pass(
+        self, rows: Ints, untils: Ints, orders: Ints | None, seen: Floats | None, stamp_ms: int | None = None
+    ) -> list[Output]:
+        """Let happen, alert by alert in order of time, what is due until an instant of its own."""
+        made: list[Output] = []
+        own = self.rows
+        while len(rows):
+            times = np.maximum(own.due[rows] if stamp_ms is None else stamp_ms, own.stepped[rows])
+            before = own.phase[rows], own.level[rows]
+            places = own.place[rows]
+            given = np.full(len(rows), _IDLE, dtype=np.int8)
+            missing = own.unknown[rows] != NEVER_MS
+            lost = None
+            if missing.any():
+                given[missing] = _UNKNOWN
+                since = np.where(missing, own.unknown[rows], 0)
+                fires = missing & (times - since >= self._terms.missing[own.rule[rows]])
+                own.set[rows[fires]] |= np.where(own.set[rows[fires]] == 0, 1, 0).astype(np.int16)
+                runs_on = missing & ~self._terms.pauses[own.rule[rows]]
+                given[fires | runs_on] = _IDLE
+                lost = missing & (times - since >= self._terms.hold[own.rule[rows]])
+                given[lost] = _LOST
+            self._life.settle(rows, times, given, np.ones(len(rows), dtype=np.bool_))
+            made += self._close(rows, times, before, orders, seen, lost)
+            stays = (own.place[rows] == places) & (own.due[rows] <= untils)
+            rows, untils = rows[stays], untils[stays]
+            orders = None if orders is None else orders[stays]
+            seen = None if seen is None else seen[stays]
+        return made
+
+    def arm(self, rows: Ints) -> None:
+        """Compute anew when time alone will change these alerts."""
+        self.due_ms = min(self.due_ms, self._life.arm(rows))
+
+    # -- reading -----------------------------------------------------------------------------------------------
+
+    def fires_missing(self, rows: Ints) -> NDArray[np.bool_] | None:
+        """Which alerts fire because their data is missing; None if none can."""
+        if not self._any_fires:
+            return None
+        can = self._terms.missing[self.rows.rule[rows]] != NEVER_MS
+        fires: NDArray[np.bool_] = can & (self.rows.unknown[rows] != NEVER_MS)
+        return fires
+
+    def rows_of(self, rule: int) -> Ints:
+        """The rows of one rule's alerts."""
+        return np.flatnonzero((self.rows.place != FREE) & (self.rows.rule == rule))
+
+    def shown(self) -> Ints:
+        """The rows of alerts that people see: pending and firing ones."""
+        return np.flatnonzero((self.rows.place != FREE) & (self.rows.phase != _INACTIVE))
+
+    def statuses(self, rows: Ints, now_ms: int) -> list[AlertStatus]:
+        """Alerts as people see them at `now_ms`."""
+        return [] if not len(rows) else self._notices.statuses(self, rows, now_ms)

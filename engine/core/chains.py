@@ -7,15 +7,14 @@ no rule ever sees a new sample beside a result of the samples before it. Most ch
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from typing import TypeAlias
 
-from engine.core.book import Output
 from engine.core.dependencies import linked, may_read
+from engine.core.notices import Output
 from engine.core.query_judge import QueryJudge
 from engine.core.recording import Recorded, Recorder
 from engine.core.store import NEVER_MS
-from engine.core.timers import Deadline
 
 __all__ = ["Chain", "Land", "Outputs", "Touched", "chains_of"]
 
@@ -64,6 +63,13 @@ class Chain:
         for judge in self.judges:
             judge.arm_clocks()
 
+    def blind(self, from_ms: int, to_ms: int) -> None:
+        """A span in which nobody could see: nothing is evaluated in it because time passes."""
+        for rule in self._rules:
+            rule.expression.blind(from_ms, to_ms)
+        for judge in self.judges:
+            judge.arm_clocks()
+
     def forget_shapes(self) -> None:
         """Label sets have got other codes."""
         for rule in self._rules:
@@ -87,11 +93,11 @@ class Chain:
                 rule.expression.expect(stale_from_ms)
         return (yield from self._settle(at_ms, set(touched), land))
 
-    def wake(self, time_ms: int, deadlines: Mapping[int, list[Deadline]], land: Land) -> Outputs:
-        """Let happen what is due at an instant; deadlines by the index of their rule."""
+    def wake(self, time_ms: int, land: Land) -> Outputs:
+        """Let happen what is due at an instant."""
         done: list[Output] = []
         for judge in self.judges:
-            for chunk in judge.due(deadlines.get(judge.index, []), time_ms):
+            for chunk in judge.pass_clocks(time_ms):
                 done += chunk
                 yield
         return done + (yield from self._pass_time(time_ms, land))
@@ -120,8 +126,9 @@ class Chain:
         return done
 
     def _record(self, recorder: Recorder, time_ms: int, touched: set[int], land: Land) -> Generator[None, None, None]:
-        """Evaluate a recording rule and land what it gives. Who reads it is concerned even if nothing is to land: what
-        is absent may be so for another reason now."""
+        """Evaluate a recording rule and land what it gives.
+
+        Who reads it is concerned even if nothing is to land: what is absent may be so for another reason now."""
         results = recorder.record(time_ms)
         if results is None:
             return

@@ -12,9 +12,7 @@ samples are landed together (`engine.core.runs`), which changes the cost and not
 from __future__ import annotations
 
 import contextlib
-import heapq
-from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TypeAlias, TypeVar
 
 import msgspec
@@ -22,18 +20,20 @@ import numpy as np
 
 from engine.core.absence import evidence_of, sources_of
 from engine.core.alerts import Phase
-from engine.core.book import Output
+from engine.core.book import AlertBook
 from engine.core.chains import chains_of
+from engine.core.conditions import split_condition
 from engine.core.dependencies import in_order, may_read
 from engine.core.eviction import Eviction
 from engine.core.expression import Expression
-from engine.core.grid import GridAlerts, GroupRunner
+from engine.core.grid import GroupRunner
 from engine.core.groups import GridGroup, Instants
 from engine.core.judge import Judge, SavedRule
-from engine.core.landing import Lander, Outputs
+from engine.core.landing import POINTS_PER_CHUNK, Lander, Outputs, Telling
 from engine.core.layouts import Layouts
+from engine.core.notices import Output
 from engine.core.promql.parse import PromQLError
-from engine.core.promql.plan import Compat, Plan, QueryPlan
+from engine.core.promql.plan import Compat, Node, Plan, QueryPlan
 from engine.core.promql.query import evaluate_instant
 from engine.core.promql.query_compile import compile_query
 from engine.core.promql.vector import Scalar, Value, Vector
@@ -42,9 +42,9 @@ from engine.core.recent import Recent
 from engine.core.recording import Owners, Recorder
 from engine.core.resolved import Resolved
 from engine.core.rules import RecordingRule, Rule
-from engine.core.store import Store
+from engine.core.store import NEVER_MS, Store
 from engine.core.tally import Tally
-from engine.core.timers import Deadline, Timers
+from engine.core.timers import Timers
 from engine.errors import StateError
 from engine.events import Blind, Event, Health, Sample, SampleBatch, Transition
 from engine.ports import Projector
@@ -60,7 +60,7 @@ RESOLUTION_MS = 1_000
 SUBQUERY_STEP_MS = 60_000  # Prometheus' default evaluation interval
 FOR_EVER_MS = 2**61
 SNAPSHOT_VERSION = 1
-TIMERS_PER_ALERT_MAX = 4
+TIMERS_PER_RULE_MAX = 4
 TIMERS_SLACK = 10_000
 
 
@@ -121,16 +121,20 @@ class Core:
         self._subquery_step_ms = subquery_step_ms
         self._store = Store(series_max)
         self._timers = Timers()
+        # Of pointwise rules: what happens to one label set there is nothing to any other, nor to a chain.
+        self._sweeps = Timers()
         self._tally = Tally()
         self._recent = Recent(self._store.table, lookback_ms, left_open=compat == "prometheus3")
         self._resolution_ms = resolution_ms
         recording = in_order([rule for rule in rules if isinstance(rule, RecordingRule)])
         self._sources = sources_of(recording)
+        alerting = [rule for rule in rules if isinstance(rule, Rule)]
+        self._book = AlertBook(alerting, [alerts_per_rule_max] * len(alerting))
         self._judges: list[Judge | QueryJudge] = [
-            self._judge(index, rule, alerts_per_rule_max)
-            for index, rule in enumerate(rule for rule in rules if isinstance(rule, Rule))
+            self._judge(index, rule, alerts_per_rule_max) for index, rule in enumerate(alerting)
         ]
         pointwise = [judge for judge in self._judges if isinstance(judge, Judge)]
+        self._pointwise = {judge.index: judge for judge in pointwise}
         whole = [judge for judge in self._judges if isinstance(judge, QueryJudge)]
         self._instants = Instants(groups)
         self._runners: list[GroupRunner] = []
@@ -142,17 +146,14 @@ class Core:
         for plan in queries:
             self._want(plan, FOR_EVER_MS)
         grid = [alerts for runner in self._runners for alerts in runner.alerting.values()]
-        self._alerting: dict[int, Judge | QueryJudge | GridAlerts] = {
-            alerting.index: alerting for alerting in (*self._judges, *grid)
-        }
+        self._books = [self._book, *(judge.book for judge in whole), *(alerts.book for alerts in grid)]
         keeps = self._recent.keeps
         self._layouts = Layouts(self._store, pointwise, batch_samples_max, self._tally.drop, self._chains, keeps)
-        self._lander = Lander(self._store, self._recent, self._layouts, self._tally)
+        self._lander = Lander(self._store, self._recent, self._layouts, self._tally, self._book)
         self._eviction = Eviction(
             self._store,
             self._recent,
             self._layouts,
-            self._timers,
             self._tally,
             judges=pointwise,
             chains=self._chains,
@@ -163,7 +164,6 @@ class Core:
         self._blind_to_ms = 0
         self._begun = False
         self._time_begun = False
-        self._told_refused: dict[int, int] = {}
 
     # -- in and out --------------------------------------------------------------------------------------------
 
@@ -194,7 +194,7 @@ class Core:
         self._tidy_timers()
         self._resolved.note(made)
         self._tally.count("transitions_total", len(made))
-        return [output.transition for output in made]
+        return [output[-1] for output in made]
 
     def _take_atom(self, atom: Event | list[Sample]) -> Outputs:
         made: list[Output] = []
@@ -225,39 +225,54 @@ class Core:
         while True:
             timer_ms, instant_ms = self._timers.next_ms(), self._instants.next_ms()
             if timer_ms is not None and timer_ms <= now_ms and (instant_ms is None or timer_ms <= instant_ms):
-                done += yield from self._wake(now_ms)
+                done += yield from self._wake(timer_ms)
             elif instant_ms is not None and instant_ms <= now_ms:
                 done += yield from self._evaluate_groups(instant_ms)
             else:
                 break
+        done += yield from self._sweep(now_ms)
+        for chunk in self._book.passing(now_ms):
+            done += chunk
+            yield
         before_ms, self._lander.watermark_ms = self._lander.watermark_ms, max(self._lander.watermark_ms, now_ms)
         self._recent.horizon_ms = self._instants.horizon_ms(self._lander.watermark_ms)
         self._tidy_timers()
-        done.sort(key=lambda output: output.order)
+        done.sort()
         self._resolved.note(done)
         self._resolved.forget(self._lander.watermark_ms)
         yield from self._evict(before_ms)
         self._tally.count("transitions_total", len(done))
-        return [output.transition for output in done]
+        return [output[-1] for output in done]
 
-    def _wake(self, now_ms: int) -> Outputs:
-        """Let happen what is due at the earliest time that anything is."""
+    def _wake(self, time_ms: int) -> Outputs:
+        """Let happen what is due for chains at an instant."""
         done: list[Output] = []
-        if (woken := self._timers.pop(now_ms)) is None:
-            return done
-        time_ms, deadlines = woken
-        by_rule = _by_rule(deadlines)
-        for chain in dict.fromkeys(self._chain_of[index] for index in sorted(by_rule) if index in self._chain_of):
-            done += yield from chain.wake(time_ms, by_rule, self._lander.record)
-        for index, kinds in sorted(by_rule.items()):
-            if index in self._chain_of or not isinstance(judge := self._judges[index], Judge):
-                continue
-            for chunk in judge.due([deadline for deadline in kinds if deadline.slot >= 0], time_ms):
-                done += chunk
+        if (woken := self._timers.pop(time_ms)) is not None:
+            for chain in dict.fromkeys(self._chain_of[deadline.rule] for deadline in sorted(woken[1])):
+                done += yield from chain.wake(time_ms, self._lander.record)
+        return done
+
+    def _sweep(self, now_ms: int) -> Outputs:
+        """Let pointwise rules look for inputs that went stale until now."""
+        done: list[Output] = []
+        told = Telling(self._book)
+        swept: list[Judge] = []
+        while (woken := self._sweeps.pop(now_ms)) is not None:
+            for index in {deadline.rule for deadline in woken[1]}:
+                judge = self._pointwise[index]
+                points = judge.sweep(now_ms)
+                swept.append(judge)
                 yield
-            for chunk in judge.sweep(time_ms):
-                done += chunk
-                yield
+                for part in () if points is None else points.chunks(POINTS_PER_CHUNK):
+                    for chunk in told.add(judge, part):
+                        done += chunk
+                        yield
+        for chunk in told.rest():
+            done += chunk
+            yield
+        told.done()
+        for judge in swept:
+            judge.watch()
         return done
 
     def _evict(self, before_ms: int) -> Generator[None, None, None]:
@@ -291,9 +306,9 @@ class Core:
         plan = rule.plan
         if isinstance(plan, Plan):
             if not any(may_read(plan, source.record) for source, _ in self._sources):
-                return Judge(index, rule, self._store, self._timers, alerts_max)
+                return Judge(index, rule, self._store, self._book, self._sweeps)
             plan = compile_query(plan.expr)  # judged whole, once what others record has landed
-        expression = self._expression(index, plan)
+        expression = self._expression(index, plan, split_condition(plan.root)[0])
         return QueryJudge(index, rule, expression, self._timers, self._tally, alerts_max=alerts_max)
 
     def _recorders(self, rules: Sequence[RecordingRule]) -> list[Recorder]:
@@ -305,8 +320,10 @@ class Core:
             for index, rule in enumerate(rules, first)
         ]
 
-    def _expression(self, index: int, plan: QueryPlan) -> Expression:
+    def _expression(self, index: int, plan: QueryPlan, measure: Node | None = None) -> Expression:
         self._want(plan, 0)
+        if measure is not None:
+            plan = msgspec.structs.replace(plan, root=measure)
         parts = self._store, self._recent, self._timers
         evidence = evidence_of(plan, self._sources)
         return Expression(index, plan, evidence, *parts, resolution_ms=self._resolution_ms)
@@ -365,7 +382,9 @@ class Core:
 
     def next_deadline(self) -> int | None:
         """When `advance` may next have something to do, in milliseconds since the epoch; None if never."""
-        return min((at for at in (self._timers.next_ms(), self._instants.next_ms()) if at is not None), default=None)
+        due_ms = self._book.due_ms if self._book.due_ms != NEVER_MS else None
+        planned = self._timers.next_ms(), self._sweeps.next_ms(), self._instants.next_ms(), due_ms
+        return min((at for at in planned if at is not None), default=None)
 
     # -- reading -----------------------------------------------------------------------------------------------
 
@@ -385,18 +404,23 @@ class Core:
         Args:
             limit: At most so many. Each costs the rendering of its annotations; the counts do not, see `alert_counts`.
         """
-        order = [
-            (alert.phase is Phase.PENDING, alert.active_since_ms, index, slot)
-            for index, alerting in self._alerting.items()
-            for slot, alert in alerting.alerts.items()
-        ]
-        picked = sorted(order) if limit is None else heapq.nsmallest(limit, order)
-        slots: dict[int, list[int]] = {}
-        for _, _, index, slot in picked:
-            slots.setdefault(index, []).append(slot)
         now_ms = self._lander.watermark_ms
-        shown = {index: iter(self._alerting[index].statuses(at, now_ms)) for index, at in slots.items()}
-        return [next(shown[index]) for _, _, index, _ in picked]
+        shown = [(book, book.shown()) for book in self._books]
+        which = np.repeat(np.arange(len(shown)), [len(rows) for _, rows in shown])
+        if not len(which):
+            return []
+        rows = np.concatenate([rows for _, rows in shown])
+        pending = np.concatenate([book.rows.phase[rows] == Phase.PENDING for book, rows in shown])
+        active = np.concatenate([book.rows.active[rows] for book, rows in shown])
+        rules = np.concatenate([book.first + book.rows.rule[rows] for book, rows in shown])
+        places = np.concatenate([book.rows.place[rows] for book, rows in shown])
+        order = np.lexsort((places, rules, active, pending))[:limit]
+        statuses: dict[int, AlertStatus] = {}
+        for number in np.unique(which[order]).tolist():
+            mine = order[which[order] == number]
+            made = shown[number][0].statuses(rows[mine], now_ms)
+            statuses.update(zip(mine.tolist(), made, strict=True))
+        return [statuses[place] for place in order.tolist()]
 
     def resolved(self) -> list[Transition]:
         """The resolves of the last fifteen minutes before the watermark whose alerts are not back, the newest first.
@@ -407,9 +431,9 @@ class Core:
 
     def alert_counts(self) -> dict[str, int]:
         """How many alerts there are, by state."""
-        phases = Counter(alert.phase for alerting in self._alerting.values() for alert in alerting.alerts.values())
-        pending = phases[Phase.PENDING]
-        return {"pending": pending, "firing": phases.total() - pending}
+        phases = [book.rows.phase[book.shown()] for book in self._books]
+        pending = sum(int(np.count_nonzero(phase == Phase.PENDING)) for phase in phases)
+        return {"pending": pending, "firing": sum(map(len, phases)) - pending}
 
     def latest(self, metric: str) -> dict[str, float]:
         """The fresh values of a metric at the watermark, by canonical series text."""
@@ -423,15 +447,14 @@ class Core:
         `samples_dropped_total_<reason>`, `events_total`, `transitions_total`, `alerts_refused_total`,
         `instants_missed_total`, `series_evicted_total`, `resolved_forgotten_total`."""
         return dict(self._tally.counters) | {
-            "alerts_refused_total": sum(alerting.book.refused for alerting in self._alerting.values())
+            "alerts_refused_total": sum(int(book.refused.sum()) for book in self._books)
         }
 
     def take_health(self) -> list[Health]:
         """Limits that were reached since the last call, as events stamped with the watermark."""
-        for index, alerting in self._alerting.items():
-            if new := alerting.book.refused - self._told_refused.get(index, 0):
-                self._told_refused[index] = alerting.book.refused
-                self._tally.breach(f"rule.{alerting.rule.name}", "alerts_limit", new)
+        for book in self._books:
+            for name, new in book.take_refused():
+                self._tally.breach(f"rule.{name}", "alerts_limit", new)
         return self._tally.take_health(max(0, self._lander.watermark_ms))
 
     # -- bookkeeping -------------------------------------------------------------------------------------------
@@ -443,8 +466,10 @@ class Core:
             return
         self._blind_to_ms = blind.to_ms
         self._store.skip(from_ms, blind.to_ms)
-        for judge in self._judges:
-            judge.book.blind(from_ms, blind.to_ms)
+        for book in (self._book, *(judge.book for chain in self._chains for judge in chain.judges)):
+            book.blind(from_ms, blind.to_ms)
+        for chain in self._chains:
+            chain.blind(from_ms, blind.to_ms)
         self._instants.blind(from_ms, blind.to_ms)
         self._skip_instants()
 
@@ -456,16 +481,14 @@ class Core:
 
     def _tidy_timers(self) -> None:
         """Timers that mean nothing any more wait for their time; when they are many, begin anew."""
-        if len(self._timers) <= TIMERS_SLACK:
-            return
-        in_use = len(self._chain_of) + sum(1 + len(judge.alerts) for judge in self._judges)
-        if len(self._timers) > TIMERS_PER_ALERT_MAX * in_use + TIMERS_SLACK:
+        if len(self._timers) > TIMERS_PER_RULE_MAX * len(self._chain_of) + TIMERS_SLACK:
             self._timers.clear()
             for chain in self._chains:
                 chain.arm_all()
-            for judge in self._judges:
-                if isinstance(judge, Judge):
-                    judge.arm_all()
+        if len(self._sweeps) > TIMERS_PER_RULE_MAX * len(self._pointwise) + TIMERS_SLACK:
+            self._sweeps.clear()
+            for judge in self._pointwise.values():
+                judge.rearm()
 
     # -- snapshot ----------------------------------------------------------------------------------------------
 
@@ -478,7 +501,7 @@ class Core:
                 counters=self._tally.counters,
                 series=self._store.table.texts(),
                 columns=self._store.columns(),
-                rules=dict(zip(self._rule_keys(), (judge.saved() for judge in self._pointwise()), strict=True)),
+                rules=dict(zip(self._rule_keys(), (judge.saved() for judge in self._saveable()), strict=True)),
                 projectors=[projector.snapshot() for projector in self._projectors],
                 blind_to_ms=self._blind_to_ms,
                 resolved={
@@ -487,7 +510,7 @@ class Core:
             )
         )
 
-    def _pointwise(self) -> list[Judge]:
+    def _saveable(self) -> list[Judge]:
         """The rules, if all are pointwise. Raises `StateError` if not: no snapshot holds what queries look back at."""
         pointwise = [judge for judge in self._judges if isinstance(judge, Judge)]
         if self._chains or self._runners:
@@ -527,10 +550,9 @@ class Core:
         self._tally.counters.update(saved.counters)
         for projector, state in zip(self._projectors, saved.projectors, strict=True):
             projector.restore(state)
-        for key, judge in zip(self._rule_keys(), self._pointwise(), strict=True):
+        for key, judge in zip(self._rule_keys(), self._saveable(), strict=True):
             if (rule := saved.rules.get(key)) is not None:
                 self._tally.count("alerts_not_restored_total", judge.load(rule))
-                self._told_refused[judge.index] = judge.book.refused
             self._resolved.load(judge.index, saved.resolved.get(key, []))
 
     def _rule_keys(self) -> list[str]:
@@ -540,13 +562,6 @@ class Core:
             ordinal = seen[judge.rule.key] = seen.get(judge.rule.key, -1) + 1
             keys.append(f"{judge.rule.key}\xff{ordinal}")
         return keys
-
-
-def _by_rule(deadlines: Iterable[Deadline]) -> dict[int, list[Deadline]]:
-    grouped: dict[int, list[Deadline]] = {}
-    for deadline in deadlines:
-        grouped.setdefault(deadline.rule, []).append(deadline)
-    return grouped
 
 
 def _exhaust(steps: Generator[None, None, T]) -> T:

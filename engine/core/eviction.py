@@ -24,7 +24,6 @@ from engine.core.promql.vector import Bools
 from engine.core.recent import Recent
 from engine.core.store import Mark, Store
 from engine.core.tally import Tally
-from engine.core.timers import Timers
 
 __all__ = ["EVERY_MS", "IDLE_MS", "SERIES_MIN", "Eviction"]
 
@@ -54,7 +53,6 @@ class Eviction:
         store: Store,
         recent: Recent,
         layouts: Layouts,
-        timers: Timers,
         tally: Tally,
         *,
         judges: Sequence[Judge],
@@ -64,7 +62,6 @@ class Eviction:
         self._store = store
         self._recent = recent
         self._layouts = layouts
-        self._timers = timers
         self._tally = tally
         self._judges = judges
         self._chains = chains
@@ -118,7 +115,6 @@ class Eviction:
             compacted = yield from judge.compacting(keep, numbers)
             slots[judge.index] = compacted.slots
             commits.append(compacted.commit)
-        commits.append((yield from self._timers.renumbering(slots)))
         commits.append((yield from self._layouts.compacting(keep, numbers, slots)))
         commits.append((yield from self._recent.compacting(keep, numbers)))
         texts = self._store.table.texts()

@@ -151,7 +151,7 @@ class Expression:
         """An input goes stale at `instant_ms`, if no sample comes."""
         if instant_ms < self._sweep_ms:
             self._sweep_ms = instant_ms
-            self._timers.add(instant_ms, Deadline(self._rule, SWEEP, 0))
+            self._timers.add(instant_ms, Deadline(self._rule, SWEEP))
 
     def refresh(self, instant_ms: int) -> None:
         """It must be evaluated at `instant_ms`, whatever its inputs do. A later call takes the place of this one."""
@@ -170,18 +170,24 @@ class Expression:
             self.expect(self._next_stale(time_ms))
         return must
 
+    def blind(self, from_ms: int, to_ms: int) -> None:
+        """Time does not evaluate it in a span in which nobody could see."""
+        if from_ms <= self._tick_ms < to_ms:
+            self._tick_ms = -(-to_ms // self._resolution_ms) * self._resolution_ms
+            self._timers.add(self._tick_ms, Deadline(self._rule, TICK))
+
     def arm(self) -> None:
         """Set its timers anew."""
         sweep_ms, tick_ms = self._sweep_ms, self._tick_ms
         self._sweep_ms = NEVER_MS
         self.expect(sweep_ms)
         if tick_ms != NEVER_MS:
-            self._timers.add(tick_ms, Deadline(self._rule, TICK, 0))
+            self._timers.add(tick_ms, Deadline(self._rule, TICK))
 
     def _plan_tick(self, after_ms: int) -> None:
         if self._ticks and self._tick_ms == NEVER_MS:
             self._tick_ms = (after_ms // self._resolution_ms + 1) * self._resolution_ms
-            self._timers.add(self._tick_ms, Deadline(self._rule, TICK, 0))
+            self._timers.add(self._tick_ms, Deadline(self._rule, TICK))
 
     def _next_stale(self, after_ms: int) -> int:
         """The first instant after `after_ms` at which an input goes stale, or that was asked for."""

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.core.book import Output
 from engine.core.grid_alerts import ALERTS, ALERTS_FOR_STATE, GridAlerts
 from engine.core.groups import GridGroup, GridRule
+from engine.core.notices import Output
 from engine.core.promql.labels import NAME, Codes, Shape
 from engine.core.promql.query import Constants, evaluate_instant
 from engine.core.promql.source import Source

@@ -8,28 +8,28 @@ those that depend on more than labels and value are rendered at each evaluation,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from engine.core.alerts import Alert, Input
-from engine.core.book import AlertBook, Output
+from engine.core.alert_rows import Ints
+from engine.core.alerts import STATES, Code
+from engine.core.book import AlertBook
+from engine.core.conditions import Level
 from engine.core.groups import GridRule
+from engine.core.label_places import LabelPlaces, Labels
+from engine.core.notices import Output
+from engine.core.points import Points
 from engine.core.promql.labels import NAME, Codes, Shape
 from engine.core.promql.vector import EvaluationError, Floats, Vector
 from engine.core.rules import HOLD_MAX_MS
-from engine.core.timers import Timers
 from engine.series import series_text
-from engine.status import AlertStatus
 
 __all__ = ["GridAlerts", "Render"]
 
 ALERTS = "ALERTS"
 ALERTS_FOR_STATE = "ALERTS_FOR_STATE"
-TIMERS_PER_ALERT_MAX = 4
-TIMERS_SLACK = 1_000
-Labels: TypeAlias = tuple[tuple[str, str], ...]
 Render: TypeAlias = Callable[[Any, Mapping[str, str], float, int], str]
 """A template's text for a sample's labels and value at an instant."""
 
@@ -39,7 +39,10 @@ class _Texts:
 
     def __init__(self, rule: GridRule, describe: Callable[[Labels, float], dict[str, str]]) -> None:
         self.name = rule.name
-        self.for_ms = rule.for_ms
+        self.levels = (Level(for_ms=rule.for_ms),)
+        self.of = 1.0
+        self.on_missing = "reset"
+        self.missing_for_ms = 0
         self.keep_firing_for_ms = rule.keep_firing_for_ms
         self.hold_max_ms = HOLD_MAX_MS
         self._describe = describe
@@ -62,9 +65,9 @@ class GridAlerts:
     def __init__(self, index: int, rule: GridRule, alerts_max: int, render: Render) -> None:
         self.index = index
         self.rule = rule
-        # Of its own: time passes at instants only, so nobody else is to be woken.
-        self._timers = Timers()
-        self.book = AlertBook(index, _Texts(rule, self._describe), self._timers, alerts_max)
+        # Of its own: time passes at instants only.
+        self.book = AlertBook([_Texts(rule, self._describe)], [alerts_max], index)
+        self.book.attach(0, self)
         self._render = render
         self._labels_vary = not all(_is_constant(template) for template in rule.labels.values())
         self._texts_vary = any(_depends_on_time(template) for template in rule.annotations.values())
@@ -78,21 +81,19 @@ class GridAlerts:
         self._labels_of: dict[int, Labels] = {}
         self._row_of: dict[Labels, int] = {}
         # Of every alert, the ones that are no longer active and keep firing included.
-        self._slots: dict[Labels, int] = {}
-        self._next_slot = 0
+        self._places = LabelPlaces(self.book)
         self._sample_labels: dict[Labels, dict[str, str]] = {}
         self._last_values: dict[Labels, float] = {}
         self._texts: dict[Labels, dict[str, str]] = {}
         self._refused: set[Labels] = set()
 
-    @property
-    def alerts(self) -> dict[int, Alert]:
-        """Its alerts by slot, to be read."""
-        return self.book.alerts
+    def labels_of(self, slot: int) -> Mapping[str, str]:
+        """The labels of an alert."""
+        return dict(self._places.labels(slot))
 
-    def statuses(self, slots: Sequence[int], now_ms: int) -> list[AlertStatus]:
-        """The alerts of these slots, as people see them at `now_ms`."""
-        return [self.book.status(slot, self._value(self._labels(slot)), now_ms) for slot in slots]
+    def values_at(self, slots: Ints, times: Ints) -> Floats:
+        """The values of alerts: now, or when they were last active."""
+        return np.array([self._value(self._places.labels(slot)) for slot in slots.tolist()], dtype=np.float64)
 
     def evaluate(self, result: Vector, at_ms: int) -> list[Output]:
         """Tell the alerts whose label sets came or went, and let time pass.
@@ -121,12 +122,9 @@ class GridAlerts:
         newly = self._replace(result.shape, entered, went)
         if self._texts_vary:
             self._texts.update((labels, self._rendered(labels, self._value(labels))) for labels in self._row_of)
-        made: list[Output] = []
-        for labels in newly:
-            made += self._turn_true(labels, at_ms)
-        for labels, value in left.items():
-            made += self._turn_false(labels, at_ms, value)
-        made += self._pass_time(at_ms)
+        made = self._tell(newly, left, at_ms)
+        made += self.book.pass_time(at_ms, at_ms)
+        self._forget([*left, *(output[3] for output in made if output[-1].after == "inactive")])
         return made
 
     def series(self) -> dict[str, float]:
@@ -134,10 +132,12 @@ class GridAlerts:
         alert does not have, is there as it is written in the rule."""
         written = {name: template.text for name, template in self.rule.labels.items()}
         made: dict[str, float] = {}
-        for alert in self.book.alerts.values():
-            labels = {**written, **alert.labels}
-            made[series_text(ALERTS, {**labels, "alertstate": alert.phase.state})] = 1.0
-            made[series_text(ALERTS_FOR_STATE, labels)] = alert.active_since_ms // 1000
+        own, rows = self.book.rows, self.book.shown()
+        columns = self.book.slot_of.array[own.place[rows]].tolist(), own.phase[rows].tolist(), own.active[rows].tolist()
+        for slot, phase, active_ms in zip(*columns, strict=True):
+            labels = {**written, **dict(self._places.labels(slot))}
+            made[series_text(ALERTS, {**labels, "alertstate": STATES[phase]})] = 1.0
+            made[series_text(ALERTS_FOR_STATE, labels)] = active_ms // 1000
         return made
 
     # -- which label sets are active ---------------------------------------------------------------------------
@@ -175,54 +175,35 @@ class GridAlerts:
 
     # -- steps -------------------------------------------------------------------------------------------------
 
-    def _turn_true(self, labels: Labels, at_ms: int) -> list[Output]:
-        slot = self._slots.get(labels)
-        if slot is None:
-            slot = self._next_slot
-            if self.book.open(slot, dict(labels), at_ms) is None:
-                self._refused.add(labels)
-                return []
-            self._refused.discard(labels)
-            self._slots[labels] = slot
-            self._next_slot += 1
-        value = self._value(labels)
-        return self.book.tell(slot, Input.TRUE, at_ms, value) + self.book.pass_time(slot, at_ms, value)
-
-    def _turn_false(self, labels: Labels, at_ms: int, value: float) -> list[Output]:
-        slot = self._slots.get(labels)
-        if slot is None:  # it was refused
-            self._forget(labels)
+    def _tell(self, newly: list[Labels], left: dict[Labels, float], at_ms: int) -> list[Output]:
+        """Tell the alerts of label sets that are active now, and of those that are no longer."""
+        self._last_values.update(left)
+        told = [*newly, *(labels for labels in left if labels in self._places)]
+        if not told:
             return []
-        self._last_values[labels] = value
-        made = self.book.tell(slot, Input.FALSE, at_ms, value)
-        if slot not in self.book.alerts:
-            self._forget(labels)
+        places = np.array([self._places.take(labels) for labels in told], dtype=np.int64)
+        codes = np.full(len(told), Code.FALSE, dtype=np.int16)
+        codes[: len(newly)] = Code.TRUE
+        values = np.array([self._value(labels) for labels in told], dtype=np.float64)
+        zeros = np.zeros(len(told), dtype=np.int64)
+        points = Points(zeros, places, zeros + at_ms, zeros - 1, zeros, codes, values, values, zeros)
+        order = np.argsort(places, kind="stable")
+        made = self.book.tell(points.pick(order))
+        for labels in newly:
+            if self._places.refused(labels):
+                self._refused.add(labels)
+            else:
+                self._refused.discard(labels)
         return made
 
-    def _pass_time(self, at_ms: int) -> list[Output]:
-        """Step the alerts whose clock has come."""
-        made: list[Output] = []
-        while (woken := self._timers.pop(at_ms)) is not None:
-            for slot in self.book.still_due(woken[1]):
-                labels = self._labels(slot)
-                made += self.book.pass_time(slot, at_ms, self._value(labels))
-                if slot not in self.book.alerts:
-                    self._forget(labels)
-        if len(self._timers) > TIMERS_PER_ALERT_MAX * len(self.book.alerts) + TIMERS_SLACK:
-            self._timers.clear()
-            for slot in self.book.alerts:
-                self.book.arm(slot)
-        return made
-
-    def _forget(self, labels: Labels) -> None:
-        """There is no alert of these labels any more, and it is not active."""
-        self._slots.pop(labels, None)
-        self._last_values.pop(labels, None)
-        self._sample_labels.pop(labels, None)
-        self._texts.pop(labels, None)
-
-    def _labels(self, slot: int) -> Labels:
-        return tuple(sorted(self.book.alerts[slot].labels.items()))
+    def _forget(self, over: Iterable[Labels]) -> None:
+        """Of these label sets, forget those that have no alert and are not active."""
+        for labels in over:
+            self._places.forget(labels)
+            if labels not in self._places and labels not in self._row_of:
+                self._last_values.pop(labels, None)
+                self._sample_labels.pop(labels, None)
+                self._texts.pop(labels, None)
 
     # -- texts -------------------------------------------------------------------------------------------------
 

@@ -1,449 +1,425 @@
-"""One rule at work: which of its label sets hold, which are unknown, and what that does to its alerts.
+"""One pointwise rule at work: what its condition is for each label set, as points for the book of alerts.
 
-The judge sees a landing twice. `look` comes before the store is written: it evaluates the touched label
-sets with the values that are about to land, finds those whose condition changes, and lets everything
-that was due for them strictly before happen first. `settle` comes after: it steps their alerts. Label
-sets whose condition does not change cost a few vector operations and no step.
+A landing goes in two steps. `before` says which inputs of the touched label sets went stale before it, by the store as
+it was; `after` judges the landing itself, by the store as it is. Label sets whose condition does not change cost a few
+vector operations and no point.
 
-Conditions have three values. Inside an expression there is only presence; absence is classified here,
-for label sets that have an alert: false if every selector that fed it last has a fresh sample, ended if
-one of them has ended, else unknown.
+Conditions have three values. Inside an expression there is only presence; absence is classified here: ended if an
+input that feeds the label set has ended, unknown if one is stale, else false.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.core.alerts import Alert, Input, Phase
+from engine.core.alert_rows import FREE, Ints
+from engine.core.alerts import Code
 from engine.core.binding import Binding, Compacted, Touched
-from engine.core.book import AlertBook, Output
+from engine.core.book import AlertBook
 from engine.core.columns import Column, Index
+from engine.core.conditions import Verdict
+from engine.core.lanes import Lanes, Run
+from engine.core.points import Points
 from engine.core.promql.evaluate import Columns, evaluate, measured
 from engine.core.promql.plan import Plan
 from engine.core.rules import Rule
-from engine.core.store import NEVER_MS, Landing, Mark, Store
+from engine.core.saved import SavedAlerts, load_alerts, save_alerts
+from engine.core.store import NEVER_MS, Landing, Store
 from engine.core.timers import Deadline, Timers
-from engine.status import AlertStatus
 
-__all__ = ["Judge", "Look", "SavedRule"]
+__all__ = ["SWEEP", "Due", "Judge", "SavedRule"]
 
-Slots: TypeAlias = NDArray[np.int64]
-Times: TypeAlias = NDArray[np.int64]
-
-STEPS_PER_CHUNK = 64
-_FALSE, _TRUE, _OPEN = 0, 1, 2  # open: unknown, or ended; whatever comes next is judged anew
-_CONDITIONS = {Input.TRUE: _TRUE, Input.UNKNOWN: _OPEN, Input.ENDED: _OPEN}
-
-
-class Look(NamedTuple):
-    """What `look` found: label sets to step, with their evaluation at the landing's time, and all it touched."""
-
-    slots: Slots
-    times: Times
-    columns: Columns
-    touched: Index
-    touched_times: Times
-    touched_columns: Columns
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Codes = NDArray[np.int16]
+Leaf = Callable[[int], tuple[Floats, Bools]]
+SWEEP = -1
+"""In a deadline: an input goes stale."""
+_ALL_FED = -1
 
 
 class SavedRule(msgspec.Struct):
-    """What a snapshot keeps of one rule; alerts by the text of their labels."""
+    """What a snapshot keeps of one rule."""
 
     swept_ms: int
-    refused: int
-    alerts: dict[str, Alert]
+    alerts: SavedAlerts
+
+
+class Due(NamedTuple):
+    """Label sets with an alert whose clock has come: aligned columns.
+
+    Args:
+        places: Which.
+        untils: Let happen what is due until then, inclusive.
+        seen: What is measured.
+    """
+
+    places: Ints
+    untils: Ints
+    seen: Floats
 
 
 class Judge:
-    """The state of one rule: its label sets, their conditions, its alerts.
+    """The conditions of one rule.
 
     Args:
         index: The rule's place in the order of rules.
         rule: What to judge.
         store: Where samples are read.
-        timers: Where deadlines go; they come back through `due` and `sweep`.
-        alerts_max: How many alerts it may have.
+        book: Where its alerts are.
+        timers: Where the instants go at which inputs go stale.
     """
 
-    def __init__(self, index: int, rule: Rule, store: Store, timers: Timers, alerts_max: int) -> None:
+    def __init__(self, index: int, rule: Rule, store: Store, book: AlertBook, timers: Timers) -> None:
         self.index = index
         self.rule = rule
-        self._plan = _pointwise(rule)
-        self.binding = Binding(self._plan)
-        self.book = AlertBook(index, rule, timers, alerts_max)
+        self.plan = _pointwise(rule)
+        self.binding = Binding(self.plan)
+        self.book = book
+        self.places: Column[np.int64] = Column(np.int64, FREE)
+        """By slot, where the book has it."""
         self._store = store
         self._timers = timers
-        self._conditions: Column[np.int8] = Column(np.int8, _FALSE)
+        self._verdict = Verdict(rule.levels)
+        self._missing = Code.MISSING if rule.on_missing == "reset" else Code.UNKNOWN
+        # Under `fire` it matters that an input is gone even where there is no alert, if it was ever there.
+        self._fires = rule.on_missing == "fire"
+        self._complete: Column[np.bool_] = Column(np.bool_, False)
         # Time of the last judgement by slot. Several series may feed a slot, each with its own clock.
-        self._judged: Column[np.int64] = Column(np.int64, 0)
+        self._judged: Column[np.int64] = Column(np.int64, -1)
         self._judged_ms = -1  # no slot was judged later than this
         self._sweep_ms = NEVER_MS
-        self._swept_ms = -1
+        self.swept_ms = -1
+        book.attach(index, self)
 
     @property
-    def alerts(self) -> dict[int, Alert]:
-        """Its alerts by slot, to be read."""
-        return self.book.alerts
+    def watches(self) -> bool:
+        """Whether it matters that an input goes stale."""
+        return bool(self.book.counts[self.index]) or self._fires or self.plan.absence_matters
 
     def add_series(self, handle: int, text: str) -> None:
         """Take note of a series at first sight."""
         self.binding.add_series(handle, text)
-        self._conditions.resize(len(self.binding))
-        if not self.binding.single:
-            self._judged.resize(len(self.binding))
+        first, size = len(self.places), len(self.binding)
+        if size > first:
+            self.places.resize(size)
+            self.places.array[first:] = self.book.add_places(first, size - first)
+            for column in (self._judged, self._complete):
+                column.resize(size)
 
-    def inputs(self) -> Slots:
+    def inputs(self) -> Ints:
         """The series of its alerts: they must not be forgotten."""
-        slots = np.fromiter(self.alerts, np.int64, len(self.alerts))
-        handles = np.concatenate([self.binding.handles(leaf, slots) for leaf in range(len(self._plan.leaves))])
+        slots = self.book.slot_of.array[self.book.rows.place[self.book.rows_of(self.index)]]
+        handles = np.concatenate([self.binding.handles(leaf, slots) for leaf in range(len(self.plan.leaves))])
         return handles[handles >= 0]
 
-    def compacting(self, keep: NDArray[np.bool_], numbers: Slots) -> Generator[None, None, Compacted]:
+    def compacting(self, keep: Bools, numbers: Ints) -> Generator[None, None, Compacted]:
         """Prepare to forget series, as `Binding.compacting` does."""
         slots, commit_binding = yield from self.binding.compacting(keep, numbers)
-        conditions = self._conditions.taken(slots >= 0)
-        judged = self._judged if self.binding.single else self._judged.taken(slots >= 0)
+        left = slots >= 0
+        places, judged, complete = self.places.taken(left), self._judged.taken(left), self._complete.taken(left)
 
         def commit() -> None:
             commit_binding()
-            self._conditions, self._judged = conditions, judged
-            self.book.renumber(slots)
+            self.book.give_places_back(self.places.array[~left])
+            self.places, self._judged, self._complete = places, judged, complete
+            self.book.slot_of.array[places.array] = np.arange(len(places))
 
         return Compacted(slots, commit)
 
     # -- a landing ---------------------------------------------------------------------------------------------
 
-    def look(self, touched: Touched, landing: Landing, at_ms: int) -> Look | None:
-        """Evaluate the touched label sets as they will be, before the store is written.
+    def before(self, touched: Touched, at_ms: int) -> Points | None:
+        """The points of inputs that went stale strictly before a landing, by the store as it is without it."""
+        if self._sweep_ms >= max(at_ms, self._judged_ms) or not self.watches:
+            return None
+        until = self._times(touched, at_ms) - 1
+        return self._stale_points(touched.slots, self.swept_ms, until)
 
-        Args:
-            at_ms: When the landing is judged.
+    def due(self, touched: Touched, at_ms: int) -> Due | None:
+        """The touched label sets with an alert whose clock comes strictly before a landing."""
+        book = self.book
+        if book.due_ms >= max(at_ms, self._judged_ms) or not book.counts[self.index]:
+            return None
+        places = self.places.array[touched.at]
+        rows = book.row_of.array[places]
+        untils = self._times(touched, at_ms) - 1
+        at = np.flatnonzero((rows != FREE) & (book.rows.due[rows] <= untils))
+        if not len(at):
+            return None
+        return Due(places[at], untils[at], self.values_at(touched.slots[at], book.rows.due[rows[at]]))
 
-        Returns:
-            The label sets to step, or None.
-        """
-        slots, conditions = touched.slots, self._conditions.array[touched.at]
-        times, latest = np.broadcast_to(np.int64(at_ms), slots.shape), at_ms
-        if not self.binding.single and at_ms < self._judged_ms:
-            times = np.maximum(times, self._judged.array[touched.at])
-            latest = int(times.max())
-        columns = self._evaluate_landing(touched, landing, times, latest)
-        stepping = columns.present != (conditions == _TRUE)
-        if self.alerts:
-            stepping |= conditions == _OPEN
-            if landing.stale is not None:
-                stepping |= self._has_alert(slots)
-            if self.book.due_ms < latest:
-                stepping |= np.isin(slots, self.book.due_before(latest))
-        if self.alerts or self._plan.absence_matters:
-            if self._sweep_ms < latest:  # an input may have been stale for a while in between
-                stepping |= self._stale_from(slots, self._swept_ms) < times
-            self._expect(landing.stale_from_ms)
-        rows = np.flatnonzero(stepping)
-        if not len(rows) and self.binding.single:
-            return None  # with several selectors `settle` keeps the times, and with `or` who fed what
-        picked = Columns(columns.values[rows], columns.present[rows], _picked(columns.fed, rows))
-        return Look(slots[rows], times[rows], picked, touched.at, times, columns)
-
-    def matters(
-        self, handles: Slots, at_ms: Times, values: NDArray[np.float64], fresh_until: Times, before: Slots
-    ) -> NDArray[np.bool_]:
-        """Which samples of a run change the condition of their label set: aligned columns, see `engine.core.runs`.
-
-        Only for a rule with one selector. The first sample of a series is held against what is known now.
-        """
-        slots, places = self.binding.placed(handles)
-        shown = fresh_until >= at_ms
-        holds = np.zeros(len(handles), dtype=np.bool_)
-        holds[places] = evaluate(self._plan.root, lambda _: (values[places], shown[places])).present
-        known = np.full(len(handles), _FALSE, dtype=np.int8)
-        known[places] = self._conditions.array[slots]
-        first = before < 0
-        differs = holds != np.where(first, known == _TRUE, holds[before])
-        changes: NDArray[np.bool_] = differs | (first & (known == _OPEN))
-        return changes
-
-    def wakes(self, handle: int) -> int:
-        """After which instant the next sample of a series must be looked at, whatever its value: when
-        the clock of its alert comes; at once (-1) if it was refused an alert or its alert is unknown."""
-        slots, _ = self.binding.placed(np.array([handle]))
-        if not len(slots):
-            return NEVER_MS
-        slot = int(slots[0])
-        alert = self.alerts.get(slot)
-        if alert is None:
-            return -1 if self.book.full else NEVER_MS
-        if alert.unknown_since_ms is not None:
-            return -1
-        due = self.book.next_input(slot)
-        return NEVER_MS if due is None else due[0]
-
-    def expect_stale(self, instant_ms: int) -> None:
-        """Samples were landed that no `look` saw; the first of them goes stale at `instant_ms`."""
-        if self.alerts:
-            self._expect(instant_ms)
-
-    def catch_up(self, look: Look) -> Iterator[list[Output]]:
-        """Let happen what was due for these label sets strictly before their new sample, in order of time."""
-        if not self.alerts and not self._plan.absence_matters:
-            return
-        stale = self._stale_from(look.slots, self._swept_ms)
-        rows = zip(look.slots.tolist(), look.times.tolist(), stale.tolist(), strict=True)
-        for slot, time_ms, stale_ms in rows:
-            due = self.book.next_input(slot)
-            if stale_ms < time_ms or (due is not None and due[0] < time_ms):
-                yield self._catch_up(slot, time_ms)
-
-    def settle(self, look: Look) -> Iterator[list[Output]]:
-        """Step the alerts of these label sets, after the store was written. Yields after each chunk."""
+    def after(self, touched: Touched, landing: Landing, at_ms: int) -> Points | None:
+        """Judge a landing that the store has taken; the points of label sets whose condition has changed."""
+        times = self._times(touched, at_ms)
         if not self.binding.single:
-            self._judged.array[look.touched] = look.touched_times
-            self._judged_ms = max(self._judged_ms, int(look.touched_times.max(initial=-1)))
-            if self.alerts and not isinstance(look.touched_columns.fed, int):
-                self._refresh_fed(np.arange(len(self.binding))[look.touched], look.touched_columns)
-        values = self._values(look.slots, look.times, look.columns)
-        rows = list(
-            zip(
-                look.slots.tolist(),
-                look.times.tolist(),
-                look.columns.present.tolist(),
-                values.tolist(),
-                _bits(look.columns.fed, len(look.slots)).tolist(),
-                strict=True,
-            )
-        )
-        for chunk in range(0, len(rows), STEPS_PER_CHUNK):
-            yield [made for row in rows[chunk : chunk + STEPS_PER_CHUNK] for made in self._step(*row)]
-        if self.alerts:
-            self._expect(int(np.min(self._stale_from(look.slots, look.times), initial=NEVER_MS)))
-
-    def _evaluate_landing(self, touched: Touched, landing: Landing, times: Times, latest: int) -> Columns:
-        def leaf(number: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-            source = touched.sources[number]
-            if source is None:
-                return self._store.show(self.binding.handles(number, touched.at), times)
+            self._judged.array[touched.at] = times
+            self._judged_ms = max(self._judged_ms, int(times.max(initial=-1)))
+        source = touched.sources[0]
+        if self.binding.single and source is not None and landing.stale is None and landing.stale_from_ms > at_ms:
             values = landing.values[source.at]
-            present = np.ones(len(values), dtype=np.bool_)
-            if landing.stale is not None:
-                present = ~landing.stale[source.at]
-            if landing.stale_from_ms <= latest:  # so late that it is stale on arrival, it shows nothing
-                fresh_until = np.broadcast_to(landing.times + landing.stale_after_ms, landing.values.shape)
-                present = present & (fresh_until[source.at] >= times)
-            if source.inside is None:
-                return values, present
-            stored, shown = self._store.show(self.binding.handles(number, touched.at), times)
-            return np.where(source.inside, values, stored), np.where(source.inside, present, shown)
+            columns = evaluate(self.rule.measure, lambda _: (values, np.ones(len(values), dtype=np.bool_)))
+            states = None
+        else:
+            states = self._states(touched.at, times)
+            columns = evaluate(self.rule.measure, lambda leaf: states[leaf][:2])
+        codes = self._codes(columns, touched.at, states)
+        places = self.places.array[touched.at]
+        changed = np.flatnonzero(codes != self.book.codes.array[places])
+        if isinstance(columns.fed, np.ndarray):
+            self._refresh_fed(places, columns.fed, (codes > 0) & ((codes & Code.WHENS) != 0))
+        if not len(changed):
+            return None
+        slots, stamps = touched.slots[changed], times[changed]
+        values = self.values_at(slots, stamps)
+        fed = columns.fed[changed] if isinstance(columns.fed, np.ndarray) else np.full(len(changed), columns.fed)
+        zeros = np.zeros(len(changed), dtype=np.int64)
+        return Points(
+            zeros + self.index, places[changed], stamps, stamps - 1, zeros, codes[changed], values, values, fed
+        )
 
-        return evaluate(self._plan.root, leaf)
+    def landed(self, stale_from_ms: int) -> None:
+        """Samples of its series were landed; the first of them goes stale at `stale_from_ms`."""
+        if self.watches:
+            self._expect(stale_from_ms)
 
-    def _has_alert(self, slots: Slots) -> NDArray[np.bool_]:
-        marked = np.zeros(len(self.binding), dtype=np.bool_)
-        marked[np.fromiter(self.alerts, np.int64, len(self.alerts))] = True
-        return marked[slots]
+    def changed(self, points: Points) -> None:
+        """Points of its label sets were told: there may be new alerts, whose other inputs must be watched."""
+        if self.watches and not self.binding.single:
+            slots = np.unique(self.book.slot_of.array[points.places])
+            self._expect(int(np.min(self._stale_from(slots, self.swept_ms), initial=NEVER_MS)))
 
-    def _refresh_fed(self, slots: Slots, columns: Columns) -> None:
+    def _times(self, touched: Touched, at_ms: int) -> Ints:
+        if self.binding.single or at_ms >= self._judged_ms:
+            return np.full(len(touched.slots), at_ms)
+        return np.maximum(self._judged.array[touched.at], at_ms)
+
+    def _refresh_fed(self, places: Ints, fed: Ints, holds: Bools) -> None:
         """With `or`, the side that feeds a label set may change while its condition goes on holding."""
-        fed = _bits(columns.fed, len(slots))
-        for row in np.flatnonzero(columns.present & self._has_alert(slots)).tolist():
-            self.alerts[int(slots[row])].fed = int(fed[row])
+        rows = self.book.row_of.array[places]
+        at = np.flatnonzero((rows != FREE) & holds)
+        self.book.rows.fed[rows[at]] = fed[at]
 
     # -- time --------------------------------------------------------------------------------------------------
 
-    def due(self, deadlines: list[Deadline], time_ms: int) -> Iterator[list[Output]]:
-        """Step the alerts whose clock has come, all at `time_ms`."""
-        slots = self.book.still_due(deadlines)
-        if not slots:
-            return
-        at = np.array(slots, dtype=np.int64)
-        values = self._values(at, np.full(len(at), time_ms), None).tolist()
-        for chunk in range(0, len(slots), STEPS_PER_CHUNK):
-            done: list[Output] = []
-            rows = slice(chunk, chunk + STEPS_PER_CHUNK)
-            for slot, value in zip(slots[rows], values[rows], strict=True):
-                done += self._pass_time(slot, time_ms, value)
-            yield done
-
-    def sweep(self, time_ms: int) -> Iterator[list[Output]]:
-        """Find the label sets with an input that goes stale at `time_ms`, and judge them."""
-        if time_ms != self._sweep_ms:
-            return
+    def sweep(self, until_ms: int) -> Points | None:
+        """The points of inputs that go stale until an instant, inclusive."""
+        if self._sweep_ms > until_ms:
+            return None
         self._sweep_ms = NEVER_MS
         watched = self._watched()
-        leaves = range(len(self._plan.leaves))
-        soonest = min(self._store.not_stale_before(self.binding.handles(leaf, watched)) for leaf in leaves)
-        if soonest > time_ms:  # all have got newer samples since
-            self._swept_ms = time_ms
-            self._expect(soonest)
-            return
-        instants = self._stale_from(watched, self._swept_ms)
-        stale = np.flatnonzero(instants <= time_ms)
-        for slot in np.arange(len(self.binding))[self._watched()][stale].tolist():
-            yield self._judge(slot, time_ms)
-        self._swept_ms = time_ms
-        if len(stale):
-            instants = self._stale_from(self._watched(), time_ms)
-        self._expect(int(np.min(instants, initial=NEVER_MS)))
+        points = self._stale_points(watched, self.swept_ms, np.full(len(watched), until_ms))
+        self.swept_ms = until_ms
+        return points
 
-    def arm_all(self) -> None:
-        """Set every timer anew, from the alerts alone."""
-        for slot in self.alerts:
-            self.book.arm(slot)
-        self._sweep_ms = NEVER_MS
-        self._expect(int(np.min(self._stale_from(self._watched(), self._swept_ms), initial=NEVER_MS)))
+    def watch(self) -> None:
+        """Plan the next sweep."""
+        if self.watches:
+            self._expect(int(np.min(self._stale_from(self._watched(), self.swept_ms), initial=NEVER_MS)))
 
-    def _watched(self) -> Index:
+    def rearm(self) -> None:
+        """Set the timer anew: all of them were cleared."""
+        sweep_ms, self._sweep_ms = self._sweep_ms, NEVER_MS
+        self._expect(sweep_ms)
+
+    def _watched(self) -> Ints:
         """Label sets for which it matters that an input goes stale."""
-        if self._plan.absence_matters:
-            return slice(0, len(self.binding))
-        return np.fromiter(self.alerts, np.int64, len(self.alerts))
+        if self._fires or self.plan.absence_matters:
+            return np.arange(len(self.binding))
+        rows = self.book.rows_of(self.index)
+        return np.sort(self.book.slot_of.array[self.book.rows.place[rows]])
 
-    def _stale_from(self, slots: Index, after_ms: Times | int) -> Times:
+    def _stale_from(self, slots: Ints, after_ms: Ints | int) -> Ints:
         """The first instant after `after_ms` at which an input of each slot goes stale."""
-        inputs = [self._store.stale_from(self.binding.handles(leaf, slots)) for leaf in range(len(self._plan.leaves))]
-        for instants in inputs:
-            instants[instants <= after_ms] = NEVER_MS
-        first = inputs[0]
-        for instants in inputs[1:]:
-            np.minimum(first, instants, out=first)
+        first = np.full(len(slots), NEVER_MS)
+        for leaf in range(len(self.plan.leaves)):
+            instants = self._store.stale_from(self.binding.handles(leaf, slots))
+            np.minimum(first, np.where(instants <= after_ms, NEVER_MS, instants), out=first)
         return first
+
+    def _stale_points(self, slots: Ints, after_ms: int, until: Ints) -> Points | None:
+        """For each slot a point at every instant after `after_ms` and until `until` at which an input goes stale."""
+        parts: list[Points] = []
+        seen = np.full(len(slots), after_ms)
+        while len(slots):
+            instants = self._stale_from(slots, seen)
+            here = instants <= until
+            slots, until, seen = slots[here], until[here], instants[here]
+            if len(slots):
+                parts.append(self._points_at(slots, seen))
+        if not parts:
+            return None
+        points = Points.join(parts)
+        return points if len(parts) == 1 else points.pick(np.argsort(points.places, kind="stable"))
+
+    def _points_at(self, slots: Ints, instants: Ints) -> Points:
+        """What the store says of slots at instants, just after an input went stale."""
+        times = instants if self.binding.single else np.maximum(instants, self._judged.array[slots])
+        states = self._states(slots, times)
+        columns = evaluate(self.rule.measure, lambda leaf: states[leaf][:2])
+        codes = self._codes(columns, slots, states)
+        places = self.places.array[slots]
+        fed = np.broadcast_to(np.asarray(columns.fed, dtype=np.int64), places.shape)
+        values, before = self.values_at(slots, times), self.values_at(slots, instants - 1)
+        zeros = np.zeros(len(slots), dtype=np.int64)
+        return Points(zeros + self.index, places, times, times, zeros, codes, values, before, fed)
 
     def _expect(self, instant_ms: int) -> None:
         """Sweep at `instant_ms`, unless an earlier sweep is planned: that one plans the next."""
         if instant_ms < self._sweep_ms:
             self._sweep_ms = instant_ms
-            self._timers.add(instant_ms, Deadline(self.index, -1, 0))
+            self._timers.add(instant_ms, Deadline(self.index, SWEEP))
 
-    def _catch_up(self, slot: int, before_ms: int) -> list[Output]:
-        """Everything due for a slot strictly before `before_ms`, judged by the store as it was."""
-        done: list[Output] = []
-        seen_ms = self._swept_ms
-        while True:
-            if slot not in self.alerts and not self._plan.absence_matters:
-                return done
-            clock = self.book.next_input(slot)
-            stale_ms = int(self._stale_from(np.array([slot]), seen_ms)[0])
-            if clock is not None and clock[0] <= stale_ms and clock[0] < before_ms:
-                value = self._values(np.array([slot]), np.array([clock[0]]), None)[0]
-                done += self._pass_time(slot, clock[0], float(value))
-            elif stale_ms < before_ms:
-                seen_ms = stale_ms
-                done += self._judge(slot, stale_ms)
-            else:
-                return done
+    # -- a run of single samples -------------------------------------------------------------------------------
 
-    # -- steps -------------------------------------------------------------------------------------------------
+    @property
+    def runs(self) -> bool:
+        """Whether single samples may be judged together: all that feeds a label set, and nothing of absence."""
+        return not self._fires and not self.plan.absence_matters
 
-    def _judge(self, slot: int, time_ms: int) -> list[Output]:
-        """Evaluate one label set from the store and step its alert."""
-        at = np.array([slot])
-        if not self.binding.single:
-            time_ms = max(time_ms, int(self._judged.array[slot]))
-        columns = self._evaluate_stored(at, np.array([time_ms]))
-        value = self._values(at, np.array([time_ms]), columns)[0]
-        done = self._step(slot, time_ms, bool(columns.present[0]), float(value), int(_bits(columns.fed, 1)[0]))
-        if slot in self.alerts:
-            self._expect(int(self._stale_from(at, max(self._swept_ms, time_ms))[0]))
-        return done
+    def run(self, run: Run, among: Ints) -> Points | None:
+        """The points of a run of single samples, by the store as it was before it.
 
-    def _step(self, slot: int, time_ms: int, holds: bool, value: float, fed: int) -> list[Output]:
-        """Tell the alert of a slot what its condition is at `time_ms`."""
-        alert = self.alerts.get(slot)
-        if alert is None:
-            alert = self.book.open(slot, self.binding.labels(slot, self._store.table), time_ms) if holds else None
-            if alert is None:
-                return []
-        if holds:
-            given = Input.TRUE
-            alert.fed = fed
-        else:
-            given = self._classify(slot, alert, max(time_ms, alert.stepped_ms))
-        self._conditions.array[slot] = _CONDITIONS.get(given, _FALSE)
-        return self._closing(slot, self.book.tell(slot, given, time_ms, value))
+        Args:
+            among: Positions in the run, ascending: all samples of the metrics that the rule reads.
+        """
+        binding, handles = self.binding, run.handles[among]
+        placed = [binding.placed(leaf, handles) for leaf in range(len(self.plan.leaves))]
+        lanes = Lanes.of(run, [(slots, among[at]) for slots, at in placed])
+        if lanes is None:
+            return None
+        once = lanes.slots[lanes.first]
+        if not binding.single:
+            lanes = lanes.not_before(self._judged.array[once])
+        watches = self.watches
+        early = None
+        if watches and self._sweep_ms < int(lanes.times.max()):
+            early = self._stale_points(once, self.swept_ms, lanes.times[lanes.first] - 1)
+            if early is not None:
+                own = np.searchsorted(once, self.book.slot_of.array[early.places])
+                early = early._replace(orders=lanes.orders[lanes.first][own])
+        if not binding.single:
+            self._judged.array[once] = lanes.times[lanes.last]
+            self._judged_ms = max(self._judged_ms, int(lanes.times.max()))
+        stored = [self._store.series_state(binding.handles(leaf, once)) for leaf in range(len(self.plan.leaves))]
+        lanes = lanes.shown_by(run, stored)
+        states = lanes.states
+        slots, times = lanes.slots, lanes.times
+        columns = evaluate(self.rule.measure, lambda leaf: states[leaf][:2])
+        codes = self._codes(columns, slots, states)
+        values = self.shown(lambda leaf: states[leaf][:2])
+        seen = np.empty_like(values)
+        seen[1:] = values[:-1]
+        seen[lanes.first] = self.values_at(once, times[lanes.first] - 1) if watches else np.nan
+        places = self.places.array[slots]
+        fed = np.full(len(slots), columns.fed)
+        rules = np.full(len(slots), self.index)
+        points = Points(rules, places, times, lanes.limits, lanes.orders, codes, values, seen, fed)
+        if early is not None:
+            points = Points.join([early, points])
+            points = points.pick(np.argsort(points.places, kind="stable"))
+        return points
 
-    def _pass_time(self, slot: int, time_ms: int, value: float) -> list[Output]:
-        return self._closing(slot, self.book.pass_time(slot, time_ms, value))
+    # -- conditions --------------------------------------------------------------------------------------------
 
-    def _closing(self, slot: int, made: list[Output]) -> list[Output]:
-        """A slot without an alert waits for its condition to turn true."""
-        if slot not in self.alerts:
-            self._conditions.array[slot] = _FALSE
-        return made
+    def _states(self, slots: Index, times: Ints) -> list[tuple[Floats, Bools, Bools]]:
+        """Of each selector for some slots: (values, fresh, ended) at `times`, by the store."""
+        return [self._store.state(self.binding.handles(leaf, slots), times) for leaf in range(len(self.plan.leaves))]
 
-    def _classify(self, slot: int, alert: Alert, time_ms: int) -> Input:
-        """Why a label set is absent: false, ended, or unknown."""
-        given, at = Input.FALSE, np.array([slot])
-        for leaf in range(len(self._plan.leaves)):
-            if not alert.fed >> leaf & 1:
-                continue
-            handles = self.binding.handles(leaf, at)
-            if handles[0] >= 0 and self._store.mark(int(handles[0])) is Mark.ENDED:
-                return Input.ENDED
-            if not self._store.show(handles, time_ms)[1][0]:
-                given = Input.UNKNOWN
-        if given is Input.UNKNOWN and self.rule.on_missing == "reset":
-            return Input.MISSING
-        return given
+    def _codes(self, columns: Columns, slots: Index, states: list[tuple[Floats, Bools, Bools]] | None) -> Codes:
+        """The code of each slot's condition.
 
-    # -- reading -----------------------------------------------------------------------------------------------
+        Args:
+            states: Of each selector (values, fresh, ended); None if all are fresh.
+        """
+        if states is None:
+            if self._fires:
+                self._complete.array[slots] = True
+            return self._verdict.codes(columns.values, None)
+        codes = self._verdict.codes(columns.values, columns.present)
+        out = ~columns.present
+        if self.plan.absence_matters:  # another side may have stepped in for the one that fed it
+            out |= (codes & Code.WHENS) == 0
+        if not out.any():
+            if self._fires:
+                self._complete.array[slots] = True
+            return codes
+        rows = self.book.row_of.array[self.places.array[slots]]
+        fed = np.where(rows == FREE, _ALL_FED, self.book.rows.fed[rows])
+        fed[fed == 0] = _ALL_FED
+        unknown = np.zeros(len(codes), dtype=np.bool_)
+        ended = np.zeros(len(codes), dtype=np.bool_)
+        for leaf, (_, fresh, over) in enumerate(states):
+            feeds = (fed >> leaf & 1) != 0
+            unknown |= feeds & ~fresh
+            ended |= feeds & over
+        if self._fires:
+            complete = self._complete.array
+            complete[slots] = (complete[slots] | columns.present) & (columns.present | ~ended)
+            unknown &= complete[slots]
+        codes[out & unknown] = self._missing
+        codes[out & ended] = Code.ENDED
+        return codes
 
-    def statuses(self, slots: Sequence[int], now_ms: int) -> list[AlertStatus]:
-        """The alerts of these slots, as people see them at `now_ms`."""
-        at = np.array(slots, dtype=np.int64)
-        values = self._values(at, np.full(at.shape, now_ms), None).tolist() if len(at) else []
-        return [self.book.status(slot, value, now_ms) for slot, value in zip(slots, values, strict=True)]
+    # -- snapshot ----------------------------------------------------------------------------------------------
 
     def saved(self) -> SavedRule:
         """What a snapshot keeps of this rule."""
-        alerts = {self.binding.key(slot, self._store.table): alert for slot, alert in self.alerts.items()}
-        return SavedRule(self._swept_ms, self.book.refused, alerts)
+
+        def keys(slots: Ints) -> list[str]:
+            return [self.binding.key(slot, self._store.table) for slot in slots.tolist()]
+
+        return SavedRule(self.swept_ms, save_alerts(self.book, self.index, keys))
 
     def load(self, saved: SavedRule) -> int:
         """Take back what `saved` gave, after the store was refilled; return how many alerts found no label set."""
-        self._swept_ms = saved.swept_ms
-        self.book.refused = saved.refused
-        unplaced = 0
-        for key, alert in saved.alerts.items():
-            slot = self.binding.slot_of(key, self._store.table)
-            if slot < 0:
-                unplaced += 1
-                continue
-            self.alerts[slot] = alert
-            unknown = alert.unknown_since_ms is not None
-            self._conditions.array[slot] = _OPEN if unknown or alert.phase is Phase.KEEPING else _TRUE
-        if not self.binding.single:
-            every = np.arange(len(self.binding), dtype=np.int64)
-            for leaf in range(len(self._plan.leaves)):
-                handles = self.binding.handles(leaf, every)
+
+        def places(keys: Sequence[str]) -> Ints:
+            slots = np.array([self.binding.slot_of(key, self._store.table) for key in keys], dtype=np.int64)
+            found = np.full(len(keys), FREE)
+            found[slots >= 0] = self.places.array[slots[slots >= 0]]
+            return found
+
+        self.swept_ms = saved.swept_ms
+        unplaced = load_alerts(self.book, self.index, saved.alerts, places)
+        every = np.arange(len(self.binding), dtype=np.int64)
+        for leaf in range(len(self.plan.leaves)):
+            handles = self.binding.handles(leaf, every)
+            if not self.binding.single:
                 last = np.where(handles >= 0, self._store.last_ms(np.maximum(handles, 0)), 0)
                 self._judged.array[:] = np.maximum(self._judged.array, last)
+            if self._fires and len(every):
+                self._complete.array[:] = (
+                    (handles >= 0) & ~self._store.state(handles, 0)[2] & (self._complete.array | (leaf == 0))
+                )
+        if not self.binding.single:
             self._judged_ms = int(self._judged.array.max(initial=-1))
-        self.arm_all()
+        self.watch()
         return unplaced
 
-    def _evaluate_stored(self, slots: Slots, times: Times) -> Columns:
-        return evaluate(self._plan.root, lambda leaf: self._store.show(self.binding.handles(leaf, slots), times))
+    # -- reading -----------------------------------------------------------------------------------------------
 
-    def _values(self, slots: Slots, times: Times, columns: Columns | None) -> NDArray[np.float64]:
+    def labels_of(self, slot: int) -> Mapping[str, str]:
+        """The labels of a slot's series, without the metric name."""
+        return self.binding.labels(slot, self._store.table)
+
+    def values_at(self, slots: Ints, times: Ints) -> Floats:
+        """What the expression measures where its comparison is left out; NaN where nothing is known."""
+        states = self._states(slots, times)
+        return self.shown(lambda leaf: states[leaf][:2])
+
+    def shown(self, leaf: Leaf) -> Floats:
         """The expression's value where it holds, else what it measures; NaN where nothing is known."""
-        if columns is None:
-            columns = self._evaluate_stored(slots, times)
+        columns = evaluate(self.rule.measure, leaf)
         if columns.present.all():
             return columns.values
-        seen = measured(self._plan.root, lambda leaf: self._store.show(self.binding.handles(leaf, slots), times))
+        seen = measured(self.plan.root, leaf)
         return np.where(columns.present, columns.values, np.where(seen.present, seen.values, np.nan))
-
-
-def _bits(fed: NDArray[np.int64] | int, size: int) -> NDArray[np.int64]:
-    return np.full(size, fed, dtype=np.int64) if isinstance(fed, int) else fed
-
-
-def _picked(fed: NDArray[np.int64] | int, rows: Slots) -> NDArray[np.int64]:
-    return _bits(fed, len(rows)) if isinstance(fed, int) else fed[rows]
 
 
 def _pointwise(rule: Rule) -> Plan:

@@ -1,32 +1,41 @@
 """Landing: how atoms get into the store, and what the rules make of them on the way.
 
 A landing has a fixed order. Every rule looks at the samples before the store is written; what was due before
-them happens; the store is written; the rules settle, and what they record lands in between (`engine.core.chains`).
-Samples that change nothing land in bulk.
+them happens; the store is written; the rules settle. Samples that change nothing land in bulk.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from typing import TypeAlias
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.core.binding import Touched
-from engine.core.book import Output
+from engine.core.book import AlertBook
 from engine.core.chains import Chain, Outputs
 from engine.core.chains import Touched as Rules
-from engine.core.judge import Judge, Look
+from engine.core.judge import Due, Judge
+from engine.core.lanes import Run, accepted
 from engine.core.layouts import Layouts
+from engine.core.notices import Output
+from engine.core.points import Points
 from engine.core.recent import Recent
 from engine.core.recording import Recorded
-from engine.core.runs import Run, Watch, accepted, positions_before
 from engine.core.store import NEVER_MS, Landing, Mark, Store, stale_after_ms, stale_mask
 from engine.core.tally import Tally
 from engine.events import STALE_BITS, Event, Sample, SampleBatch
 
 __all__ = ["Lander", "Outputs"]
 
+Positions: TypeAlias = NDArray[np.int64]
+
+POINTS_PER_CHUNK = 256
+"""All of which are changes."""
+POINTS_PER_RUN = 4_096
+"""Few of which are."""
 _MARKS = {"ended": Mark.ENDED, "target_down": Mark.TARGET_DOWN}
 
 
@@ -38,9 +47,11 @@ class Lander:
         recent: Keeps what queries look back at.
         layouts: Knows the series and who reads them.
         tally: Counts what was accepted and dropped.
+        book: Has the alerts of pointwise rules.
     """
 
-    def __init__(self, store: Store, recent: Recent, layouts: Layouts, tally: Tally) -> None:
+    def __init__(self, store: Store, recent: Recent, layouts: Layouts, tally: Tally, book: AlertBook) -> None:
+        self._book = book
         self._store = store
         self._recent = recent
         self._layouts = layouts
@@ -49,21 +60,20 @@ class Lander:
         """Samples stamped earlier are late: they are judged at this instant."""
 
     def atoms(self, events: Sequence[Event]) -> Iterator[Event | list[Sample]]:
-        """Split events into what is landed at once: single samples that need no other beside them form a run."""
+        """Split events into what is landed at once: consecutive single samples come together."""
+        if list(map(type, events)).count(Sample) == len(events):  # the usual case, and a fast way to see it
+            if events:
+                yield list(events)  # type: ignore[arg-type]  # just counted
+            return
         run: list[Sample] = []
         for event in events:
-            if not isinstance(event, Sample):
-                if run:
-                    yield run
-                    run = []
-                yield event
-            elif event.value == event.value and self._layouts.reads_one_series_each(event.series):
+            if isinstance(event, Sample):
                 run.append(event)
-            else:  # NaN may be a stale marker, and a rule with several selectors sees each sample by itself
-                if run:
-                    yield run
-                    run = []
-                yield [event]
+                continue
+            if run:
+                yield run
+                run = []
+            yield event
         if run:
             yield run
 
@@ -129,83 +139,145 @@ class Lander:
         return (yield from self._land(landing, touched, chains, max(batch.time_ms, self.watermark_ms)))
 
     def samples(self, samples: list[Sample]) -> Outputs:
-        """Land a run of samples, each an atom: those that change nothing in bulk, the others one by one."""
-        handles = np.array([self._layouts.handle(sample.series) for sample in samples], dtype=np.int64)
-        if handles.min() < 0:
-            samples = [sample for sample, handle in zip(samples, handles.tolist(), strict=True) if handle >= 0]
-            handles = handles[handles >= 0]
-        times = np.array([sample.time_ms for sample in samples], dtype=np.int64)
-        newer = accepted(handles, times, self._store.last_ms(handles))
+        """Land single samples, each an atom: together where no rule needs to see one by itself."""
+        size = len(samples)
+        handles = self._layouts.handles([sample.series for sample in samples])
+        times = np.fromiter([sample.time_ms for sample in samples], np.int64, size)
+        values = np.array([sample.value for sample in samples], dtype=np.float64)
+        intervals = [sample.interval_ms for sample in samples]
+        if intervals.count(intervals[0]) == size:
+            after = np.full(size, stale_after_ms(intervals[0]))
+        else:
+            after = np.array([stale_after_ms(interval) for interval in intervals], dtype=np.int64)
+        run = Run(handles, times, np.maximum(times, self.watermark_ms), values, after)
+        kept = handles >= 0
+        if not kept.all():
+            run, samples = run.pick(kept), [sample for sample, keep in zip(samples, kept.tolist(), strict=True) if keep]
+        newer = accepted(run.handles, run.times, self._store.last_ms(run.handles))
         if not newer.all():
             self._tally.drop("old", int(np.count_nonzero(~newer)))
-            samples = [sample for sample, keep in zip(samples, newer.tolist(), strict=True) if keep]
-            handles, times = handles[newer], times[newer]
-        if not samples:
-            return []
-        values = np.array([sample.value for sample in samples], dtype=np.float64)
-        after = np.array([stale_after_ms(sample.interval_ms) for sample in samples], dtype=np.int64)
-        self._tally.count("samples_late_total", int(np.count_nonzero(times <= self.watermark_ms)))
-        if len(samples) == 1:
-            stale_from, mark = int(times[0] + after[0]) + 1, _MARKS[samples[0].stale]
-            landing = Landing(handles, handles, times, values, stale_mask(values), mark, after, stale_from)
-            at_ms = max(samples[0].time_ms, self.watermark_ms)
-            touched, chains = self._layouts.touched(handles), self._layouts.chains(handles)
-            return (yield from self._land(landing, touched, chains, at_ms))
-        at = np.maximum(times, self.watermark_ms)
-        return (yield from self._land_run(Run(handles, times, at, values, after, positions_before(handles))))
-
-    def _land_run(self, run: Run) -> Outputs:
-        judges = self._layouts.readers(np.unique(run.handles))
-        watch = Watch(run, judges, self._store) if judges else None
+            run, samples = run.pick(newer), [s for s, keep in zip(samples, newer.tolist(), strict=True) if keep]
+        self._tally.count("samples_late_total", int(np.count_nonzero(run.times <= self.watermark_ms)))
+        # NaN may be a stale marker, and some rules must see each sample by itself.
+        alone = np.flatnonzero(np.isnan(run.values) | ~self._layouts.runs(run.handles)).tolist()
         made: list[Output] = []
         start = 0
-        while start < len(run.handles):
-            stop = watch.next(start) if watch else len(run.handles)
+        for stop in [*alone, len(samples)]:
             if stop > start:
-                landing = run.landing(start, stop)
-                self._store.land(landing)
-                self._tally.count("samples_accepted_total", stop - start)
-                for judge in judges:
-                    judge.expect_stale(landing.stale_from_ms)
-                yield
-            if watch and stop < len(run.handles):
-                landing = run.landing(stop, stop + 1)
-                touched = self._layouts.touched(landing.handles)
-                made += yield from self._land(landing, touched, (), int(run.judged_at[stop]))
-                watch.looked(stop)
-                stop += 1
-            start = stop
+                made += yield from self._land_run(run.pick(slice(start, stop)))
+            if stop < len(samples):
+                made += yield from self._land_one(run.pick(slice(stop, stop + 1)), samples[stop])
+            start = stop + 1
+        return made
+
+    def _land_one(self, run: Run, sample: Sample) -> Outputs:
+        mark, stale = _MARKS[sample.stale], stale_mask(run.values)
+        stale_from = int(run.times[0] + run.stale_after[0]) + 1
+        landing = Landing(run.handles, run.handles, run.times, run.values, stale, mark, run.stale_after, stale_from)
+        touched, chains = self._layouts.touched(run.handles), self._layouts.chains(run.handles)
+        return (yield from self._land(landing, touched, chains, int(run.judged_at[0])))
+
+    def _land_run(self, run: Run) -> Outputs:
+        told = Telling(self._book)
+        made: list[Output] = []
+        positions: dict[int, list[Positions]] = {}
+        judges: dict[int, Judge] = {}
+        for metric, places in self._layouts.by_metric(run.handles):
+            for judge in metric.readers:
+                judges[judge.index] = judge
+                positions.setdefault(judge.index, []).append(places)
+        for index in sorted(judges):
+            parts = positions[index]
+            points = judges[index].run(run, parts[0] if len(parts) == 1 else np.sort(np.concatenate(parts)))
+            yield
+            for part in () if points is None else points.chunks(POINTS_PER_RUN):
+                for chunk in told.add(judges[index], part, POINTS_PER_RUN):
+                    made += chunk
+                    yield
+        for chunk in told.rest():
+            made += chunk
+            yield
+        landing = run.landing()
+        self._store.land(landing)
+        self._tally.count("samples_accepted_total", len(run.handles))
+        told.done()
+        for judge in judges.values():
+            judge.landed(landing.stale_from_ms)
+        made.sort()
         return made
 
     def _land(
         self,
         landing: Landing,
-        touched: Iterable[tuple[Judge, Touched]],
+        touched: Sequence[tuple[Judge, Touched]],
         chains: Iterable[tuple[Chain, Rules]],
         at_ms: int,
     ) -> Outputs:
-        """Land accepted samples: every rule looks, what was due before happens, the store is written, rules settle."""
-        done: list[Output] = []
-        looks: list[tuple[Judge, Look]] = []
+        """Land accepted samples: what was due before happens, the store is written, every rule judges."""
+        made: list[Output] = []
+        due = self._book.rules_due(at_ms)
+        waiting: list[Due] = []
         for judge, touch in touched:
-            look = judge.look(touch, landing, at_ms)
+            points = judge.before(touch, at_ms)
+            if points is not None:
+                made += self._book.tell(points)
+            waits = judge.index in due or points is not None or not judge.binding.single
+            if waits and (mine := judge.due(touch, at_ms)) is not None:
+                waiting.append(mine)
             yield
-            if look is not None:
-                looks.append((judge, look))
-        for judge, look in looks:
-            for chunk in judge.catch_up(look):
-                done += chunk
+        if waiting:
+            for chunk in self._book.pass_places(*map(np.concatenate, zip(*waiting, strict=True))):
+                made += chunk
                 yield
         for chain, _ in chains:
-            done += yield from chain.before(at_ms, self.record)
+            made += yield from chain.before(at_ms, self.record)
         self._store.land(landing)
         self._recent.land(landing.handles, landing.time_ms, landing.values)
         self._tally.count("samples_accepted_total", len(landing.handles))
-        for judge, look in looks:
-            for chunk in judge.settle(look):
-                done += chunk
-                yield
+        told = Telling(self._book)
+        for judge, touch in touched:
+            points = judge.after(touch, landing, at_ms)
+            yield
+            for part in () if points is None else points.chunks(POINTS_PER_CHUNK):
+                for chunk in told.add(judge, part):
+                    made += chunk
+                    yield
+        for chunk in told.rest():
+            made += chunk
+            yield
+        told.done()
+        for judge, _ in touched:
+            judge.landed(landing.stale_from_ms)
         for chain, rules in chains:
-            done += yield from chain.after(at_ms, landing.stale_from_ms, rules, self.record)
-        done.sort(key=lambda output: output.order)
-        return done
+            made += yield from chain.after(at_ms, landing.stale_from_ms, rules, self.record)
+        made.sort()
+        return made
+
+
+class Telling:
+    """Points of several rules on their way to the book, told together: one step costs little more than that of one."""
+
+    def __init__(self, book: AlertBook) -> None:
+        self._book = book
+        self._waiting: list[Points] = []
+        self._size = 0
+        self._told: list[tuple[Judge, Points]] = []
+
+    def add(self, judge: Judge, points: Points, at_most: int = POINTS_PER_CHUNK) -> Iterator[list[Output]]:
+        """Take points of a rule; give what comes of those that are told, if so many have come together."""
+        self._waiting.append(points)
+        self._told.append((judge, points))
+        self._size += points.size
+        if self._size >= at_most:
+            yield from self.rest()
+
+    def rest(self) -> Iterator[list[Output]]:
+        """Tell what waits."""
+        if self._waiting:
+            points, self._waiting, self._size = Points.join(self._waiting), [], 0
+            yield from self._book.telling(points)
+
+    def done(self) -> None:
+        """All was told, and landed: the rules watch the inputs of new alerts."""
+        for judge, points in self._told:
+            judge.changed(points)

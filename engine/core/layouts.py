@@ -46,6 +46,20 @@ class Layout(NamedTuple):
     chains: tuple[tuple[Chain, Rules], ...]
 
 
+class Metric(NamedTuple):
+    """What is known of a metric.
+
+    Args:
+        handles: Its series.
+        readers: The pointwise rules that read it.
+        runs: Whether all of them can judge single samples together, and no query reads it.
+    """
+
+    handles: Column[np.int64]
+    readers: tuple[Judge, ...]
+    runs: bool
+
+
 class Layouts:
     """Series by text and by metric, and layouts by tuple.
 
@@ -74,7 +88,9 @@ class Layouts:
         for judge in judges:
             for metric in judge.binding.metrics:
                 self._readers.setdefault(metric, []).append(judge)
-        self._by_metric: dict[str, Column[np.int64]] = {}
+        self._metric_numbers: dict[str, int] = {}
+        self._metrics: list[Metric] = []
+        self._metric_of: Column[np.int64] = Column(np.int64, -1)
         self._layouts: dict[int, Layout] = {}
         self._held = 0
 
@@ -92,8 +108,33 @@ class Layouts:
             metric = metric_of(text)
             for judge in self._readers.get(metric, ()):
                 judge.add_series(handle, text)
-            self._by_metric.setdefault(metric, Column(np.int64, -1)).append(handle)
+            number = self._metric_numbers.setdefault(metric, len(self._metrics))
+            if number == len(self._metrics):
+                runs = not self._keeps(metric) and all(judge.runs for judge in self._readers.get(metric, ()))
+                self._metrics.append(Metric(Column(np.int64, -1), tuple(self._readers.get(metric, ())), runs))
+            self._metrics[number].handles.append(handle)
+            self._metric_of.append(number)
         return handle
+
+    def handles(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """The handles of series, as `handle` gives them."""
+        known = self._store.table.find_all(texts)
+        return np.array([self.handle(text) for text in texts], dtype=np.int64) if known is None else known
+
+    def runs(self, handles: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Of which series single samples can be judged together."""
+        runs = np.array([metric.runs for metric in self._metrics], dtype=np.bool_)
+        found: NDArray[np.bool_] = runs[self._metric_of.array[handles]]
+        return found
+
+    def by_metric(self, handles: NDArray[np.int64]) -> list[tuple[Metric, NDArray[np.int64]]]:
+        """The positions of the series of each metric among handles, in their order."""
+        numbers = self._metric_of.array[handles]
+        order = np.argsort(numbers, kind="stable")
+        ordered = numbers[order]
+        begins = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+        parts = np.split(order, begins[1:])
+        return [(self._metrics[number], part) for number, part in zip(ordered[begins].tolist(), parts, strict=True)]
 
     def compacting(
         self, keep: NDArray[np.bool_], numbers: NDArray[np.int64], slots: Mapping[int, NDArray[np.int64]]
@@ -105,12 +146,17 @@ class Layouts:
             numbers: New handles by old ones.
             slots: By pointwise rule, new slots by old ones.
         """
-        by_metric: dict[str, Column[np.int64]] = {}
-        for metric, handles in self._by_metric.items():
-            left = keep[handles.array]
+        metrics: list[Metric] = []
+        names: dict[str, int] = {}
+        metric_of = self._metric_of.taken(keep)
+        for name, number in self._metric_numbers.items():
+            metric = self._metrics[number]
+            left = keep[metric.handles.array]
             if left.any():
-                by_metric[metric] = handles.taken(left)
-                by_metric[metric].array[:] = numbers[by_metric[metric].array]
+                handles = metric.handles.taken(left)
+                handles.array[:] = numbers[handles.array]
+                metric_of.array[handles.array] = names[name] = len(metrics)
+                metrics.append(metric._replace(handles=handles))
             yield
         layouts: dict[int, Layout] = {}
         for key, layout in self._layouts.items():
@@ -120,23 +166,15 @@ class Layouts:
         held = sum(len(layout.series) for layout in layouts.values())
 
         def commit() -> None:
-            self._by_metric, self._layouts, self._held = by_metric, layouts, held
+            self._metric_numbers, self._metrics, self._metric_of = names, metrics, metric_of
+            self._layouts, self._held = layouts, held
 
         return commit
 
     def of_metric(self, metric: str) -> NDArray[np.int64]:
         """Handles of every series of a metric."""
-        known = self._by_metric.get(metric)
-        return np.empty(0, np.int64) if known is None else known.array
-
-    def reads_one_series_each(self, text: str) -> bool:
-        """Whether each rule that reads this series has one selector, so that no other series matters to it."""
-        metric = text.partition("{")[0]
-        return (
-            bool(metric)
-            and not self._keeps(metric)
-            and all(judge.binding.single for judge in self._readers.get(metric, ()))
-        )
+        number = self._metric_numbers.get(metric)
+        return np.empty(0, np.int64) if number is None else self._metrics[number].handles.array
 
     def layout(self, series: tuple[str, ...]) -> Generator[None, None, Layout]:
         """What is known of the series of a batch. Yields between chunks of texts that must be read."""
@@ -178,10 +216,8 @@ class Layouts:
 
     def readers(self, handles: NDArray[np.int64]) -> list[Judge]:
         """The rules that read the metrics of these series, in their order."""
-        metrics = {self._store.table.text(handle).partition("{")[0] for handle in handles.tolist()}
-        if "" in metrics:  # a quoted name stands inside the braces; then every rule is asked
-            return list(self._judges)
-        found = {judge.index: judge for metric in metrics for judge in self._readers.get(metric, ())}
+        numbers = np.flatnonzero(np.bincount(self._metric_of.array[handles])).tolist() if len(handles) else []
+        found = {judge.index: judge for number in numbers for judge in self._metrics[number].readers}
         return [found[index] for index in sorted(found)]
 
 

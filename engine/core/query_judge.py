@@ -1,39 +1,45 @@
 """An alerting rule of any expression, in continuous mode: judged whole at every input that can change it.
 
 Its chain (`engine.core.chains`) says when: at samples of what it reads, when inputs go stale, and where time alone
-changes the expression. The judge turns each result into what the alerts are told, and knows their clocks.
+changes the expression. The judge turns each result into what the book is told: a label set that has begun to hold
+gets a place there, and keeps it until its alert is over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.core.absence import Absence
-from engine.core.alerts import Alert, Input
-from engine.core.book import AlertBook, Output
+from engine.core.alert_rows import FREE, Ints
+from engine.core.alerts import Code
+from engine.core.book import AlertBook
+from engine.core.columns import Column
+from engine.core.conditions import Verdict
 from engine.core.expression import Expression
-from engine.core.promql.labels import NAME
+from engine.core.label_places import LabelPlaces, Labels
+from engine.core.notices import Output
+from engine.core.points import Points
+from engine.core.promql.labels import NAME, Shape
 from engine.core.promql.vector import EvaluationError, Vector
 from engine.core.rules import Rule
 from engine.core.store import NEVER_MS
 from engine.core.tally import Tally
 from engine.core.timers import Deadline, Timers
-from engine.status import AlertStatus
 
 __all__ = ["QueryJudge"]
 
-Labels = tuple[tuple[str, str], ...]
+CLOCK = -3
+"""In a deadline: the clock of an alert comes."""
 
 
 class QueryJudge:
-    """The state of one rule of any expression.
+    """The conditions of one rule of any expression.
 
     Args:
         index: The rule's place in the order of rules.
-        expression: The rule's, at work.
+        expression: What the rule measures, at work.
         alerts_max: How many alerts it may have.
     """
 
@@ -43,105 +49,140 @@ class QueryJudge:
         self.index = index
         self.rule = rule
         self.expression = expression
-        self.book = AlertBook(index, rule, timers, alerts_max)
+        # Of its own: what is due here happens in the order of its chain.
+        self.book = AlertBook([rule], [alerts_max], index)
+        self.book.attach(0, self)
+        self._timers = timers
+        self._planned_ms = NEVER_MS
         self._tally = tally
-        self._slots: dict[Labels, int] = {}
-        self._series_labels: dict[int, dict[str, str]] = {}
-        self._values: dict[int, float] = {}
-        self._next_slot = 0
+        self._verdict = Verdict(rule.levels)
+        self._missing = Code.MISSING if rule.on_missing == "reset" else Code.UNKNOWN
+        # Under `fire` it matters that a label set goes missing even where there is no alert.
+        self._remembers = rule.on_missing == "fire"
+        self._places = LabelPlaces(self.book)
+        self._values: Column[np.float64] = Column(np.float64, np.nan)
+        # For the shape of the last result: the place of each row, and the row of each place.
+        self._shape = Shape.of(expression.interner, [])
+        self._place_of: Ints = np.zeros(0, dtype=np.int64)
+        self._row_of: Column[np.int64] = Column(np.int64, FREE)
 
-    @property
-    def alerts(self) -> dict[int, Alert]:
-        """Its alerts by slot, to be read."""
-        return self.book.alerts
+    def labels_of(self, slot: int) -> Mapping[str, str]:
+        """The label set of the result, without the metric name."""
+        return dict(self._places.labels(slot))
 
-    def statuses(self, slots: Sequence[int], now_ms: int) -> list[AlertStatus]:
-        """The alerts of these slots, as people see them at `now_ms`."""
-        return [self.book.status(slot, self._values[slot], now_ms) for slot in slots]
+    def values_at(self, slots: Ints, times: Ints) -> NDArray[np.float64]:
+        """What was measured last."""
+        return self._values.array[slots]
 
-    def witnesses(self, gone: NDArray[np.bool_]) -> NDArray[np.int64]:
+    def witnesses(self, gone: NDArray[np.bool_]) -> Ints:
         """Of the series that are to go, those that its alerts need."""
-        return self.expression.witnesses([self._series_labels[slot] for slot in self.alerts], gone)
+        return self.expression.witnesses([dict(labels) for labels, _ in self._places.items()], gone)
 
     # -- clocks ------------------------------------------------------------------------------------------------
 
     def next_clock_ms(self) -> int:
-        """When the next clock of an alert comes."""
-        return min((at[0] for slot in self.alerts if (at := self.book.next_input(slot))), default=NEVER_MS)
+        """The clock of no alert comes earlier."""
+        return self.book.due_ms
 
     def pass_clocks(self, time_ms: int) -> Iterator[list[Output]]:
         """Step the alerts whose clock has come."""
-        due = [slot for slot in self.alerts if (at := self.book.next_input(slot)) and at[0] <= time_ms]
-        if due:
-            yield [made for slot in due for made in self._pass_time(slot, time_ms)]
-
-    def due(self, deadlines: list[Deadline], time_ms: int) -> Iterator[list[Output]]:
-        """Step the alerts whose deadline this is."""
-        for slot in self.book.still_due(deadlines):
-            yield self._pass_time(slot, time_ms)
+        for made in self.book.passing(time_ms):
+            self._forget()
+            yield made
+        if self._planned_ms <= time_ms:
+            self._planned_ms = NEVER_MS
+        self._plan()
 
     def arm_clocks(self) -> None:
-        """Set the timer of every alert anew."""
-        for slot in self.alerts:
-            self.book.arm(slot)
+        """Set the timer anew."""
+        self._planned_ms = NEVER_MS
+        self._plan()
+
+    def _plan(self) -> None:
+        if self.book.due_ms < self._planned_ms:
+            self._planned_ms = self.book.due_ms
+            self._timers.add(self._planned_ms, Deadline(self.index, CLOCK))
 
     # -- steps -------------------------------------------------------------------------------------------------
 
     def judge(self, time_ms: int) -> list[Output]:
         """Evaluate the expression at an instant, not before the last, and tell every alert what that means for it."""
         try:
-            active = self._active(time_ms)
+            result = self.expression.value(time_ms)
+            if not isinstance(result, Vector):
+                raise EvaluationError("a rule's expression gives a vector")
+            codes = self._verdict.codes(result.values, result.present)
+            holds = np.flatnonzero(codes & Code.WHENS)
+            self._place(result, np.flatnonzero(result.present) if self._remembers else holds)
         except EvaluationError as error:  # the rule's own fault: nothing changes
             self._tally.breach(f"rule.{self.rule.name}", "evaluation_failed", 1, str(error))
             return []
-        made: list[Output] = []
-        told: set[int] = set()
-        for labels, value in active.items():
-            slot = self._slots.get(labels)
-            if slot is None:
-                slot = self._next_slot
-                if self.book.open(slot, dict(labels), time_ms) is None:
-                    continue
-                self._slots[labels] = slot
-                self._series_labels[slot] = dict(labels)
-                self._next_slot += 1
-            told.add(slot)
-            self._values[slot] = value
-            made += self.book.tell(slot, Input.TRUE, time_ms, value)
-        absent = [slot for slot in self.alerts if slot not in told]
-        if absent:
+        places = self._places.taken()
+        if not len(places):
+            return []
+        told = self._codes(result, codes, places, time_ms)
+        values = self._values.array[places]
+        zeros = np.zeros(len(places), dtype=np.int64)
+        points = Points(zeros, places, zeros + time_ms, zeros - 1, zeros, told, values, values, zeros)
+        made = self.book.tell(points)
+        self._forget()
+        self._plan()
+        return made
+
+    def _codes(self, result: Vector, codes: NDArray[np.int16], places: Ints, time_ms: int) -> NDArray[np.int16]:
+        """What each known label set is; the values that are measured are noted."""
+        rows = self._row_of.array[places]
+        there = rows != FREE
+        there[there] = result.present[rows[there]]
+        told = np.full(len(places), Code.FALSE, dtype=np.int16)
+        told[there] = codes[rows[there]]
+        self._values.array[places[there]] = result.values[rows[there]]
+        doubtful = (told & Code.WHENS) == 0
+        if self._remembers:
+            doubtful &= ~there | (self.book.row_of.array[places] != FREE)
+        if doubtful.any():
             absence = self.expression.absence(time_ms)
-            for slot in absent:
-                made += self.book.tell(slot, self._why_absent(slot, absence), time_ms, self._values[slot])
-        self._tidy()
-        return made
+            for at in np.flatnonzero(doubtful).tolist():
+                why = absence.of(dict(self._places.labels(int(places[at]))))
+                if why != Code.FALSE:
+                    told[at] = self._missing if why == Code.UNKNOWN else why
+        return told
 
-    def _active(self, time_ms: int) -> dict[Labels, float]:
-        """The label sets of the result, without the metric name."""
-        value = self.expression.value(time_ms)
-        if not isinstance(value, Vector):
-            raise EvaluationError("a rule's expression gives a vector")
-        active: dict[Labels, float] = {}
-        for sample_labels, number in value.items():
-            labels = tuple((name, text) for name, text in sample_labels.items() if name != NAME)
-            if labels in active:
-                raise EvaluationError("two results have the same labels")
-            active[labels] = number
-        return active
+    def _place(self, result: Vector, rows: Ints) -> None:
+        """Give places to the label sets of these rows. Raises `EvaluationError` if two are the same."""
+        if result.shape is not self._shape:
+            self._take_shape(result.shape)
+        new = rows[self._place_of[rows] == FREE]
+        for row in new.tolist():
+            labels = _labels(result.shape, row)
+            self._place_of[row] = place = self._places.take(labels)
+            self._row_of.resize(place + 1)
+            self._values.resize(place + 1)
+        # Rows that differ in their metric name alone are one label set, of which one may be present.
+        shown = np.flatnonzero(result.present & (self._place_of != FREE))
+        self._row_of.array[self._place_of[shown]] = shown
+        if len(np.unique(self._place_of[rows])) < len(rows):
+            raise EvaluationError("two results have the same labels")
 
-    def _why_absent(self, slot: int, absence: Absence) -> Input:
-        why = absence.of(self._series_labels[slot])
-        return Input.MISSING if why is Input.UNKNOWN and self.rule.on_missing == "reset" else why
+    def _take_shape(self, shape: Shape) -> None:
+        """Find the rows of known label sets in a new shape."""
+        self._shape = shape
+        self._place_of = np.full(len(shape), FREE, dtype=np.int64)
+        self._row_of.array[:] = FREE
+        for labels, place in self._places.items():
+            for row in shape.find(dict(labels)).tolist():
+                self._row_of.array[place], self._place_of[row] = row, place
 
-    def _pass_time(self, slot: int, time_ms: int) -> list[Output]:
-        made = self.book.pass_time(slot, time_ms, self._values[slot])
-        self._tidy()
-        return made
-
-    def _tidy(self) -> None:
-        """Forget label sets without an alert."""
-        if len(self._slots) == len(self.alerts):
+    def _forget(self) -> None:
+        """Forget label sets without an alert, but for those whose going missing matters."""
+        if self._remembers or len(self._places) == len(self.book.rows):
             return
-        for labels, slot in list(self._slots.items()):
-            if slot not in self.alerts:
-                del self._slots[labels], self._series_labels[slot], self._values[slot]
+        places = self._places.taken()
+        for place in places[self.book.row_of.array[places] == FREE].tolist():
+            self._places.forget(self._places.labels(place))
+            self._place_of[self._place_of == place] = FREE
+            self._row_of.array[place] = FREE
+
+
+def _labels(shape: Shape, row: int) -> Labels:
+    return tuple(sorted((name, text) for name, text in shape.labels(row).items() if name != NAME))

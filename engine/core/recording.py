@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from engine.core.alerts import Input
+from engine.core.alerts import Code
 from engine.core.expression import Expression
 from engine.core.promql.labels import NAME, Codes, Shape
 from engine.core.promql.vector import EvaluationError, Floats, Scalar, Value, Vector
@@ -145,7 +145,7 @@ class Recorder:
         for text in gone:
             del self._owners[text]
         for mark, is_unknown in ((Mark.TARGET_DOWN, True), (Mark.ENDED, False)):
-            if series := tuple(text for text, why in causes.items() if (why is Input.UNKNOWN) == is_unknown):
+            if series := tuple(text for text, why in causes.items() if (why == Code.UNKNOWN) == is_unknown):
                 yield mark, series
 
     def _inputs_labels(self, text: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
-from engine.core.book import Output
+from engine.core.notices import Output
 from engine.core.store import NEVER_MS
 from engine.core.tally import Tally
 from engine.events import Transition
@@ -45,12 +45,12 @@ class Resolved:
     def note(self, made: Iterable[Output]) -> None:
         """Take note of transitions, in the order in which they came out."""
         for output in made:
-            change = output.transition
+            _, _, rule, labels, _, change = output
             if change.before == "inactive":  # it is back, or was never there
-                if remembered := self._rules.get(output.rule):
-                    remembered.pop(output.labels, None)
+                if remembered := self._rules.get(rule):
+                    remembered.pop(labels, None)
             elif change.after == "inactive" and change.kind == "resolved":
-                self._add(output.rule, output.labels, change)
+                self._add(rule, labels, change)
 
     def forget(self, now_ms: int) -> None:
         """Let go of what is too old at `now_ms`. Costs nothing while nothing is."""

@@ -1,16 +1,17 @@
-"""Rules, alerting and recording: an expression, durations and labels, compiled and frozen."""
+"""Rules, alerting and recording: an expression, levels, durations and labels, compiled and frozen."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 
+from engine.core.conditions import Condition, Level, check_levels, parse_condition, split_condition
 from engine.core.promql.compile import NotPointwise, pointwise
 from engine.core.promql.parse import PromQLError
-from engine.core.promql.plan import Plan, QueryPlan
+from engine.core.promql.plan import Node, Plan, QueryPlan
 from engine.core.promql.query_compile import compile_query
 from engine.errors import RuleError
 from engine.series import LABEL_NAME_CHARS_MAX
@@ -18,6 +19,10 @@ from engine.series import LABEL_NAME_CHARS_MAX
 __all__ = [
     "HOLD_MAX_MS",
     "METRIC_HINT",
+    "OUTAGE_TOLERANCE_MS",
+    "LevelTerms",
+    "OnMissing",
+    "OnRestart",
     "RecordingRule",
     "Rule",
     "Template",
@@ -26,9 +31,13 @@ __all__ = [
     "is_metric_name",
 ]
 
+OnMissing: TypeAlias = Literal["hold", "reset", "count", "fire"]
+OnRestart: TypeAlias = Literal["pause", "count", "reset"]
 HOLD_MAX_MS = 24 * 3_600_000
+OUTAGE_TOLERANCE_MS = 3_600_000
 METRIC_HINT = f'1 to {LABEL_NAME_CHARS_MAX} letters, digits, _ and :, as in "service:request_rate"'
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+
 _METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 
 
@@ -38,16 +47,32 @@ class Template(Protocol):
     def render(self, labels: Mapping[str, str], value: float, external_labels: Mapping[str, str]) -> str: ...
 
 
+class LevelTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """One level as it is written; what is empty is the rule's own."""
+
+    severity: str = ""
+    when: str = ""
+    clear: str = ""
+    for_ms: int | None = None
+
+
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """An alerting rule.
 
     Args:
         name: Its name, sent as `alertname`.
         plan: The compiled expression.
-        for_ms: How long the condition must hold before it fires.
+        measure: The part of its tree that is measured: without an outer comparison with a number.
+        levels: At least one, the lowest first: what must hold of the measured value, and how long.
+        of: What part of `for` a condition must hold; 1 for all of it without a break.
         keep_firing_for_ms: How long it goes on firing after the condition ended.
-        on_missing: What an unknown condition does: `hold` (state stays, clocks pause) or `reset` (as if it were false).
+        on_missing: What an unknown condition does: `hold` (state stays, clocks pause), `reset` (as if it were false),
+            `count` (state stays, clocks run on) or `fire` (after `missing_for`).
+        missing_for_ms: How long data must be missing before that fires.
         hold_max_ms: How long an unknown condition is held before the alert ends as lost.
+        on_restart: What the engine's own downtime does: `pause` (clocks stand), `count` (they run on) or `reset`
+            (pending alerts begin anew).
+        outage_tolerance_ms: After a longer downtime a pending alert begins anew in any case.
         labels: Added to every alert's labels; they win over the series' own.
         annotations: Text for people.
         external_labels: For annotations that name this engine.
@@ -55,13 +80,23 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     plan: Plan | QueryPlan
-    for_ms: int = 0
+    measure: Node
+    levels: tuple[Level, ...] = (Level(),)
+    of: float = 1.0
     keep_firing_for_ms: int = 0
-    on_missing: Literal["hold", "reset"] = "hold"
+    on_missing: OnMissing = "hold"
+    missing_for_ms: int = 0
     hold_max_ms: int = HOLD_MAX_MS
+    on_restart: OnRestart = "pause"
+    outage_tolerance_ms: int = OUTAGE_TOLERANCE_MS
     labels: dict[str, str] = {}
     annotations: dict[str, Any] = {}  # str -> Template; a Protocol is no msgspec type
     external_labels: dict[str, str] = {}
+
+    @property
+    def for_ms(self) -> int:
+        """How long the condition of the lowest level must hold."""
+        return self.levels[0].for_ms
 
     @property
     def key(self) -> str:
@@ -122,9 +157,16 @@ def compile_rule(
     expr: str,
     *,
     for_ms: int = 0,
+    when: str = "",
+    clear: str = "",
+    levels: Sequence[LevelTerms] = (),
+    of: float = 1.0,
     keep_firing_for_ms: int = 0,
-    on_missing: Literal["hold", "reset"] = "hold",
+    on_missing: OnMissing = "hold",
+    missing_for_ms: int = 0,
     hold_max_ms: int = HOLD_MAX_MS,
+    on_restart: OnRestart = "pause",
+    outage_tolerance_ms: int = OUTAGE_TOLERANCE_MS,
     labels: Mapping[str, str] | None = None,
     annotations: Mapping[str, Template] | None = None,
     external_labels: Mapping[str, str] | None = None,
@@ -132,35 +174,70 @@ def compile_rule(
     """Compile a rule.
 
     Args:
+        for_ms, when, clear: Of the rule, and of each level that says nothing else.
+        levels: The lowest first.
         annotations: Compiled templates, from `engine.templates.compile_template`.
 
     Raises:
-        RuleError: The expression is refused, a label is not valid, or a duration is negative.
+        RuleError: The expression or a condition is refused, a label is not valid, or a number is out of bounds.
     """
     try:
         plan = _compile(expr)
     except PromQLError as error:
         raise RuleError(name, str(error), error.hint) from error
-    for label, value in (labels or {}).items():
+    _check(name, labels or {}, bool(levels), of, min(for_ms, keep_firing_for_ms, hold_max_ms, missing_for_ms))
+    measure, inherent = split_condition(plan.root)
+    if inherent is not None and (when or clear or levels):
+        message = f'the expression compares already ("{inherent}"), so it has no when, clear or levels'
+        raise RuleError(name, message, "leave the comparison out of expr and write it as when")
+    try:
+        terms = levels or (LevelTerms(),)
+        made = tuple(_level(one, for_ms, when, clear, inherent) for one in terms)
+        check_levels(made)
+    except ValueError as error:
+        raise RuleError(name, str(error)) from error
+    return Rule(
+        name=name,
+        plan=plan,
+        measure=measure,
+        levels=made,
+        of=of,
+        keep_firing_for_ms=keep_firing_for_ms,
+        on_missing=on_missing,
+        missing_for_ms=missing_for_ms,
+        hold_max_ms=hold_max_ms,
+        on_restart=on_restart,
+        outage_tolerance_ms=outage_tolerance_ms,
+        labels=dict(labels or {}),
+        annotations=dict(annotations or {}),
+        external_labels=dict(external_labels or {}),
+    )
+
+
+def _check(name: str, labels: Mapping[str, str], has_levels: bool, of: float, least_ms: int) -> None:
+    for label, value in labels.items():
         _check_label(name, label)
         if label == "alertname":
             raise RuleError(name, "the label alertname is the rule's name and can't be set")
+        if label == "severity" and has_levels:
+            raise RuleError(name, "the label severity is that of the level and can't be set", "leave it out of labels")
         if "{{" in value:
             raise RuleError(
                 name, f'a template in label "{label}" is not supported by this version', "use an annotation"
             )
-    if min(for_ms, keep_firing_for_ms, hold_max_ms) < 0:
+    if least_ms < 0:
         raise RuleError(name, "a duration is negative")
-    return Rule(
-        name=name,
-        plan=plan,
-        for_ms=for_ms,
-        keep_firing_for_ms=keep_firing_for_ms,
-        on_missing=on_missing,
-        hold_max_ms=hold_max_ms,
-        labels=dict(labels or {}),
-        annotations=dict(annotations or {}),
-        external_labels=dict(external_labels or {}),
+    if not 0 < of <= 1:
+        raise RuleError(name, f"of is {of:g}, not a part of 1", "write of = 0.9 for nine tenths")
+
+
+def _level(terms: LevelTerms, for_ms: int, when: str, clear: str, inherent: Condition | None) -> Level:
+    when, clear = terms.when or when, terms.clear or clear
+    return Level(
+        severity=terms.severity,
+        when=parse_condition(when) if when else inherent,
+        clear=parse_condition(clear) if clear else None,
+        for_ms=for_ms if terms.for_ms is None else terms.for_ms,
     )
 
 

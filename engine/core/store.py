@@ -78,6 +78,7 @@ class Landing(NamedTuple):
         return self.times if isinstance(self.times, int) else int(self.times[0])
 
 
+_ENDED = int(Mark.ENDED)
 _LIVE = int(Mark.LIVE)  # a member of an enum costs as much as a small array to compare with
 
 
@@ -146,6 +147,28 @@ class Store:
         present = self._last_ms.array[handles] + self._stale_after.array[handles] >= at_ms
         present &= (self._marks.array[handles] == _LIVE) & (handles >= 0)
         return self._values.array[handles], present
+
+    def state(
+        self, handles: Handles, at_ms: Times | int
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
+        """Of series at `at_ms`: (values, fresh, ended), shape of `handles`. -1 is no series, and neither."""
+        if not len(self.table):
+            nothing = np.zeros(np.shape(handles), dtype=np.bool_)
+            return np.full(nothing.shape, np.nan), nothing, nothing
+        marks = self._marks.array[handles]
+        fresh = self._last_ms.array[handles] + self._stale_after.array[handles] >= at_ms
+        fresh &= (marks == _LIVE) & (handles >= 0)
+        return self._values.array[handles], fresh, (marks == _ENDED) & (handles >= 0)
+
+    def series_state(self, handles: Handles) -> tuple[NDArray[np.float64], Times, NDArray[np.bool_]]:
+        """Of series: (values, the last instant at which each is fresh, ended). One that is not live was never fresh."""
+        if not len(self.table):
+            nothing = np.zeros(handles.shape, dtype=np.bool_)
+            return np.full(handles.shape, np.nan), np.full(handles.shape, _BEFORE_ALL_MS), nothing
+        marks = self._marks.array[handles]
+        live = (marks == _LIVE) & (handles >= 0)
+        until = np.where(live, self._last_ms.array[handles] + self._stale_after.array[handles], _BEFORE_ALL_MS)
+        return self._values.array[handles], until, (marks == _ENDED) & (handles >= 0)
 
     def stale_after(self, handles: Index) -> NDArray[np.int64]:
         """After how long without a sample each series is stale."""

@@ -1,26 +1,18 @@
-"""Deadlines in event time. Alerts that turned pending in one scrape share a deadline, so they share an entry."""
+"""When rules are to be woken, in event time. The clocks of alerts are in the book of alerts."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Generator, Mapping
 from typing import NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
 
 __all__ = ["Deadline", "Timers"]
 
-BUCKETS_PER_CHUNK = 500
-
 
 class Deadline(NamedTuple):
-    """Something of one rule is due: the clock of the alert in `slot`, if its version is still `version`;
-    with slot -1, the rule's look for inputs that went stale."""
+    """Something of one rule is due; `kind` is the rule's own."""
 
     rule: int
-    slot: int
-    version: int
+    kind: int
 
 
 class Timers:
@@ -54,29 +46,6 @@ class Timers:
         due = self._at.pop(time_ms)
         self._size -= len(due)
         return time_ms, due
-
-    def renumbering(self, slots: Mapping[int, NDArray[np.int64]]) -> Generator[None, None, Callable[[], None]]:
-        """Prepare new slots for the deadlines of some rules, in steps; what is returned makes the change at once.
-
-        Args:
-            slots: By rule, new slots by old ones, -1 for those that are gone.
-        """
-        lists = {rule: numbers.tolist() for rule, numbers in slots.items()}
-        made: dict[int, list[Deadline]] = {}
-        for count, (time_ms, deadlines) in enumerate(self._at.items()):
-            made[time_ms] = [
-                deadline._replace(slot=lists[deadline.rule][deadline.slot])
-                if deadline.slot >= 0 and deadline.rule in lists
-                else deadline
-                for deadline in deadlines
-            ]
-            if count % BUCKETS_PER_CHUNK == 0 or len(deadlines) > BUCKETS_PER_CHUNK:
-                yield
-
-        def commit() -> None:
-            self._at = made
-
-        return commit
 
     def clear(self) -> None:
         """Forget everything, to be filled again from what is still true."""

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.core import evaluator, layouts
-from engine.core.evaluator import TIMERS_PER_ALERT_MAX, Core
+from engine.core.evaluator import TIMERS_PER_RULE_MAX, Core
 from engine.core.projectors import EventCounter
 from engine.core.rules import Rule, compile_rule
 from engine.errors import StateError
@@ -695,7 +695,7 @@ def test_timers_stay_bounded_when_alerts_flap_for_hours(monkeypatch: pytest.Monk
     for tick in range(1, 2_001):  # 8 hours
         core.feed([SampleBatch(tick * 15 * SECOND, series, high if tick % 2 else low, 15 * SECOND)])
         most = max(most, len(core._timers))
-    assert most <= 100 + TIMERS_PER_ALERT_MAX * (2 + 2 * 5)
+    assert most <= 100 + TIMERS_PER_RULE_MAX * (2 + 2 * 5)
     assert core.counters()["transitions_total"] >= 5 * 1_999
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.core.conditions import split_condition
 from engine.core.evaluator import Core
 from engine.core.promql.query_compile import compile_query
 from engine.core.rules import Rule, compile_rule
@@ -16,7 +18,9 @@ START_MS = 1_000_000
 
 
 def rule(expr: str, **more: object) -> Rule:
-    return Rule(name="R", plan=compile_query(expr), **more)  # type: ignore[arg-type]
+    plan = compile_query(expr)
+    made = compile_rule("R", expr, **more)  # type: ignore[arg-type]
+    return msgspec.structs.replace(made, plan=plan, measure=split_condition(plan.root)[0])
 
 
 def play(

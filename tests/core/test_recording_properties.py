@@ -8,9 +8,10 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.core.conditions import split_condition
 from engine.core.evaluator import Core
 from engine.core.promql.query_compile import compile_query
-from engine.core.rules import RecordingRule, Rule, compile_recording
+from engine.core.rules import RecordingRule, Rule, compile_recording, compile_rule
 from engine.events import Sample, SampleBatch
 from tests.core.oracle import Told
 from tests.core.test_evaluator_properties import batches, durations, run, same, samples, told
@@ -48,14 +49,16 @@ def written_out(expr: str, recorded: str) -> str:
 
 @st.composite
 def alerting(draw: st.DrawFn, expr: str, name: str = "R") -> Rule:
-    return Rule(
-        name=name,
-        plan=compile_query(expr),
+    rule = compile_rule(
+        name,
+        expr,
         for_ms=draw(durations),
         keep_firing_for_ms=draw(durations),
         on_missing=draw(st.sampled_from(["hold", "reset"])),
         hold_max_ms=draw(st.sampled_from([3_000, 86_400_000])),
     )
+    plan = compile_query(expr)  # as a rule that looks back is judged, for what reads a recorded series is judged so
+    return msgspec.structs.replace(rule, plan=plan, measure=split_condition(plan.root)[0])
 
 
 @st.composite

@@ -8,7 +8,7 @@ from engine.core.timers import Deadline, Timers
 
 def test_deadlines_of_one_instant_come_together_in_the_order_they_were_added() -> None:
     timers = Timers()
-    first, second, other = Deadline(0, 1, 0), Deadline(1, 1, 0), Deadline(0, 2, 0)
+    first, second, other = Deadline(0, 1), Deadline(1, 1), Deadline(0, 2)
     timers.add(20, other)
     timers.add(10, first)
     timers.add(10, second)
@@ -24,10 +24,10 @@ def test_deadlines_of_one_instant_come_together_in_the_order_they_were_added() -
 def test_everything_comes_out_once_in_order_of_time(added: list[tuple[int, int]], now: int) -> None:
     timers = Timers()
     for time_ms, slot in added:
-        timers.add(time_ms, Deadline(0, slot, 0))
+        timers.add(time_ms, Deadline(0, slot))
     popped: list[tuple[int, int]] = []
     while (due := timers.pop(now)) is not None:
-        popped += [(due[0], deadline.slot) for deadline in due[1]]
+        popped += [(due[0], deadline.kind) for deadline in due[1]]
     expected = sorted((entry for entry in added if entry[0] <= now), key=lambda entry: entry[0])
     assert popped == expected
     assert len(timers) == len(added) - len(popped)
@@ -35,8 +35,8 @@ def test_everything_comes_out_once_in_order_of_time(added: list[tuple[int, int]]
 
 def test_clearing_forgets_everything_and_it_can_be_used_again() -> None:
     timers = Timers()
-    timers.add(1, Deadline(0, 0, 0))
+    timers.add(1, Deadline(0, 0))
     timers.clear()
     assert (len(timers), timers.next_ms(), timers.pop(10)) == (0, None, None)
-    timers.add(1, Deadline(0, 5, 0))
-    assert timers.pop(1) == (1, [Deadline(0, 5, 0)])
+    timers.add(1, Deadline(0, 5))
+    assert timers.pop(1) == (1, [Deadline(0, 5)])

@@ -164,6 +164,16 @@ class Shape:
             if self.columns[name][row]
         }
 
+    def find(self, labels: Mapping[str, str]) -> Codes:
+        """Rows that have exactly these labels, whatever their `__name__`."""
+        found = np.ones(self._size, dtype=np.bool_)
+        if any(text and name not in self.columns for name, text in labels.items()):
+            return np.zeros(0, dtype=np.int64)
+        for name, codes in self.columns.items():
+            if name != NAME:
+                found &= codes == self.interner.code(labels.get(name, ""))
+        return np.flatnonzero(found)
+
     def derive(self, key: Any, make: Callable[[], T]) -> T:
         """What is made of this shape under `key`, made once. The key must say everything that `make` depends on."""
         if key not in self._derived:

@@ -1,0 +1,141 @@
+"""Points: what conditions are, at instants. A walk goes through the points of many label sets side by side.
+
+Nearly every sample says again what the one before said. A walk finds, for each label set, the next point that can
+change anything: one that says something else, or the first after a deadline.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.core.alert_rows import Ints
+from engine.core.store import NEVER_MS
+
+__all__ = ["Points", "Walk"]
+
+
+class Points(NamedTuple):
+    """Aligned columns, shape (n,). The points of one label set stand together, in order of time.
+
+    Args:
+        rules: Whose label set.
+        places: Which.
+        times: When it is judged, milliseconds.
+        limits: What was due until then, inclusive, happens before.
+        orders: Place of its atom in the order of output.
+        codes: What the condition is: see `engine.core.alerts.Code`.
+        values: What the expression measures then; NaN where nothing is known.
+        seen: What it measured just before.
+        fed: Which selectors fed it, as bits.
+    """
+
+    rules: Ints
+    places: Ints
+    times: Ints
+    limits: Ints
+    orders: Ints
+    codes: NDArray[np.int16]
+    values: NDArray[np.float64]
+    seen: NDArray[np.float64]
+    fed: Ints
+
+    def pick(self, at: Ints | NDArray[np.bool_]) -> Points:
+        """Some of them."""
+        return Points._make(column[at] for column in self)
+
+    @classmethod
+    def join(cls, parts: Sequence[Points]) -> Points:
+        """All of several, one after the other."""
+        return parts[0] if len(parts) == 1 else cls._make(map(np.concatenate, zip(*parts, strict=True)))
+
+    def chunks(self, size: int) -> Iterator[Points]:
+        """Parts of about that size; the points of a label set stay together."""
+        if self.size <= size:
+            yield self
+            return
+        begins = np.flatnonzero(np.append(True, self.places[1:] != self.places[:-1]))
+        cuts = np.searchsorted(begins, np.arange(size, self.size, size))
+        cuts = begins[np.unique(cuts[cuts < len(begins)])]
+        for start, stop in itertools.pairwise([0, *cuts.tolist(), self.size]):
+            yield Points._make(column[start:stop] for column in self)
+
+    @property
+    def size(self) -> int:
+        """How many."""
+        return len(self.places)
+
+
+class Walk:
+    """A way through points: round by round, at most one point of each label set.
+
+    Args:
+        codes: By place, what was told last.
+    """
+
+    def __init__(self, points: Points, codes: NDArray[np.int16]) -> None:
+        places = points.places
+        size = len(places)
+        first = np.empty(size, dtype=np.bool_)
+        first[:1] = True
+        np.not_equal(places[1:], places[:-1], out=first[1:])
+        self._points = points
+        self._start = np.flatnonzero(first)
+        self._end = np.append(self._start[1:], size)
+        self.places = places[self._start]
+        before = np.empty(size, dtype=np.int16)
+        before[1:] = points.codes[:-1]
+        before[self._start] = codes[self.places]
+        changed = points.codes != before
+        self._single = len(self._start) == size
+        self._current = self._start
+        self._live = np.arange(len(self._start))
+        if self._single:
+            self._changed = changed
+            return
+        # The next point from each on that says something else; `size` where there is none.
+        upcoming = np.where(changed, np.arange(size), size)
+        self._next_changed = np.append(np.minimum.accumulate(upcoming[::-1])[::-1], size)
+        low = int(points.limits.min())
+        span = int(points.limits.max()) - low + 2
+        self._low, self._span = low, span
+        self._keys = np.repeat(np.arange(len(self._start)) * span, self._end - self._start) + (points.limits - low)
+
+    def __len__(self) -> int:
+        """How many label sets have points left."""
+        return len(self._live)
+
+    def current_places(self) -> Ints:
+        """The label sets that have points left."""
+        return self.places[self._live]
+
+    def last_codes(self) -> NDArray[np.int16]:
+        """Of each label set what its last point says."""
+        codes: NDArray[np.int16] = self._points.codes[self._end - 1]
+        return codes
+
+    def next(self, due: Ints) -> Ints:
+        """The next points that matter, at most one of each label set; none when all is done.
+
+        Args:
+            due: For each of `current_places`, when time alone changes it.
+        """
+        live = self._live
+        if self._single:
+            self._live = live[:0]
+            at: Ints = np.flatnonzero(self._changed | (due <= self._points.limits))
+            return at
+        current = self._current[live]
+        keys = live * self._span + np.clip(due - self._low, 0, self._span - 1)
+        first_due = np.where(due == NEVER_MS, self._end[live], np.searchsorted(self._keys, keys))
+        at = np.maximum(current, np.minimum(self._next_changed[current], first_due))
+        inside = at < self._end[live]
+        self._live, at = live[inside], at[inside]
+        self._current[self._live] = at + 1
+        done = self._current[self._live] >= self._end[self._live]
+        self._live = self._live[~done]
+        return at

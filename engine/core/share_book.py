@@ -1,0 +1,110 @@
+"""The shares of alerts whose rules have `of`: which levels were true for a large enough part of their window.
+
+Such rules are few and their alerts fewer, so these are plain objects beside the columns of the others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from engine.core.alert_rows import OFF, Ints, Rows
+from engine.core.shares import Share
+from engine.core.store import NEVER_MS
+
+__all__ = ["ShareBook"]
+
+
+class _Level(Protocol):
+    @property
+    def for_ms(self) -> int: ...
+
+    @property
+    def clear(self) -> object | None: ...
+
+
+class _Rule(Protocol):
+    @property
+    def of(self) -> float: ...
+
+    @property
+    def levels(self) -> Sequence[_Level]: ...
+
+
+class ShareBook:
+    """The shares of alerts, by row.
+
+    Args:
+        rules: By number.
+    """
+
+    def __init__(self, rules: Sequence[_Rule]) -> None:
+        self._rules = rules
+        self.of_rule = np.array([rule.of < 1 for rule in rules], dtype=np.bool_)
+        self.any = bool(self.of_rule.any())
+        self._shares: dict[int, list[Share]] = {}
+
+    def among(self, own: Rows, rows: Ints) -> Iterator[int]:
+        """Positions of rows whose rules have `of`."""
+        yield from np.flatnonzero(self.of_rule[own.rule[rows]]).tolist()
+
+    def see(self, own: Rows, row: int, bits: int, now: int) -> None:
+        """The `when` of levels is known at a place in known time; what ran before goes on while its window holds it."""
+        for level, share in enumerate(self._of(own, row)):
+            share.turn(bool(bits >> level & 1), now)
+            own.run[level, row] = OFF
+
+    def settle(self, own: Rows, row: int, now: int) -> tuple[int, bool]:
+        """(which levels are set, whether any of them runs) at a place in known time."""
+        levels, bits, runs = self._rules[int(own.rule[row])].levels, int(own.set[row]), False
+        for level, share in enumerate(self._of(own, row)):
+            share.forget(now)
+            if share.reached(now):
+                bits |= 1 << level
+            elif levels[level].clear is None:
+                bits &= ~(1 << level)
+            runs |= (bool(share.spans) and share.true_for(now) > 0) or share.on
+        return bits, runs
+
+    def is_on(self, row: int) -> bool:
+        """Whether a condition of the row holds now."""
+        return any(share.on for share in self._shares.get(row, ()))
+
+    def holds_on(self, row: int) -> bool:
+        """Whether the row is still needed: something true is in a window."""
+        return any(share.spans for share in self._shares.get(row, ()))
+
+    def due(self, own: Rows, row: int, now: int) -> int:
+        """When, in known time, a share changes; NEVER_MS if none does."""
+        changes = (share.next_change(now) for share in self._of(own, row))
+        return min((change for change in changes if change is not None), default=NEVER_MS)
+
+    def skip(self, row: int, begin: int, length: int) -> None:
+        """Take known time out of the past of a row."""
+        for share in self._shares.get(row, ()):
+            share.skip(begin, length)
+
+    def drop(self, rows: Iterable[int]) -> None:
+        """The alerts of these rows are over."""
+        for row in rows:
+            self._shares.pop(row, None)
+
+    def saved(self, rows: Iterable[int]) -> list[list[Share]]:
+        """The shares of rows, for a snapshot."""
+        return [self._shares.get(row, []) for row in rows]
+
+    def load(self, rows: Iterable[int], saved: Iterable[list[Share]]) -> None:
+        """Take back what `saved` gave."""
+        self._shares.update((row, shares) for row, shares in zip(rows, saved, strict=True) if shares)
+
+    def _of(self, own: Rows, row: int) -> list[Share]:
+        shares = self._shares.get(row)
+        if shares is None:
+            rule = self._rules[int(own.rule[row])]
+            shares = self._shares[row] = [
+                Share(level.for_ms, max(1, math.ceil(rule.of * level.for_ms))) for level in rule.levels
+            ]
+        return shares

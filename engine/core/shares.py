@@ -1,0 +1,98 @@
+"""Shares: for how much of a window of known time a condition held, under `of`.
+
+All times are places on an alert's axis of known time, in whole milliseconds, so pauses are no part of any window. The
+truth of a condition is a list of spans; the last may still be going on.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+__all__ = ["SPANS_MAX", "Share"]
+
+SPANS_MAX: Final = 1_024
+"""Beyond this the two oldest spans become one, which counts what lies between them as true."""
+
+
+class Share(msgspec.Struct):
+    """The truth of one condition over the last `window` of known time.
+
+    Args:
+        window: Its length.
+        need: For how much of it the condition must hold.
+        spans: Begin and end of each span, ascending, the last without an end while it goes on.
+    """
+
+    window: int
+    need: int
+    spans: list[int] = []
+
+    @property
+    def on(self) -> bool:
+        """Whether the condition holds now."""
+        return len(self.spans) % 2 == 1
+
+    def turn(self, on: bool, now: int) -> None:
+        """Say whether the condition holds from now on."""
+        if on == self.on:
+            return
+        if on and self.spans and self.spans[-1] == now:
+            self.spans.pop()  # it went on
+            return
+        self.spans.append(now)
+        if len(self.spans) > 2 * SPANS_MAX:
+            del self.spans[1:3]
+
+    def forget(self, now: int) -> None:
+        """Drop what has left the window."""
+        left = now - self.window
+        while len(self.spans) > 1 and self.spans[1] <= left:
+            del self.spans[:2]
+
+    def true_for(self, now: int) -> int:
+        """For how much of the window that ends now it held."""
+        begin, held = now - self.window, 0
+        for start, end in self._closed(now):
+            held += max(0, min(end, now) - max(start, begin))
+        return held
+
+    def reached(self, now: int) -> bool:
+        """Whether it held for long enough."""
+        return self.true_for(now) >= self.need
+
+    def next_change(self, now: int) -> int | None:
+        """The first instant after now at which `reached` changes, or at which nothing true is left in the window.
+
+        The condition is taken to stay as it is. None if there is no such instant."""
+        was, held, at = self.reached(now), self.true_for(now), now
+        if not held and not self.on:
+            return None
+        # Between these instants what enters and what leaves the window does not change.
+        edges = sorted({edge + self.window for edge in self.spans if edge + self.window > now})
+        for edge in [*edges, None]:
+            leaves = any(start <= at - self.window < end for start, end in self._closed(at))
+            slope = int(self.on) - int(leaves)
+            goal = self.need - 1 if was else self.need
+            if slope and (goal - held) * slope > 0:
+                change = at + (goal - held) * slope
+                if edge is None or change <= edge:
+                    return change
+            if slope < 0 and not was and edge is None:
+                return at + held
+            if edge is None:
+                return None
+            held += slope * (edge - at)
+            at = edge
+            if not held and not self.on:
+                return at
+        return None
+
+    def _closed(self, now: int) -> list[tuple[int, int]]:
+        ends = [*self.spans, max(now, self.spans[-1])] if self.on else self.spans
+        return list(zip(ends[::2], ends[1::2], strict=True))
+
+    def skip(self, begin: int, length: int) -> None:
+        """Take `length` of known time from `begin` on out of the past, as if it had not been."""
+        self.spans = [edge - min(max(edge - begin, 0), length) for edge in self.spans]
