@@ -91,6 +91,7 @@ class Blind(msgspec.Struct, frozen=True, tag="blind"):
         to_ms: End of the span, exclusive.
         scope: `*` for everything, else a series (its canonical text), a metric (its name) or a probe (`probe.health`).
         reason: A short code: `clock_step`, `downtime`, `dropped`, `loop_lag`, `offline`, `suspend`, or a host's own.
+        series: The series that a probe's scope stands for.
     """
 
     time_ms: int
@@ -98,6 +99,7 @@ class Blind(msgspec.Struct, frozen=True, tag="blind"):
     to_ms: int
     scope: str = "*"
     reason: str = ""
+    series: tuple[str, ...] = ()
 
 
 class Health(msgspec.Struct, frozen=True, tag="health"):

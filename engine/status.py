@@ -19,7 +19,7 @@ class AlertStatus(msgspec.Struct, frozen=True):
         elapsed_ms: Time on the clock that runs: towards `for` while pending, since then while firing.
         paused: The condition is unknown, so the clock stands.
         keeping: The condition has ended and `keep_firing_for` runs.
-        due_ms: When it will fire (pending), reach its next level, or resolve (keeping) if nothing changes; 0 where none.
+        due_ms: When it will fire (pending), reach its next level or resolve (keeping) if nothing changes; 0 where none.
         severity: Of the highest level that is set, for a rule with levels.
     """
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.core.alerts import Code
 from engine.core.dependencies import selects
@@ -21,7 +22,7 @@ from engine.core.recent import Recent
 from engine.core.rules import RecordingRule
 from engine.core.store import Mark, Store
 
-__all__ = ["Absence", "Evidence", "Inputs", "Sources", "evidence_of", "inputs_at", "sources_of"]
+__all__ = ["Absence", "Evidence", "Inputs", "Sources", "evidence_of", "inputs_at", "rests_on", "sources_of"]
 
 
 class Evidence(NamedTuple):
@@ -132,6 +133,27 @@ def inputs_at(evidence: Evidence, recent: Recent, store: Store, at_ms: int) -> I
     if evidence.recorded:
         speaks &= marks == Mark.LIVE
     return Inputs(evidence, cells.shape, speaks, fresh, marks == Mark.ENDED)
+
+
+def rests_on(
+    evidence: Sequence[Evidence],
+    label_sets: Sequence[Mapping[str, str]],
+    handles: NDArray[np.int64],
+    recent: Recent,
+    at_ms: int,
+) -> Bools:
+    """Which label sets have, behind some selector, no other series that speak for them than these."""
+    found = np.zeros(len(label_sets), dtype=np.bool_)
+    for one in evidence:
+        cells = recent.cells(one.selector, at_ms)
+        inside = np.isin(cells.handles, handles)
+        if not inside.any():
+            continue
+        speaks = _answering(cells.shape, one.asked)
+        for at, labels in enumerate(label_sets):
+            mine = speaks & _agreeing(cells.shape, labels, one.aside)
+            found[at] |= bool(mine.any() and inside[mine].all())
+    return found
 
 
 def _answering(shape: Shape, asked: Sequence[Matcher]) -> Bools:

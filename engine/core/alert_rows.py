@@ -54,6 +54,8 @@ class Rows:
         """Since when the clocks stand."""
         self.unknown: Ints = np.full(_ROWS_MIN, NEVER_MS, dtype=np.int64)
         """Since when nothing is known."""
+        self.blind: Ints = np.full(_ROWS_MIN, -1, dtype=np.int64)
+        """Until when blind spans have been taken out of it."""
         self.active: Ints = np.zeros(_ROWS_MIN, dtype=np.int64)
         self.fired: Ints = np.zeros(_ROWS_MIN, dtype=np.int64)
         """When it began to fire; 0 before."""
@@ -90,6 +92,7 @@ class Rows:
         self.keep[rows] = OFF
         self.lost[rows] = self.fired[rows] = self.fed[rows] = 0
         self.paused[rows] = self.unknown[rows] = self.due[rows] = NEVER_MS
+        self.blind[rows] = -1
         self.active[rows] = self.stepped[rows] = times
         return rows
 
@@ -104,27 +107,33 @@ class Rows:
         known: Ints = np.minimum(self.paused[rows], times) - self.lost[rows]
         return known
 
-    def skip(self, rows: Ints, from_ms: int, to_ms: int) -> None:
-        """Take a span in which nobody could see out of every clock, and out of the time that nothing is known."""
+    def skip(self, rows: Ints, begins: Ints, to_ms: int) -> None:
+        """Take spans in which nobody could see out of every clock, and out of the time that nothing is known.
+
+        Args:
+            begins: Of each row, when its span begins.
+        """
         unknown, paused = self.unknown[rows], self.paused[rows]
         stands = paused != NEVER_MS
         # What was taken for a pause may have been want of sight from the beginning of the span on.
-        here = stands & (paused > from_ms)
-        early = rows[here]
+        here = stands & (paused > begins)
+        early, since = rows[here], begins[here]
         ends = np.minimum(paused[here], to_ms)
-        self._move(early, from_ms, np.maximum(ends - from_ms, 0))
+        self._move(early, since, np.maximum(ends - since, 0))
         late = paused[here] > to_ms
-        self.paused[early] = np.where(late, paused[here], from_ms)
-        self.lost[early[late]] += to_ms - from_ms
-        self._move(rows[~stands], from_ms, np.int64(to_ms - from_ms))
-        self.lost[rows[~stands]] += to_ms - from_ms
+        self.paused[early] = np.where(late, paused[here], since)
+        self.lost[early[late]] += to_ms - since[late]
+        runs = ~stands
+        self._move(rows[runs], begins[runs], to_ms - begins[runs])
+        self.lost[rows[runs]] += to_ms - begins[runs]
         missing = unknown != NEVER_MS
-        shifted = np.maximum(to_ms - np.maximum(unknown[missing], from_ms), 0)
+        shifted = np.maximum(to_ms - np.maximum(unknown[missing], begins[missing]), 0)
         self.unknown[rows[missing]] += shifted
+        self.blind[rows] = to_ms
 
-    def _move(self, rows: Ints, from_ms: int, length: Ints | np.int64) -> None:
+    def _move(self, rows: Ints, begins: Ints, length: Ints) -> None:
         """Place clocks that began in or after a span as if its known time had not passed."""
-        begin = from_ms - self.lost[rows]
+        begin = begins - self.lost[rows]
         for clocks in (*self.run, self.keep):
             since = clocks[rows]
             clocks[rows] = np.where(since == OFF, OFF, since - np.clip(since - begin, 0, length))

@@ -192,20 +192,17 @@ class AlertBook:
 
     def blind(self, from_ms: int, to_ms: int, rows: Ints | None = None) -> None:
         """Take a blind span out of the clocks of alerts, but for those whose clock had come before it began."""
-        rows = self.rows.taken() if rows is None else rows
-        rows = rows[self.rows.due[rows] > from_ms]
-        if self.shares.any:
-            self._skip_shares(rows, from_ms, to_ms)
-        self.rows.skip(rows, from_ms, to_ms)
-        self.due_ms = min(self.due_ms, self._life.arm(rows))
-
-    def _skip_shares(self, rows: Ints, from_ms: int, to_ms: int) -> None:
         own = self.rows
-        for at in self.shares.among(own, rows):
-            row = int(rows[at])
-            length = min(int(own.paused[row]), to_ms) - from_ms
+        rows = own.taken() if rows is None else rows
+        rows = rows[(own.due[rows] > from_ms) & (own.blind[rows] < to_ms)]
+        begins = np.maximum(own.blind[rows], from_ms)  # each instant is taken out once
+        for at in self.shares.among(own, rows) if self.shares.any else ():
+            row, begin = int(rows[at]), int(begins[at])
+            length = min(int(own.paused[row]), to_ms) - begin
             if length > 0:
-                self.shares.skip(row, from_ms - int(own.lost[row]), length)
+                self.shares.skip(row, begin - int(own.lost[row]), length)
+        own.skip(rows, begins, to_ms)
+        self.due_ms = min(self.due_ms, self._life.arm(rows))
 
     # -- steps -------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from typing import TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from engine.core.dependencies import linked, may_read
 from engine.core.notices import Output
 from engine.core.query_judge import QueryJudge
@@ -69,6 +72,12 @@ class Chain:
             rule.expression.blind(from_ms, to_ms)
         for judge in self.judges:
             judge.arm_clocks()
+
+    def blind_some(self, rules: Touched, handles: NDArray[np.int64], from_ms: int, to_ms: int) -> None:
+        """A span in which nobody could see some series that these rules read."""
+        for judge in self.judges:
+            if judge.index in rules:
+                judge.blind(handles, from_ms, to_ms)
 
     def forget_shapes(self) -> None:
         """Label sets have got other codes."""

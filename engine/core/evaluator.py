@@ -61,6 +61,7 @@ SUBQUERY_STEP_MS = 60_000  # Prometheus' default evaluation interval
 FOR_EVER_MS = 2**61
 SNAPSHOT_VERSION = 1
 TIMERS_PER_RULE_MAX = 4
+SCOPES_MAX = 1_024
 TIMERS_SLACK = 10_000
 
 
@@ -162,6 +163,7 @@ class Core:
         self._projectors = tuple(projectors)
         self._resolved = Resolved(alerts_per_rule_max, self._tally)
         self._blind_to_ms = 0
+        self._blind_scopes: dict[str, int] = {}
         self._begun = False
         self._time_begun = False
 
@@ -461,10 +463,14 @@ class Core:
 
     def _blind(self, blind: Blind) -> None:
         """Take a span out of every clock and every age. Of spans that overlap, each instant is taken out once."""
+        if blind.scope != "*":
+            self._blind_some(blind)
+            return
         from_ms = max(blind.from_ms, self._blind_to_ms)
-        if blind.scope != "*" or blind.to_ms <= from_ms:
+        if blind.to_ms <= from_ms:
             return
         self._blind_to_ms = blind.to_ms
+        self._lander.blind(from_ms, blind.to_ms)
         self._store.skip(from_ms, blind.to_ms)
         for book in (self._book, *(judge.book for chain in self._chains for judge in chain.judges)):
             book.blind(from_ms, blind.to_ms)
@@ -472,6 +478,21 @@ class Core:
             chain.blind(from_ms, blind.to_ms)
         self._instants.blind(from_ms, blind.to_ms)
         self._skip_instants()
+
+    def _blind_some(self, blind: Blind) -> None:
+        """The same for some series. Groups of rule files have no clock for these alone."""
+        known = self._layouts.known(blind.series or (blind.scope,))
+        from_ms = max(blind.from_ms, self._blind_to_ms, self._blind_scopes.get(blind.scope, -1))
+        if not len(known) or blind.to_ms <= from_ms:
+            return
+        if len(self._blind_scopes) >= SCOPES_MAX:
+            del self._blind_scopes[next(iter(self._blind_scopes))]
+        self._blind_scopes[blind.scope] = blind.to_ms
+        self._store.skip(from_ms, blind.to_ms, known)
+        for judge in self._layouts.readers(known):
+            judge.blind(known, from_ms, blind.to_ms)
+        for chain, rules in self._layouts.chains(known):
+            chain.blind_some(rules, known, from_ms, blind.to_ms)
 
     def _skip_instants(self) -> None:
         """Take blind spans that no instant comes before any more out of the clocks of groups."""

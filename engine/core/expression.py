@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.core.absence import Absence, Evidence
+from engine.core.absence import Absence, Evidence, rests_on
 from engine.core.promql.labels import Shape
 from engine.core.promql.plan import (
     Call,
@@ -125,6 +125,10 @@ class Expression:
     def witnesses(self, label_sets: Sequence[Mapping[str, str]], gone: Bools) -> NDArray[np.int64]:
         """Of the series that are to go, those without which it could not be said why label sets are absent."""
         return witnesses(self._evidence, label_sets, self._recent, self._store, gone)
+
+    def rests_on(self, label_sets: Sequence[Mapping[str, str]], handles: NDArray[np.int64], at_ms: int) -> Bools:
+        """Which label sets have, behind some selector, no other inputs than these series."""
+        return rests_on(self._evidence, label_sets, handles, self._recent, at_ms)
 
     def absence(self, at_ms: int) -> Absence:
         """Why label sets are absent from its value at an instant."""

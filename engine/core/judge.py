@@ -195,7 +195,7 @@ class Judge:
             self._expect(int(np.min(self._stale_from(slots, self.swept_ms), initial=NEVER_MS)))
 
     def _times(self, touched: Touched, at_ms: int) -> Ints:
-        if self.binding.single or at_ms >= self._judged_ms:
+        if at_ms >= self._judged_ms:
             return np.full(len(touched.slots), at_ms)
         return np.maximum(self._judged.array[touched.at], at_ms)
 
@@ -204,6 +204,16 @@ class Judge:
         rows = self.book.row_of.array[places]
         at = np.flatnonzero((rows != FREE) & holds)
         self.book.rows.fed[rows[at]] = fed[at]
+
+    def blind(self, handles: Ints, from_ms: int, to_ms: int) -> None:
+        """Nobody could see these series in a span: it is taken out of their clocks, and nothing is judged in it."""
+        touched = self.binding.touched(handles)
+        if touched is None:
+            return
+        rows = self.book.row_of.array[self.places.array[touched.at]]
+        self.book.blind(from_ms, to_ms, rows[rows != FREE])
+        self._judged.array[touched.at] = np.maximum(self._judged.array[touched.at], to_ms)
+        self._judged_ms = max(self._judged_ms, to_ms)
 
     # -- time --------------------------------------------------------------------------------------------------
 
@@ -259,7 +269,7 @@ class Judge:
 
     def _points_at(self, slots: Ints, instants: Ints) -> Points:
         """What the store says of slots at instants, just after an input went stale."""
-        times = instants if self.binding.single else np.maximum(instants, self._judged.array[slots])
+        times = np.maximum(instants, self._judged.array[slots]) if self._judged_ms >= 0 else instants
         states = self._states(slots, times)
         columns = evaluate(self.rule.measure, lambda leaf: states[leaf][:2])
         codes = self._codes(columns, slots, states)
@@ -294,7 +304,8 @@ class Judge:
         if lanes is None:
             return None
         once = lanes.slots[lanes.first]
-        if not binding.single:
+        floored = not binding.single or int(lanes.times.min()) < self._judged_ms
+        if floored:
             lanes = lanes.not_before(self._judged.array[once])
         watches = self.watches
         early = None

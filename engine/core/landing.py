@@ -58,6 +58,17 @@ class Lander:
         self._tally = tally
         self.watermark_ms = -1
         """Samples stamped earlier are late: they are judged at this instant."""
+        self._blind_from_ms = self._blind_to_ms = -1
+
+    def blind(self, from_ms: int, to_ms: int) -> None:
+        """Nobody could see in a span: what is stamped in it is judged when it is over, and does not age in it."""
+        self._blind_from_ms = from_ms if from_ms > self._blind_to_ms else self._blind_from_ms
+        self._blind_to_ms = to_ms
+
+    @property
+    def _floor_ms(self) -> int:
+        """Nothing is judged earlier."""
+        return max(self.watermark_ms, self._blind_to_ms)
 
     def atoms(self, events: Sequence[Event]) -> Iterator[Event | list[Sample]]:
         """Split events into what is landed at once: consecutive single samples come together."""
@@ -130,13 +141,15 @@ class Lander:
             self._tally.drop("old", int(np.count_nonzero(~newer)))
             handles, values = handles[newer], values[newer]
             index, touched, chains = handles, self._layouts.touched(handles), self._layouts.chains(handles)
-        after = stale_after_ms(batch.interval_ms)
-        stale_from = batch.time_ms + after + 1
+        after: Positions | int = stale_after_ms(batch.interval_ms) + self._store.still_blind(handles, batch.time_ms)
+        if batch.time_ms < self._blind_to_ms:
+            after += self._blind_to_ms - max(batch.time_ms, self._blind_from_ms)
+        stale_from = batch.time_ms + int(np.min(after, initial=NEVER_MS)) + 1
         mark = _MARKS[batch.stale]
         landing = Landing(handles, index, batch.time_ms, values, stale_mask(values), mark, after, stale_from)
         if batch.time_ms <= self.watermark_ms:
             self._tally.count("samples_late_total", len(handles))
-        return (yield from self._land(landing, touched, chains, max(batch.time_ms, self.watermark_ms)))
+        return (yield from self._land(landing, touched, chains, max(batch.time_ms, self._floor_ms)))
 
     def samples(self, samples: list[Sample]) -> Outputs:
         """Land single samples, each an atom: together where no rule needs to see one by itself."""
@@ -149,7 +162,13 @@ class Lander:
             after = np.full(size, stale_after_ms(intervals[0]))
         else:
             after = np.array([stale_after_ms(interval) for interval in intervals], dtype=np.int64)
-        run = Run(handles, times, np.maximum(times, self.watermark_ms), values, after)
+        known = handles >= 0
+        if not isinstance(blind := self._store.still_blind(np.where(known, handles, 0), times), int) and known.any():
+            after = after + np.where(known, blind, 0)
+        if int(times.min()) < self._blind_to_ms:
+            inside = self._blind_to_ms - np.maximum(times, self._blind_from_ms)
+            after = after + np.where(times < self._blind_to_ms, inside, 0)
+        run = Run(handles, times, np.maximum(times, self._floor_ms), values, after)
         kept = handles >= 0
         if not kept.all():
             run, samples = run.pick(kept), [sample for sample, keep in zip(samples, kept.tolist(), strict=True) if keep]

@@ -116,6 +116,12 @@ class Layouts:
             self._metric_of.append(number)
         return handle
 
+    def known(self, scopes: Sequence[str]) -> NDArray[np.int64]:
+        """The series of scopes, ascending: a series by its text, or all of a metric by its name."""
+        found = [self.of_metric(scope) for scope in scopes]
+        single = [self._store.table.find(scope) for scope in scopes]
+        return np.unique(np.concatenate([*found, [handle for handle in single if handle >= 0]]).astype(np.int64))
+
     def handles(self, texts: Sequence[str]) -> NDArray[np.int64]:
         """The handles of series, as `handle` gives them."""
         known = self._store.table.find_all(texts)

@@ -95,6 +95,8 @@ class Store:
         self._values: Column[np.float64] = Column(np.float64, np.nan)
         self._stale_after: Column[np.int64] = Column(np.int64, STALE_AFTER_MS)
         self._marks: Column[np.int8] = Column(np.int8, Mark.LIVE)
+        self._blind_to: Column[np.int64] = Column(np.int64, _BEFORE_ALL_MS)
+        self._blind_ms = _BEFORE_ALL_MS  # no series was blind later than this
 
     def __len__(self) -> int:
         return len(self.table)
@@ -110,7 +112,7 @@ class Store:
             return known
         split_series(text)
         handle = self.table.intern(text)
-        for column in (self._last_ms, self._values, self._stale_after, self._marks):
+        for column in (self._last_ms, self._values, self._stale_after, self._marks, self._blind_to):
             column.resize(len(self.table))
         return handle
 
@@ -190,11 +192,21 @@ class Store:
         self._stale_after.array[at] = landing.stale_after_ms
         self._marks.array[at] = _LIVE if landing.stale is None else np.where(landing.stale, landing.mark, _LIVE)
 
-    def skip(self, from_ms: int, to_ms: int) -> None:
+    def skip(self, from_ms: int, to_ms: int, handles: Index = slice(None)) -> None:
         """Let nothing age in a span in which nobody could see: what was fresh before it, is fresh that much longer."""
-        last = self._last_ms.array
-        fresh = (self._marks.array == _LIVE) & (last + self._stale_after.array >= from_ms) & (last < to_ms)
-        self._stale_after.array[fresh] += to_ms - np.maximum(last[fresh], from_ms)
+        last, after = self._last_ms.array[handles], self._stale_after.array[handles]
+        fresh = (self._marks.array[handles] == _LIVE) & (last + after >= from_ms) & (last < to_ms)
+        self._stale_after.array[handles] = after + np.where(fresh, to_ms - np.maximum(last, from_ms), 0)
+        if not isinstance(handles, slice):
+            self._blind_to.array[handles] = to_ms
+            self._blind_ms = max(self._blind_ms, to_ms)
+
+    def still_blind(self, handles: Index, times: Times | int) -> Times | int:
+        """For how long after `times` each series will still be in a blind span of its own; 0 if none will."""
+        if self._blind_ms <= np.min(times, initial=NEVER_MS):
+            return 0
+        blind: Times = np.maximum(self._blind_to.array[handles] - times, 0)
+        return blind
 
     def compacting(self, keep: NDArray[np.bool_]) -> Compacting:
         """Prepare to forget series, in steps; what is returned does it at once."""
@@ -202,11 +214,13 @@ class Store:
         last_ms, values = self._last_ms.taken(keep), self._values.taken(keep)
         yield
         stale_after, marks = self._stale_after.taken(keep), self._marks.taken(keep)
+        blind_to = self._blind_to.taken(keep)
         yield
 
         def commit() -> None:
             table()
             self._last_ms, self._values, self._stale_after, self._marks = last_ms, values, stale_after, marks
+            self._blind_to = blind_to
 
         return commit
 
@@ -217,6 +231,7 @@ class Store:
             "values": self._values.array.astype("<f8").tobytes(),
             "stale_after": self._stale_after.array.astype("<i8").tobytes(),
             "marks": self._marks.array.astype("i1").tobytes(),
+            "blind_to": self._blind_to.array.astype("<i8").tobytes(),
         }
 
     def refill(self, texts: list[str], columns: dict[str, bytes]) -> None:
@@ -232,11 +247,13 @@ class Store:
             ("values", self._values, "<f8"),
             ("stale_after", self._stale_after, "<i8"),
             ("marks", self._marks, "i1"),
+            ("blind_to", self._blind_to, "<i8"),
         ):
             data = np.frombuffer(columns.get(name, b""), dtype=kind)
             if len(data) != len(texts) or len(self) != len(texts):
                 raise ValueError(f"column {name} has {len(data)} values for {len(texts)} series")
             column.array[:] = data
+        self._blind_ms = int(self._blind_to.array.max(initial=_BEFORE_ALL_MS))
 
 
 def stale_mask(values: NDArray[np.float64]) -> NDArray[np.bool_] | None:

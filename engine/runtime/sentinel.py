@@ -35,6 +35,8 @@ ROUNDS_MIN: Final = 2
 PIECE_MS: Final = 100
 """While it is offline the core is told of the blind span in pieces, at most this often, or when something is due."""
 SERIES_READ_MAX: Final = 100
+SERIES_REMEMBERED_MAX: Final = 10_000
+"""Of one probe."""
 COMPONENT: Final = "network"
 _TELLING: Final = frozenset({"up", "probe_success"})
 # Out of descriptors or memory: nothing is learnt about the network.
@@ -73,6 +75,7 @@ class Sentinel:
         self._online_s = clock.monotonic()  # since when it has not been
         self._told_ms = 0
         self._blind: dict[str, int] = {}  # probe -> until when the core knows that it is blind
+        self._series: dict[str, dict[str, None]] = {}  # probe -> what it has measured lately
         self._down: set[str] = set()  # probes whose last measurement said so, and was believed
         self._pieces: list[Blind] = []
         self._begun = 0  # rounds
@@ -108,6 +111,7 @@ class Sentinel:
         Args:
             begun_s: When the measurement began, on the clock's monotonic time.
         """
+        self._remember(probe, events)
         if not tells_down(events):
             if self.offline and probe in self._blind:  # it sees, whatever the others do
                 self._end(probe)
@@ -123,7 +127,7 @@ class Sentinel:
             self._blind.setdefault(probe, now_ms)
         else:  # back online, but this was measured before
             lasted_ms = round((self._clock.monotonic() - begun_s) * 1000)
-            self._pieces.append(Blind(now_ms, now_ms - lasted_ms, now_ms, f"probe.{probe}", "offline"))
+            self._pieces.append(self._span(probe, now_ms - lasted_ms, now_ms))
         return False
 
     def take(self, now_ms: int, *, due: bool) -> list[Blind]:
@@ -192,8 +196,25 @@ class Sentinel:
     def _tell(self, probe: str, now_ms: int) -> None:
         from_ms = self._blind[probe]
         if now_ms > from_ms:
-            self._pieces.append(Blind(now_ms, from_ms, now_ms, f"probe.{probe}", "offline"))
+            self._pieces.append(self._span(probe, from_ms, now_ms))
             self._blind[probe] = now_ms
+
+    def _span(self, probe: str, from_ms: int, now_ms: int) -> Blind:
+        return Blind(now_ms, from_ms, now_ms, f"probe.{probe}", "offline", tuple(self._series.get(probe, ())))
+
+    def _remember(self, probe: str, events: Sequence[Event]) -> None:
+        """Note what a probe measures: these are the series that nobody sees while it is blind."""
+        texts = dict.fromkeys(
+            text
+            for event in events
+            if isinstance(event, Sample | SampleBatch)
+            for text in ((event.series,) if isinstance(event, Sample) else event.series)[:SERIES_REMEMBERED_MAX]
+        )
+        known = self._series.setdefault(probe, {})
+        if not texts.keys() <= known.keys():
+            known.update(texts)
+            while len(known) > SERIES_REMEMBERED_MAX:
+                del known[next(iter(known))]
 
     async def _pause(self, seconds: float) -> None:
         """Wait, but no longer than until somebody asks."""
