@@ -9,6 +9,7 @@ from engine.config.checks import check_labels
 from engine.config.convert import BAD, Converter
 from engine.config.document import Places
 from engine.config.kinds import fields_of
+from engine.config.levels import check_terms, level_terms
 from engine.config.locate import KeyPath
 from engine.config.packs import pack_names, read_pack
 from engine.config.report import quote
@@ -19,15 +20,19 @@ from engine.text import clean
 __all__ = ["check_recording", "rule_config"]
 
 _LATER = "this version does not have it yet"
-_OF_ALERTS = ("for", "keep_firing_for", "on_missing", "hold_max", "annotations")
+_OF_ALERTS = (
+    *("when", "for", "of", "clear", "levels", "keep_firing_for"),
+    *("on_missing", "missing_for", "hold_max", "annotations"),
+)
 # Keys that are not ours, but that people will write, and what to write instead.
 _HINTS = {
-    **dict.fromkeys(("levels", "when", "clear", "of", "mode", "missing_for", "on_restart"), _LATER),
+    **dict.fromkeys(("mode", "on_restart", "outage_tolerance"), _LATER),
     "alert": "the table's name is the alert's name: [rule.NAME]",
     "name": "the table's name is the rule's name: [rule.NAME]",
     "query": 'did you mean "expr"?',
     "condition": 'did you mean "expr"?',
     "duration": 'did you mean "for"?',
+    "threshold": 'write when = "> 90"',
     "severity": 'write labels = { severity = "..." }',
     "summary": 'write annotations = { summary = "..." }',
     "description": 'write annotations = { description = "..." }',
@@ -54,7 +59,8 @@ def rule_config(
         _check_labels((*path, "labels"), converter)
         templates = _templates((*path, "annotations"), converter)
         if expr is not BAD:
-            _compile(name, values, templates, external_labels, path, converter)
+            inherent = _compile(name, values, templates, external_labels, path, converter)
+            check_terms(values, inherent, path, converter)
     built = converter.build(RuleTable, values, path)
     if built is None:
         return None
@@ -142,14 +148,17 @@ def _compile(
     external_labels: Mapping[str, str],
     path: KeyPath,
     converter: Converter,
-) -> None:
+) -> Condition | None:
+    """The comparison that the expression itself makes."""
     from engine.core.rules import compile_rule
 
     try:
-        # The expression alone: labels and durations were checked above, with better places.
-        compile_rule(name, values["expr"], annotations=templates, external_labels=external_labels)
+        # The expression alone: everything else is checked with better places.
+        rule = compile_rule(name, values["expr"], annotations=templates, external_labels=external_labels)
     except RuleError as error:
         _foreign((*path, "expr"), error.message, error.hint, "not an expression", converter)
+        return None
+    return rule.levels[0].when
 
 
 def _foreign(path: KeyPath, message: str, hint: str, vague: str, converter: Converter) -> None:

@@ -17,10 +17,12 @@ from engine.durations import Duration
 from engine.errors import Problem
 from engine.ports import Options
 from engine.rulefiles.shape import RuleFile
+from engine.series import LABEL_VALUE_CHARS_MAX
 
 __all__ = [
     "Config",
     "EngineTable",
+    "LevelTable",
     "ProbeCommon",
     "ProbeConfig",
     "RuleConfig",
@@ -36,6 +38,9 @@ _Shutdown: TypeAlias = Annotated[Duration, Meta(extra={"min_ms": 1_000, "max_ms"
 _Interval: TypeAlias = Annotated[Duration, Meta(extra={"min_ms": 100, "max_ms": 86_400_000})]
 _Timeout: TypeAlias = Annotated[Duration, Meta(extra={"min_ms": 1, "max_ms": 86_400_000})]
 _HoldMax: TypeAlias = Annotated[Duration, Meta(extra={"min_ms": 1_000})]
+_Comparison: TypeAlias = Annotated[str, Meta(examples=["> 80"])]
+_Severity: TypeAlias = Annotated[str, Meta(min_length=1, max_length=LABEL_VALUE_CHARS_MAX)]
+_Part: TypeAlias = Annotated[float, Meta(gt=0, le=1)]
 
 
 def _ms(text: str) -> Any:
@@ -118,6 +123,22 @@ class SinkCommon(Options, frozen=True, kw_only=True):
     type: str | None = None
 
 
+class LevelTable(Options, frozen=True, kw_only=True, rename={"for_": "for"}):
+    """One of the `levels` of a rule.
+
+    Args:
+        severity: Its word: the label `severity` of the alert while it is the highest that is reached.
+        when: What must hold of the value, such as "> 90"; by default the rule's.
+        for: How long that must hold before the level is reached; by default the rule's.
+        clear: What resets the level; by default the rule's, else that `when` does not hold.
+    """
+
+    severity: _Severity
+    when: _Comparison | None = None
+    for_: Duration | None = None
+    clear: _Comparison | None = None
+
+
 class RuleTable(Options, frozen=True, kw_only=True, rename={"for_": "for"}):
     """`[rule.NAME]`: when something is wrong, and for how long it must be; with `record`, what else can be measured.
 
@@ -126,10 +147,15 @@ class RuleTable(Options, frozen=True, kw_only=True, rename={"for_": "for"}):
             keys of a pack's rule of that name.
         record: The rule gives no alerts: its results are series of this metric, which other rules can read. Then of
             the other keys it has `labels` alone.
+        when: What must hold of the value of an expression that does not compare by itself, such as "> 80".
         for: How long the expression must hold before the alert fires.
+        of: The part of `for` in which it must hold, such as 0.9; by default all of it, without a break.
+        clear: What ends a firing alert, such as "< 75"; by default that `when` does not hold.
+        levels: Severities of one alert, the lowest first, each with what is its own of `when`, `for` and `clear`.
         keep_firing_for: How long the alert goes on firing after the expression has ceased to hold.
         on_missing: What happens while data is missing: `hold` keeps the state and stops its clocks, `reset`
-            takes it as "not true".
+            takes it as "not true", `count` keeps the state and lets its clocks run on, `fire` makes the alert fire.
+        missing_for: How long data must be missing before that fires, under `fire`.
         hold_max: How long a state is held without data before the alert ends as lost.
         labels: Labels for the rule's alerts, such as severity; for the series, if it records.
         annotations: Text for people; a template with $labels, $value and $externalLabels.
@@ -137,9 +163,14 @@ class RuleTable(Options, frozen=True, kw_only=True, rename={"for_": "for"}):
 
     expr: str
     record: str | None = None
+    when: _Comparison | None = None
     for_: Duration = _ms("0s")
+    of: _Part = 1.0
+    clear: _Comparison | None = None
+    levels: list[LevelTable] = []
     keep_firing_for: Duration = _ms("0s")
-    on_missing: Literal["hold", "reset"] = "hold"
+    on_missing: Literal["hold", "reset", "count", "fire"] = "hold"
+    missing_for: Duration = _ms("0s")
     hold_max: _HoldMax = _ms("24h")
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}

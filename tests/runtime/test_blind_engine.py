@@ -71,7 +71,7 @@ class Timed(RecordingSink):
         return [(r.from_ms, r.to_ms, r.scope, r.reason) for r in self.records if isinstance(r, Blind)]
 
 
-def watched(disturb: Callable[[VirtualClock], None], *, start_ms: int = START_MS, ranges: bool = False) -> Timed:
+def watched(disturb: Callable[[VirtualClock], None], *, start_ms: int = START_MS) -> Timed:
     """An engine for nine minutes of real time, disturbed after two."""
 
     async def main(clock: VirtualClock) -> Timed:
@@ -82,7 +82,7 @@ def watched(disturb: Callable[[VirtualClock], None], *, start_ms: int = START_MS
             values = {"x": 9.0 if now_s < 460 else 1.0, "fine": 1.0, "served_total": now_s}
             return [Sample(now_ms, series, value, 1_000) for series, value in values.items()]
 
-        engine = Engine(load_text(RULES + RANGES * ranges), clock=clock, sinks={"kept": sink})
+        engine = Engine(load_text(RULES + RANGES), clock=clock, sinks={"kept": sink})
         engine.add_probe("p", FunctionProbe(measure), "1s")
         async with engine:
             await clock.sleep(120.3)
@@ -129,7 +129,7 @@ def undisturbed() -> Timed:
 def test_an_alert_comes_once_and_counts_what_was_seen_and_one_tells_of_the_watch(
     disturb: Callable[[VirtualClock], None], held_s: float, reason: str, undisturbed: Timed
 ) -> None:
-    sink = watched(disturb, ranges=reason == "loop_lag")
+    sink = watched(disturb)
     assert sink.hot == ["pending", "firing", "resolved"]
     before, after = undisturbed.told_s, sink.told_s
     assert after[0] - before[0] == pytest.approx(held_s, abs=TURNS_EVERY_S + 0.01), "five minutes that were seen"
