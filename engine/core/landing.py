@@ -36,6 +36,7 @@ POINTS_PER_CHUNK = 256
 """All of which are changes."""
 POINTS_PER_RUN = 4_096
 """Few of which are."""
+AGELESS_MS = 2**60
 _MARKS = {"ended": Mark.ENDED, "target_down": Mark.TARGET_DOWN}
 
 
@@ -90,10 +91,11 @@ class Lander:
 
     def projected(self, batch: SampleBatch) -> Outputs:
         """Land what a projector made. A count must not be lost because two events share a millisecond or one came
-        late: it takes the place of the sample at that time, and is never older than the last."""
+        late: it takes the place of the sample at that time, and is never older than the last. It does not age, for that
+        no event comes is known: the count is still the same."""
         handles = (yield from self._layouts.layout(batch.series)).handles
         time_ms = max(batch.time_ms, int(self._store.last_ms(handles).max(initial=batch.time_ms)))
-        return (yield from self.batch(msgspec.structs.replace(batch, time_ms=time_ms), replaces=True))
+        return (yield from self.batch(msgspec.structs.replace(batch, time_ms=time_ms), projected=True))
 
     def recorded(self, batch: SampleBatch) -> Outputs:
         """Land what a rule made. That a series has got other samples meanwhile is the rule's fault, and told."""
@@ -128,7 +130,7 @@ class Lander:
         self._tally.count("samples_accepted_total", len(handles))
         return NEVER_MS if stale is not None and stale.all() else stale_from
 
-    def batch(self, batch: SampleBatch, *, replaces: bool = False) -> Outputs:
+    def batch(self, batch: SampleBatch, *, projected: bool = False) -> Outputs:
         layout = yield from self._layouts.layout(batch.series)
         values = np.asarray(batch.values, dtype=np.float64)
         if len(values) != len(batch.series):
@@ -136,12 +138,13 @@ class Lander:
         if layout.positions is not None:
             values = values[layout.positions]
         handles, index, touched, chains = layout.handles, layout.at, layout.touched, layout.chains
-        newer = self._store.last_ms(index) < batch.time_ms + replaces
+        newer = self._store.last_ms(index) < batch.time_ms + projected
         if not newer.all():
             self._tally.drop("old", int(np.count_nonzero(~newer)))
             handles, values = handles[newer], values[newer]
             index, touched, chains = handles, self._layouts.touched(handles), self._layouts.chains(handles)
-        after: Positions | int = stale_after_ms(batch.interval_ms) + self._store.still_blind(handles, batch.time_ms)
+        fresh_ms = AGELESS_MS if projected else stale_after_ms(batch.interval_ms)
+        after: Positions | int = fresh_ms + self._store.still_blind(handles, batch.time_ms)
         if batch.time_ms < self._blind_to_ms:
             after += self._blind_to_ms - max(batch.time_ms, self._blind_from_ms)
         stale_from = batch.time_ms + int(np.min(after, initial=NEVER_MS)) + 1

@@ -85,3 +85,17 @@ def test_the_first_of_many_alerts_are_listed_and_all_are_counted() -> None:
     ]
     assert core.alert_counts() == {"pending": 50, "firing": 50}
     assert len(core.alerts()) == 100
+
+
+@pytest.mark.parametrize(
+    "expr", ['longwatch_events_total{type="trade_closed"} >= 3', "sum(longwatch_events_total) >= 3"]
+)
+def test_that_no_event_comes_is_known_so_a_count_does_not_age(expr: str) -> None:
+    """An alert on a count goes on for as long as the count is what it is; it is neither unknown nor lost."""
+    core = Core([compile_rule("Third", expr)], projectors=[EventCounter(["trade_closed"])])
+    assert [t.kind for t in core.feed([trade(1_000), trade(1_001), trade(1_002)])] == ["firing"]
+    week_ms = 7 * 86_400_000
+    assert core.advance(week_ms) == []
+    (alert,) = core.alerts()
+    assert (alert.state, alert.paused) == ("firing", False)
+    assert core.latest("longwatch_events_total") == {'longwatch_events_total{type="trade_closed"}': 3.0}
