@@ -188,8 +188,19 @@ class Transition(msgspec.Struct, frozen=True, gc=False, tag="transition"):
 
     @property
     def fingerprint(self) -> str:
-        """Alertmanager's fingerprint of `labels`; a sink that adds labels computes its own over what it sends."""
+        """Alertmanager's fingerprint of `labels`; a sink that sends more than those computes its own over what it
+        sends."""
         return fingerprint(self.labels)
+
+    @property
+    def shown_labels(self) -> dict[str, str]:
+        """The labels as people and receivers see them: with the severity that is reached, for a rule with levels."""
+        return {**self.labels, "severity": self.severity} if self.severity else self.labels
+
+    @property
+    def changes_level(self) -> bool:
+        """Whether it goes on firing, with another severity."""
+        return self.before == self.after == "firing" and self.severity != self.severity_before
 
     @property
     def kind(self) -> Literal["pending", "firing", "resolved", "lost", "cleared"]:

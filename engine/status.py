@@ -36,6 +36,11 @@ class AlertStatus(msgspec.Struct, frozen=True):
     annotations: dict[str, str] = {}
     severity: str = ""
 
+    @property
+    def shown_labels(self) -> dict[str, str]:
+        """The labels as people see them: with the severity that is reached, for a rule with levels."""
+        return {**self.labels, "severity": self.severity} if self.severity else self.labels
+
 
 class ProbeStatus(msgspec.Struct, frozen=True):
     """One probe. `last_ms` is its last success, 0 before the first; `failures` counts in a row."""

@@ -27,27 +27,31 @@ SHORT_LABEL_CHARS_MAX: Final = 64
 """To this labels are cut when one alert alone is larger than a body may be."""
 CUT_MARK: Final = "… [truncated]"
 LOST_REASON: Final = "lost: no data; state unknown"
+LEVEL_REASON: Final = "level: the alert goes on with severity "
 
 _ZERO_TIME: Final = "0001-01-01T00:00:00Z"
 _META: Final = re.compile(r"[\\.+*?()|\[\]{}^$]")
 _TIME_MAX_MS: Final = 253_402_300_799_999  # the end of the year 9999
 
 
-def render(notification: Notification) -> bytes:
+def render(notification: Notification, *, with_ended: bool = True) -> bytes:
     """Return the webhook body, keys sorted. At most `BODY_BYTES_MAX`: what is over is cut and counted.
 
-    One entry for each alert, with what happened to it last. `startsAt` is the time it fired, where the
-    notification has that transition, else the time its condition turned true; `endsAt` is zero unless
-    it resolved.
+    One entry for each label set as it is sent, with what happened to it last. `startsAt` is the time the alert
+    fired, where a transition knows that, else the time its condition turned true; `endsAt` is zero unless the label
+    set has ended: the alert resolved, or goes on with another severity and so with other labels.
+
+    Args:
+        with_ended: Whether label sets that ended with a change of severity are told.
     """
-    alerts = _alerts(notification)
+    alerts = _alerts(notification, with_ended)
     left_out = notification.truncated
     body = _encode(notification, alerts, left_out)
     while len(body) > BODY_BYTES_MAX and len(alerts) > 1:
         # By the share that fits, so that few rounds are needed, and at least by one.
         keep = min(len(alerts) - 1, max(1, len(alerts) * BODY_BYTES_MAX // len(body)))
         left_out += len(alerts) - keep
-        alerts = alerts[:keep]
+        alerts = _foremost(alerts, keep)
         body = _encode(notification, alerts, left_out)
     if len(body) > BODY_BYTES_MAX:
         alerts[0] |= {"labels": _shortened(alerts[0]["labels"]), "annotations": {}}
@@ -55,20 +59,39 @@ def render(notification: Notification) -> bytes:
     return body
 
 
-def _alerts(notification: Notification) -> list[dict[str, Any]]:
-    latest: dict[str, tuple[dict[str, str], Transition]] = {}
+def _alerts(notification: Notification, with_ended: bool) -> list[dict[str, Any]]:
+    latest: dict[str, tuple[dict[str, str], Transition, bool]] = {}
     for transition in notification.transitions:
-        labels = _text_map({**notification.external_labels, **transition.labels})
-        identity = fingerprint(labels)
-        latest[identity] = (labels, transition)
-    return [_alert(key, *latest[key]) for key in latest]
+        if transition.changes_level:
+            before = _labels(notification, transition, transition.severity_before)
+            latest[fingerprint(before)] = (before, transition, True)
+        labels = _labels(notification, transition, transition.severity)
+        latest[fingerprint(labels)] = (labels, transition, False)
+    return [
+        _alert(identity, labels, last, superseded)
+        for identity, (labels, last, superseded) in latest.items()
+        if with_ended or not superseded
+    ]
 
 
-def _alert(identity: str, labels: dict[str, str], last: Transition) -> dict[str, Any]:
-    resolved = last.kind == "resolved"
-    started_ms = last.time_ms if last.kind == "firing" else last.fired_ms or last.active_since_ms
+def _labels(notification: Notification, transition: Transition, severity: str) -> dict[str, str]:
+    reached = {"severity": severity} if severity else {}
+    return _text_map({**notification.external_labels, **transition.labels, **reached})
+
+
+def _alert(identity: str, labels: dict[str, str], last: Transition, superseded: bool) -> dict[str, Any]:
+    """One entry.
+
+    Args:
+        superseded: The alert goes on, with another severity.
+    """
+    resolved = superseded or last.kind == "resolved"
+    firing = last.kind == "firing" and not last.changes_level
+    started_ms = last.time_ms if firing else last.fired_ms or last.active_since_ms
     annotations = _text_map(last.annotations)
-    if last.kind == "lost":
+    if superseded:
+        annotations["longwatch_reason"] = LEVEL_REASON + _text(last.severity)
+    elif last.kind == "lost":
         annotations["longwatch_reason"] = LOST_REASON
     return {
         "status": "resolved" if resolved else "firing",
@@ -79,6 +102,12 @@ def _alert(identity: str, labels: dict[str, str], last: Transition) -> dict[str,
         "generatorURL": "",
         "fingerprint": identity,
     }
+
+
+def _foremost(alerts: list[dict[str, Any]], keep: int) -> list[dict[str, Any]]:
+    """So many of them in their order, those that fire before those that have ended."""
+    first = sorted(range(len(alerts)), key=lambda number: alerts[number]["status"] != "firing")
+    return [alerts[number] for number in sorted(first[:keep])]
 
 
 def _encode(notification: Notification, alerts: list[dict[str, Any]], left_out: int, *, bare: bool = False) -> bytes:

@@ -58,13 +58,16 @@ def transition_line(transition: Transition, zone: ZoneInfo) -> Line:
     day, time = _local(transition.time_ms, zone)
     since_day, since = _local(transition.active_since_ms, zone)
     lasted = format_ms(max(0, transition.time_ms - transition.active_since_ms))
-    parts = [_labels(transition.labels, leave_out=("alertname",))]
+    parts = [_labels(transition.shown_labels, leave_out=("alertname",))]
     kind = transition.kind
     if kind in ("pending", "firing"):
         if not math.isnan(transition.value):
             parts.append(f"value={transition.value:.6g}")
+        told = [f"was {_value(transition.severity_before)}"] if transition.changes_level else []
         if kind == "firing" and transition.active_since_ms != transition.time_ms:
-            parts.append(f"(true since {since if since_day == day else f'{since_day} {since}'})")
+            told.append(f"true since {since if since_day == day else f'{since_day} {since}'}")
+        if told:
+            parts.append(f"({', '.join(told)})")
     elif kind == "lost":
         parts.append(f"after {lasted}: no data, its state is not known")
     else:

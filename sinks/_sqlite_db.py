@@ -151,9 +151,9 @@ class Database:
         # It says so only in its answer when it could not switch, for instance on an I/O error (M5, F14).
         if (mode := (await self._fetch(sql.SET_WAL))[0][0]) != "wal":
             raise SinkError("no_wal", f"{self.path.name}: SQLite stays in {mode} mode", retryable=True)
-        if not tables:
+        if statements := sql.statements_for(version if tables else None):
             async with self.transaction():
-                for statement in sql.SCHEMA:
+                for statement in statements:
                     await self._fetch(statement)
         return await self._fetch(sql.GET_META, ("sentinel",)) == [("longwatch history",)]
 

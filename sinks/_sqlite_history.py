@@ -84,10 +84,12 @@ class SqliteHistory:
 
     async def transitions(self, start_ms: int, end_ms: int) -> list[Transition]:
         """Transitions, oldest first."""
-        (rows,) = await self._query((sql.READ_TRANSITIONS, (start_ms, end_ms)))
+        ((version,),) = (await self._query((sql.READ_VERSION, ())))[0]
+        statement = sql.READ_TRANSITIONS_1 if version == 1 else sql.READ_TRANSITIONS
+        (rows,) = await self._query((statement, (start_ms, end_ms)))
         found = []
         for number, row in enumerate(rows):
-            time_ms, rule, labels, before, after, reason, value, active_since_ms, annotations, fired_ms = row
+            time_ms, rule, labels, before, after, reason, value, active_since_ms, annotations, fired_ms = row[:10]
             found.append(
                 Transition(
                     time_ms,
@@ -100,6 +102,7 @@ class SqliteHistory:
                     active_since_ms,
                     msgspec.json.decode(annotations, type=dict[str, str]),
                     fired_ms,
+                    *row[10:],
                 )
             )
             if number % ROWS_PER_TURN == ROWS_PER_TURN - 1:

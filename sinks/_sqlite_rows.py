@@ -108,6 +108,8 @@ def transition_row(record: Transition) -> tuple[Any, ...]:
         record.kind,
         record.before,
         record.after,
+        record.severity_before,
+        record.severity,
         record.reason,
         record.value,
         record.active_since_ms,

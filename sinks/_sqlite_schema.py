@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["APPLICATION_ID", "MINUTE_MS", "PRAGMAS", "SCHEMA", "USER_VERSION"]
+__all__ = ["APPLICATION_ID", "MINUTE_MS", "PRAGMAS", "USER_VERSION", "statements_for"]
 
 APPLICATION_ID: Final = 0x4C574831
 """`LWH1`, at offset 68 of the file's header: this is a history of Longwatch and nobody else's."""
-USER_VERSION: Final = 1
+USER_VERSION: Final = 2
+"""2 since transitions have severities."""
 MINUTE_MS: Final = 60_000
 
 # WAL lets people read while we write. Automatic checkpoints are off because they swallow I/O errors
@@ -40,9 +41,36 @@ SELECT (page_count - freelist_count) * page_size
 FROM pragma_page_count, pragma_freelist_count, pragma_page_size"""
 GET_PAGE_SIZE: Final = "PRAGMA page_size"
 
+_TRANSITIONS: Final = """
+    CREATE TABLE transitions (
+        id              INTEGER PRIMARY KEY,
+        time_ms         INTEGER NOT NULL,
+        rule            TEXT NOT NULL,
+        kind            TEXT NOT NULL,
+        before          TEXT NOT NULL,
+        after           TEXT NOT NULL,
+        severity_before TEXT NOT NULL,
+        severity        TEXT NOT NULL,
+        reason          TEXT NOT NULL,
+        value           REAL,
+        active_since_ms INTEGER NOT NULL,
+        fired_ms        INTEGER NOT NULL,
+        fingerprint     TEXT NOT NULL,
+        labels          TEXT NOT NULL,
+        annotations     TEXT NOT NULL,
+        UNIQUE (time_ms, rule, labels, before, after, severity_before, severity)
+    ) STRICT"""
+_V_TRANSITIONS: Final = """
+    CREATE VIEW v_transitions AS
+    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', time_ms / 1000.0, 'unixepoch') AS time,
+           rule, kind, coalesce(nullif(severity, ''), json_extract(labels, '$.severity')) AS severity, reason, value,
+           strftime('%Y-%m-%dT%H:%M:%fZ', active_since_ms / 1000.0, 'unixepoch') AS active_since,
+           labels, annotations, fingerprint, time_ms, active_since_ms, fired_ms
+    FROM transitions"""
+
 SCHEMA: Final = (
     "PRAGMA application_id = 1280788529",  # APPLICATION_ID; a PRAGMA takes no parameters
-    "PRAGMA user_version = 1",
+    "PRAGMA user_version = 2",  # USER_VERSION
     """
     CREATE TABLE meta (
         key   TEXT PRIMARY KEY,
@@ -93,23 +121,7 @@ SCHEMA: Final = (
             last    = CASE WHEN excluded.last_ms >= last_ms THEN excluded.last ELSE last END,
             last_ms = max(last_ms, excluded.last_ms);
     END""",
-    """
-    CREATE TABLE transitions (
-        id              INTEGER PRIMARY KEY,
-        time_ms         INTEGER NOT NULL,
-        rule            TEXT NOT NULL,
-        kind            TEXT NOT NULL,
-        before          TEXT NOT NULL,
-        after           TEXT NOT NULL,
-        reason          TEXT NOT NULL,
-        value           REAL,
-        active_since_ms INTEGER NOT NULL,
-        fired_ms        INTEGER NOT NULL,
-        fingerprint     TEXT NOT NULL,
-        labels          TEXT NOT NULL,
-        annotations     TEXT NOT NULL,
-        UNIQUE (time_ms, rule, labels, before, after)
-    ) STRICT""",
+    _TRANSITIONS,
     """
     CREATE TABLE health (
         id        INTEGER PRIMARY KEY,
@@ -147,13 +159,7 @@ SCHEMA: Final = (
     SELECT strftime('%Y-%m-%dT%H:%MZ', minute_ms / 1000, 'unixepoch') AS minute,
            metric, labels, count, sum / count AS mean, min, max, last, minute_ms
     FROM rollups JOIN series ON series.id = rollups.series_id""",
-    """
-    CREATE VIEW v_transitions AS
-    SELECT strftime('%Y-%m-%dT%H:%M:%fZ', time_ms / 1000.0, 'unixepoch') AS time,
-           rule, kind, reason, value,
-           strftime('%Y-%m-%dT%H:%M:%fZ', active_since_ms / 1000.0, 'unixepoch') AS active_since,
-           labels, annotations, fingerprint, time_ms, active_since_ms, fired_ms
-    FROM transitions""",
+    _V_TRANSITIONS,
     """
     CREATE VIEW v_health AS
     SELECT strftime('%Y-%m-%dT%H:%M:%fZ', time_ms / 1000.0, 'unixepoch') AS time,
@@ -174,6 +180,31 @@ SCHEMA: Final = (
     "INSERT INTO meta VALUES ('sentinel', 'longwatch history'), ('raw_from_ms', '-9223372036854775808')",
 )
 
+_MIGRATIONS: Final = {
+    1: (
+        "DROP VIEW v_transitions",
+        "ALTER TABLE transitions RENAME TO transitions_1",
+        _TRANSITIONS,
+        """
+        INSERT INTO transitions
+        SELECT id, time_ms, rule, kind, before, after, '', '', reason, value, active_since_ms, fired_ms, fingerprint,
+               labels, annotations
+        FROM transitions_1""",
+        "DROP TABLE transitions_1",
+        _V_TRANSITIONS,
+        "PRAGMA user_version = 2",
+    ),
+}
+"""By the version of a file, what makes it one of the next version."""
+
+
+def statements_for(version: int | None) -> list[str]:
+    """What makes a file one of `USER_VERSION`, to be run in one transaction; None is a file without tables."""
+    if version is None:
+        return list(SCHEMA)
+    return [statement for older in range(version, USER_VERSION) for statement in _MIGRATIONS.get(older, ())]
+
+
 GET_META: Final = "SELECT value FROM meta WHERE key = ?"
 SET_META: Final = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 
@@ -186,8 +217,9 @@ FIND_SERIES: Final = "SELECT text, id FROM series WHERE text IN (SELECT value FR
 ADD_SAMPLE: Final = "INSERT INTO samples VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
 ADD_TRANSITION: Final = """
 INSERT INTO transitions
-    (time_ms, rule, kind, before, after, reason, value, active_since_ms, fired_ms, fingerprint, labels, annotations)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"""
+    (time_ms, rule, kind, before, after, severity_before, severity, reason, value, active_since_ms, fired_ms,
+     fingerprint, labels, annotations)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"""
 ADD_HEALTH: Final = "INSERT INTO health (time_ms, component, status, reason, message, count) VALUES (?, ?, ?, ?, ?, ?)"
 ADD_EVENT: Final = "INSERT INTO events (time_ms, type, body) VALUES (?, ?, ?)"
 FIND_RUN: Final = "SELECT run_id FROM runs WHERE name = ? AND started_ms = ? AND ended_ms = 0"
@@ -228,9 +260,15 @@ FROM rollups JOIN series ON series.id = rollups.series_id
 WHERE series.metric = ? AND rollups.minute_ms >= ? AND rollups.minute_ms < ?
 ORDER BY rollups.minute_ms LIMIT ?"""
 READ_METRICS: Final = "SELECT DISTINCT metric FROM series ORDER BY metric LIMIT ?"
+READ_VERSION: Final = "SELECT user_version FROM pragma_user_version LIMIT ?"
 READ_TRANSITIONS: Final = """
-SELECT time_ms, rule, labels, before, after, reason, value, active_since_ms, annotations, fired_ms
+SELECT time_ms, rule, labels, before, after, reason, value, active_since_ms, annotations, fired_ms, severity,
+       severity_before
 FROM transitions WHERE time_ms >= ? AND time_ms < ? ORDER BY time_ms, id LIMIT ?"""
+READ_TRANSITIONS_1: Final = """
+SELECT time_ms, rule, labels, before, after, reason, value, active_since_ms, annotations, fired_ms, '', ''
+FROM transitions WHERE time_ms >= ? AND time_ms < ? ORDER BY time_ms, id LIMIT ?"""
+"""Of a file of version 1 that no engine has opened since."""
 READ_HEALTH: Final = """
 SELECT time_ms, component, status, reason, message, count
 FROM health WHERE time_ms >= ? AND time_ms < ? ORDER BY time_ms, id LIMIT ?"""

@@ -119,7 +119,7 @@ class WebhookSink:
 
     def render(self, notification: Notification) -> bytes:
         """Return Alertmanager's webhook body, version 4; see docs/sinks.md for what is in it. Pure."""
-        return render(notification)
+        return render(notification, with_ended=self.send_resolved)
 
     async def deliver(self, message_id: str, body: bytes) -> None:
         """Post a body once. `message_id` goes out as `webhook-id`, for the receiver to drop duplicates by.

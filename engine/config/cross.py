@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from engine.config.conditions import never_false
 from engine.config.document import OVERRIDE_SOURCE
+from engine.config.levels import compares_nothing
 from engine.config.report import quote
-from engine.config.shape import Config, RuleConfig
+from engine.config.shape import Config, RuleConfig, RuleTable
 from engine.errors import Problem, nearest
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def cross_check(config: Config) -> tuple[Problem, ...]:
     provided, recorded = provided_metrics(config), recorded_metrics(config)
     warnings = _of_rule_files(config, provided, recorded)
     for rule in config.rules:
-        message, hint = never_false(rule.table.expr) if rule.table.record is None else ("", "")
+        message, hint = never_false(rule.table.expr) if _is_condition(rule.table) else ("", "")
         if message:
             line = 0 if rule.file == OVERRIDE_SOURCE else rule.line
             warnings.append(Problem(rule.file, line, f"rule.{rule.name}.expr", message, hint))
@@ -47,6 +48,11 @@ def cross_check(config: Config) -> tuple[Problem, ...]:
                 line = 0 if rule.file == OVERRIDE_SOURCE else rule.line
                 warnings.append(Problem(rule.file, line, f"rule.{rule.name}.expr", message, hint))
     return tuple(warnings)
+
+
+def _is_condition(table: RuleTable) -> bool:
+    """Whether the expression alone says what is wrong."""
+    return table.record is None and compares_nothing(table)
 
 
 def _compiled(rule: RuleConfig) -> Rule | RecordingRule:

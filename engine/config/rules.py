@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.config.checks import check_labels
 from engine.config.convert import BAD, Converter
 from engine.config.document import Places
 from engine.config.kinds import fields_of
-from engine.config.levels import check_terms, level_terms
+from engine.config.levels import check_terms
 from engine.config.locate import KeyPath
 from engine.config.packs import pack_names, read_pack
 from engine.config.report import quote
 from engine.config.shape import RuleConfig, RuleTable
 from engine.errors import RuleError
 from engine.text import clean
+
+if TYPE_CHECKING:
+    from engine.core.conditions import Condition
 
 __all__ = ["check_recording", "rule_config"]
 
@@ -58,9 +61,10 @@ def rule_config(
     else:
         _check_labels((*path, "labels"), converter)
         templates = _templates((*path, "annotations"), converter)
+        inherent = None
         if expr is not BAD:
             inherent = _compile(name, values, templates, external_labels, path, converter)
-            check_terms(values, inherent, path, converter)
+        check_terms(values, inherent, path, converter)
     built = converter.build(RuleTable, values, path)
     if built is None:
         return None

@@ -139,7 +139,7 @@ class Notices:
                 _WORDS[reason],
                 value,
                 active,
-                rule.describe(labels, value) if old == 2 or new == 2 else _NOTHING,
+                rule.describe(_with(labels, severities[which][level]), value) if old == 2 or new == 2 else _NOTHING,
                 fired,
                 severities[which][level],
                 severities[which][last],
@@ -201,6 +201,8 @@ class Notices:
             elapsed_ms = known_ms - int(own.keep[row])
         elif phase is Phase.PENDING and unset:
             elapsed_ms = known_ms - int(runs[following])
+        elif phase is Phase.PENDING:  # under `of` a condition that is false by now
+            elapsed_ms = now_ms - int(own.active[row])
         else:
             elapsed_ms = now_ms - int(own.fired[row])
         due_ms, stands = int(own.due[row]), int(own.paused[row]) != NEVER_MS
@@ -215,6 +217,11 @@ class Notices:
             paused=int(own.unknown[row]) != NEVER_MS,
             keeping=phase is Phase.KEEPING,
             due_ms=0 if stands or due_ms == NEVER_MS else due_ms,
-            annotations=rule.describe(labels, value),
+            annotations=rule.describe(_with(labels, self._severities[number][level]), value),
             severity=self._severities[number][level],
         )
+
+
+def _with(labels: dict[str, str], severity: str) -> dict[str, str]:
+    """The labels as people see them: with the severity that is reached."""
+    return {**labels, "severity": severity} if severity else labels

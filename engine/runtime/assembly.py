@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from engine import registry
 from engine.addresses import endpoint, is_remote
 from engine.clock import SystemClock
+from engine.config.levels import level_terms
 from engine.config.shape import Config, ProbeConfig
 from engine.core.evaluator import Core
 from engine.core.groups import GridGroup
@@ -69,8 +70,13 @@ def compile_rules(config: Config) -> list[Rule | RecordingRule]:
                     rule.name,
                     table.expr,
                     for_ms=int(table.for_),
+                    when=table.when or "",
+                    clear=table.clear or "",
+                    levels=level_terms(table),
+                    of=table.of,
                     keep_firing_for_ms=int(table.keep_firing_for),
                     on_missing=table.on_missing,
+                    missing_for_ms=int(table.missing_for),
                     hold_max_ms=int(table.hold_max),
                     labels=table.labels,
                     annotations=_templates(table.annotations),

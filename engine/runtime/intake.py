@@ -198,8 +198,9 @@ class Intake:
             raise Refused("series", str(error)) from None
         if canonical != text:
             raise Refused("series", "not the canonical text of a series; use engine.series_text")
-        if len(self._good) < self.series_max:
-            self._good.add(text)
+        if len(self._good) >= self.series_max:  # most are of series that are gone: begin anew
+            self._good.clear()
+        self._good.add(text)
 
     def _domain(self, event: DomainEvent) -> DomainEvent:
         decoder = self._decoders.get(type(event))

@@ -1,7 +1,7 @@
 """From transitions to what a receiver is told: one notification per rule and step, or several if it is much. Pure.
 
-Grouping, waiting and silencing are policy, which this version does not have: everything that fires, resolves or is
-lost is told at once, together with what the same rule did at the same step.
+Grouping, waiting and silencing are policy, which this version does not have: everything that fires, changes its
+severity, resolves or is lost is told at once, together with what the same rule did at the same step.
 """
 
 from __future__ import annotations
@@ -79,14 +79,16 @@ def grouped(
 
 def _parts(members: Sequence[Transition]) -> Iterator[list[Transition]]:
     part: list[Transition] = []
-    room = NOTIFICATION_BYTES_MAX
+    places, room = NOTIFICATION_ALERTS_MAX, NOTIFICATION_BYTES_MAX
     for transition in members:
-        size = _bytes(transition.labels) + min(_bytes(transition.annotations), ANNOTATION_BYTES_MAX)
-        if part and (len(part) == NOTIFICATION_ALERTS_MAX or size > room):
+        entries = 1 + transition.changes_level  # the end of the old label set is told beside the start of the new one
+        size = _bytes(transition.shown_labels) + min(_bytes(transition.annotations), ANNOTATION_BYTES_MAX)
+        if part and (entries > places or entries * size > room):
             yield part
-            part, room = [], NOTIFICATION_BYTES_MAX
+            part, places, room = [], NOTIFICATION_ALERTS_MAX, NOTIFICATION_BYTES_MAX
         part.append(transition)
-        room -= size
+        places -= entries
+        room -= entries * size
     if part:
         yield part
 

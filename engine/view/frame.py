@@ -15,8 +15,9 @@ from rich.segment import Segment
 from rich.style import Style
 
 from engine.status import EngineStatus
+from engine.view.alerts import alerts
 from engine.view.cells import fit
-from engine.view.panels import Line, Scene, Section, alerts, footer, header, metrics, recent, targets
+from engine.view.panels import Line, Scene, Section, footer, header, metrics, recent, targets
 
 __all__ = ["STYLES", "Frame", "frame"]
 

@@ -1,4 +1,4 @@
-"""The parts of the view as rows of cells: alerts, targets, metrics, recent lines, header and footer.
+"""The parts of the view as rows of cells: targets, metrics, recent lines, header and footer.
 
 Pure functions of an `EngineStatus` and a `Scene`. Columns have fixed widths that depend on the terminal's
 width alone, so nothing jumps when a value changes. Every foreign text goes through `literal`.
@@ -14,10 +14,10 @@ from typing import NamedTuple, TypeAlias
 
 from engine.events import HealthStatus
 from engine.series import split_series
-from engine.status import AlertStatus, EngineStatus, ProbeStatus, SinkStatus, alert_counts
-from engine.view.cells import bar, fit, labels_text, literal, number, short_ms
+from engine.status import EngineStatus, ProbeStatus, SinkStatus, alert_counts
+from engine.view.cells import bar, fit, literal, number, short_ms
 
-__all__ = ["Line", "Scene", "Section", "alerts", "footer", "header", "metrics", "recent", "targets"]
+__all__ = ["TABLE_CELLS_MIN", "Line", "Scene", "Section", "footer", "header", "metrics", "recent", "targets"]
 
 Line: TypeAlias = list[tuple[str, str]]
 """Pieces of one row, each a text and the name of its style (`engine.view.frame.STYLES`)."""
@@ -27,7 +27,7 @@ _LATE_INTERVALS = 3
 """A probe whose last success is older than this many intervals is shown as late; rules call it stale then,
 too.
 """
-_TABLE_CELLS_MIN = 72
+TABLE_CELLS_MIN = 72
 """In a narrower terminal rows keep only their most important columns."""
 _METRIC_CELLS_MIN = 38
 """The least width of one metric with its bar; a wider terminal shows several side by side."""
@@ -115,70 +115,6 @@ def _clock(ms: int, zone: tzinfo) -> str:
     return f"{datetime.fromtimestamp(ms / 1000, zone):%H:%M:%S %Z}"
 
 
-# --- alerts ---------------------------------------------------------------------------------------
-
-
-def alerts(status: EngineStatus, scene: Scene) -> Section:
-    """Alerts that are not inactive: firing before pending, the next to fire first."""
-    since_ms = max(scene.now_ms - status.heartbeat_ms, 0)
-
-    def rows(count: int, width: int) -> list[Line]:
-        if not status.alerts:
-            return [[(fit(f"none; {status.rules} rules are watching", width), "dim")]]
-        return [_alert(alert, since_ms, scene, width) for alert in heapq.nsmallest(count, status.alerts, key=_urgency)]
-
-    listed = len(status.alerts)
-    return Section("alerts", listed, rows, left_out=sum(_counts(status)) - listed)
-
-
-def _urgency(alert: AlertStatus) -> tuple[bool, int, str, int]:
-    left_ms = alert.for_ms - alert.elapsed_ms if alert.state == "pending" else 0
-    return alert.state != "firing", left_ms, alert.rule, alert.active_since_ms
-
-
-def _alert(alert: AlertStatus, since_ms: int, scene: Scene, width: int) -> Line:
-    line: Line = [(fit(alert.state.upper(), 9), "bad" if alert.state == "firing" else "warn")]
-    labels = labels_text(alert.labels)
-    if width < _TABLE_CELLS_MIN:
-        clock_cells = 26 if width >= 50 else max(min(16, width - 20), 0)
-        line.append((fit(f"{literal(alert.rule)} {labels}", width - clock_cells - 10) + " ", "strong"))
-        return line + _alert_clock(alert, since_ms, scene.now_ms, clock_cells, 0)
-    wide = width >= 100
-    clock_cells, bar_cells, value_cells = (44, 20, 11) if wide else (34, 10, 0)
-    rule_cells = (width - clock_cells - value_cells - 10) * 2 // 5
-    line.append((fit(literal(alert.rule), rule_cells) + " ", "strong"))
-    line.append((fit(labels, width - 11 - rule_cells - value_cells - clock_cells) + " ", ""))
-    if wide:
-        line.append((fit(number(alert.value), value_cells - 2, "right") + "  ", ""))
-    return line + _alert_clock(alert, since_ms, scene.now_ms, clock_cells, bar_cells)
-
-
-def _alert_clock(alert: AlertStatus, since_ms: int, now_ms: int, width: int, bar_cells: int) -> Line:
-    """How long, against how long it has to be. A clock that stands is not advanced past what the status
-    says.
-    """
-    elapsed_ms = alert.elapsed_ms + (0 if alert.paused else since_ms)
-    if alert.state == "firing":
-        length = short_ms(elapsed_ms)
-        end = "; unknown, clock stands" if alert.paused else ""
-        if alert.keeping:
-            end = f", resolves in {short_ms(alert.due_ms - now_ms)}"
-        forms = (
-            f"firing for {length}{end}",
-            f"{length}{end}",
-            f"{length}; unknown" if alert.paused else f"{length}{end}",
-        )
-        return [(fit(next((form for form in forms if len(form) <= width), forms[-1]), width), "bad")]
-    elapsed_ms = min(elapsed_ms, alert.for_ms)
-    text = f"{short_ms(elapsed_ms)} of {short_ms(alert.for_ms)}"
-    if alert.paused:
-        return [(fit(f"{text} unknown, clock stands", width), "dim")]
-    if not bar_cells:
-        return [(fit(text, width), "warn")]
-    share = elapsed_ms / alert.for_ms if alert.for_ms else 1.0
-    return [(bar(share, bar_cells), "warn"), (fit(f" {text}", width - bar_cells), "")]
-
-
 # --- targets --------------------------------------------------------------------------------------
 
 
@@ -201,7 +137,7 @@ def _target(probe: ProbeStatus, scene: Scene, width: int) -> Line:
     age = f"{short_ms(max(age_ms, 0) // 1_000 * 1_000)} ago" if probe.last_ms else "no answer yet"
     name_cells = min(max(width // 5, 10), 24)
     line: Line = [(fit(probe.status, 9), style), (fit(literal(probe.name), name_cells) + " ", "strong")]
-    if width >= _TABLE_CELLS_MIN:
+    if width >= TABLE_CELLS_MIN:
         line.append((fit(literal(probe.type), 8) + " ", ""))
         line.append((fit(f"every {short_ms(probe.interval_ms)}", 11) + " ", "dim"))
     line.append((fit(age, 13) + " ", "warn" if late else ""))

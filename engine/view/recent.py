@@ -45,9 +45,10 @@ class RecentLines:
         """Keep a transition or a health event as a line; other records are not for people."""
         if isinstance(record, Transition):
             value = "" if record.value != record.value else f" value {number(record.value)}"  # NaN
-            labels = labels_text(record.labels)
+            labels = labels_text(record.shown_labels)
             told = " ".join(part for part in (record.kind.upper(), literal(record.rule), labels) if part)
-            self.add(f"{self._time(record.time_ms)} {told}{value} ({record.reason})", _KIND_STYLE[record.kind])
+            why = f"{record.reason}: was {literal(record.severity_before)}" if record.changes_level else record.reason
+            self.add(f"{self._time(record.time_ms)} {told}{value} ({why})", _KIND_STYLE[record.kind])
         elif isinstance(record, Health):
             message = f": {record.message}" if record.message else ""
             told = f"{record.status} {record.component} {record.reason}{message}"

@@ -1284,7 +1284,7 @@ expr = "up == 0"
 on_missing = "hld"
 [sink.screen]
 """,
-        'run.toml:3: rule.A.on_missing: expected "hold" or "reset", got "hld" (did you mean "hold"?)',
+        'run.toml:3: rule.A.on_missing: expected "count", "fire", "hold" or "reset", got "hld" (did you mean "hold"?)',
     ),
     bad(
         "rule_hold_max_zero",
@@ -1301,13 +1301,203 @@ hold_max = "0s"
         """\
 [rule.A]
 expr = "up == 0"
-levels = [
-  { severity = "warning", when = "> 80" } ]
+on_restart = "count"
 mode = "grid"
+outage_tolerance = "1h"
 [sink.screen]
 """,
-        "run.toml:3: rule.A.levels: unknown key (this version does not have it yet)",
-        "run.toml:5: rule.A.mode: unknown key (this version does not have it yet)",
+        "run.toml:3: rule.A.on_restart: unknown key (this version does not have it yet)",
+        "run.toml:4: rule.A.mode: unknown key (this version does not have it yet)",
+        "run.toml:5: rule.A.outage_tolerance: unknown key (this version does not have it yet)",
+    ),
+    bad(
+        "rule_when_is_no_comparison",
+        """\
+[rule.A]
+expr = "cpu"
+when = "80"
+clear = "below 75"
+[rule.B]
+expr = "cpu"
+levels = [
+  { severity = "warning", when = "> 80" },
+  { severity = "critical", when = "> ninety", clear = "" },
+]
+[rule.C]
+expr = "cpu"
+when = 80
+[sink.screen]
+""",
+        'run.toml:3: rule.A.when: "80" is not a comparison with a number, such as "> 80"',
+        'run.toml:4: rule.A.clear: "below 75" is not a comparison with a number, such as "> 80"',
+        'run.toml:9: rule.B.levels[1].when: "> ninety" is not a comparison with a number, such as "> 80"',
+        'run.toml:9: rule.B.levels[1].clear: "" is not a comparison with a number, such as "> 80"',
+        'run.toml:13: rule.C.when: expected text, got 80 (write "80")',
+    ),
+    bad(
+        "rule_compares_twice",
+        """\
+[rule.A]
+expr = "cpu > 90"
+when = "> 80"
+[rule.B]
+expr = "90 < cpu"
+clear = "< 75"
+levels = [{ severity = "warning" }]
+[sink.screen]
+""",
+        "run.toml:2: rule.A.expr: the expression compares already, so the rule has no when (leave the comparison out of expr and write it as when)",
+        "run.toml:5: rule.B.expr: the expression compares already, so the rule has no clear, levels (leave the comparison out of expr and write it as when)",
+    ),
+    bad(
+        "rule_levels_shape",
+        """\
+[rule.A]
+expr = "cpu"
+levels = []
+[rule.B]
+expr = "cpu"
+levels = [{ when = "> 80", whne = "> 70" }, "critical", { severity = "", for = "5" }]
+[rule.C]
+expr = "cpu"
+levels = { severity = "warning" }
+[rule.D]
+expr = "cpu"
+when = "> 1"
+levels = [{severity="a"},{severity="b"},{severity="c"},{severity="d"},{severity="e"},{severity="f"},{severity="g"},{severity="h"}]
+[sink.screen]
+""",
+        'run.toml:3: rule.A.levels: is empty (write levels = [{ severity = "warning", when = "> 80" }])',
+        'run.toml:6: rule.B.levels[0].whne: unknown key (did you mean "when"?)',
+        "run.toml:6: rule.B.levels[0].severity: is missing; expected text",
+        'run.toml:6: rule.B.levels[1]: expected a table, got "critical"',
+        "run.toml:6: rule.B.levels[2].severity: must not be empty",
+        'run.toml:6: rule.B.levels[2].for: "5" has no unit (write "5s", "5m" or "5h")',
+        "run.toml:9: rule.C.levels: expected a list, got a table",
+        "run.toml:13: rule.D.levels: at most 7 levels, not 8",
+    ),
+    bad(
+        "rule_levels_contradict",
+        """\
+[rule.A]
+expr = "cpu"
+levels = [
+  { severity = "critical", when = "> 90" },
+  { severity = "warning", when = "> 80" },
+]
+[rule.B]
+expr = "cpu"
+when = "> 80"
+levels = [{ severity = "warning" }, { severity = "warning", for = "5m" }]
+[rule.C]
+expr = "cpu"
+levels = [{ severity = "warning", when = "> 80", clear = "< 85" }]
+[rule.D]
+expr = "cpu"
+clear = "< 85"
+levels = [{ severity = "warning", when = "> 80" }, { severity = "critical" }]
+[rule.E]
+expr = "cpu"
+clear = "< 75"
+[rule.F]
+expr = "cpu"
+levels = [{ severity = "warning", when = "> 80" }, { severity = "critical" }]
+[sink.screen]
+""",
+        'run.toml:5: rule.A.levels[1].when: "warning" (> 80) can hold where "critical" (> 90) does not (list levels lowest first)',
+        'run.toml:10: rule.B.levels[1].severity: a level before it has the severity "warning", too (give each level a word of its own)',
+        'run.toml:13: rule.C.levels[0].clear: clear "< 85" holds where when "> 80" does, so the level would flap (leave room between them, as in when = "> 80", clear = "< 75")',
+        'run.toml:16: rule.D.clear: clear "< 85" holds where when "> 80" does, so the level would flap (leave room between them, as in when = "> 80", clear = "< 75")',
+        'run.toml:16: rule.D.clear: clears a level without a when (add when = "> 80")',
+        'run.toml:20: rule.E.clear: clears a level without a when (add when = "> 80")',
+        'run.toml:23: rule.F.levels[1]: has no when, so it can hold where "warning" (> 80) does not (give it a when, or the rule one)',
+    ),
+    bad(
+        "rule_levels_with_a_severity_of_their_own",
+        """\
+[rule.A]
+expr = "cpu"
+levels = [{ severity = "warning", when = "> 80" }]
+labels = { severity = "critical", team = "web" }
+[sink.screen]
+""",
+        "run.toml:4: rule.A.labels.severity: the label severity is that of the level and can't be set (leave it out of labels)",
+    ),
+    bad(
+        "rule_of",
+        """\
+[rule.A]
+expr = "cpu > 90"
+for = "5m"
+of = 90
+[rule.B]
+expr = "cpu > 90"
+of = 0.9
+[rule.C]
+expr = "cpu > 90"
+for = "5m"
+of = 0
+[rule.D]
+expr = "cpu"
+when = "> 80"
+of = 0.9
+levels = [{ severity = "warning" }, { severity = "critical", for = "5m" }]
+[sink.screen]
+""",
+        "run.toml:4: rule.A.of: must be at most 1, not 90.0",
+        'run.toml:7: rule.B.of: is a part of for, and that is 0s (add for = "5m")',
+        "run.toml:11: rule.C.of: must be more than 0, not 0.0",
+        "run.toml:15: rule.D.of: is a part of for, and that of levels[0] is 0s (give each level a for)",
+    ),
+    bad(
+        "rule_missing_for",
+        """\
+[rule.A]
+expr = "cpu > 90"
+missing_for = "5m"
+[rule.B]
+expr = "cpu > 90"
+on_missing = "count"
+missing_for = "5m"
+[rule.C]
+expr = "cpu > 90"
+on_missing = "fire"
+missing_for = "2h"
+hold_max = "1h"
+[sink.screen]
+""",
+        'run.toml:3: rule.A.missing_for: has no meaning with on_missing = "hold" (write on_missing = "fire", or leave out missing_for)',
+        'run.toml:7: rule.B.missing_for: has no meaning with on_missing = "count" (write on_missing = "fire", or leave out missing_for)',
+        "run.toml:11: rule.C.missing_for: is not shorter than hold_max, so the alert would be lost before it fires (shorten it, or raise hold_max)",
+    ),
+    bad(
+        "rule_levels_and_record",
+        """\
+[rule.A]
+expr = "cpu"
+record = "a:cpu"
+when = "> 80"
+of = 0.9
+missing_for = "5m"
+[sink.screen]
+""",
+        "run.toml:4: rule.A.when: a recording rule gives no alerts, so it has no when, of, missing_for (leave out when, of, missing_for; or leave out record, and it alerts)",
+    ),
+    bad(
+        "rule_levels_from_the_environment",
+        """\
+[rule.A]
+expr = "cpu"
+when = "${WORD}"
+[rule.B]
+expr = "cpu"
+clear = "< 1"
+levels = [{ severity = "${SPACED}", when = "> ${WORD}" }, { severity = "${SPACED}", when = "> 2" }]
+[sink.screen]
+""",
+        "run.toml:3: rule.A.when: not valid, with the values from the environment put in",
+        "run.toml:7: rule.B.levels[0].when: not valid, with the values from the environment put in",
+        "run.toml:7: rule.B.levels[1].severity: not valid, with the values from the environment put in",
     ),
     bad(
         "rule_key_misplaced",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from engine.config import load_text
+from engine.config.shape import RuleTable
 from engine.core.evaluator import Core
 from engine.events import Event, SampleBatch, Transition
 from engine.runtime.assembly import build_core
@@ -101,12 +102,19 @@ def play(core: Core, events: Iterable[Event], until_s: float | None = None) -> l
 
 
 def told(made: Sequence[Transition], *kinds: str) -> list[tuple[float, str, str]]:
-    """(seconds, rule, what happened), those of other kinds left out."""
+    """(seconds, rule and the severity of its level, what happened), those of other kinds left out."""
     return [
-        ((t.time_ms - START_MS) / 1000, t.rule, t.kind)
+        ((t.time_ms - START_MS) / 1000, f"{t.rule} {t.severity}".strip(), t.kind)
         for t in made
         if t.kind in (kinds or ("firing", "resolved", "lost"))
     ]
+
+
+def severities(table: RuleTable) -> list[tuple[str, str]]:
+    """(severity, for) of each level of a rule, or of the rule."""
+    if not table.levels:
+        return [(table.labels["severity"], str(table.for_))]
+    return [(level.severity, str(level.for_)) for level in table.levels]
 
 
 def latest(core: Core, record: str) -> dict[str, float]:

@@ -16,11 +16,14 @@ FILES = Path(__file__).parent / "files"
 
 
 def rule_file() -> dict[str, Any]:
-    """The pack with its defaults as a rule file. JSON is YAML."""
+    """The pack with its defaults as a rule file, each level a rule of its own. JSON is YAML."""
     rules = []
     for name, table in fill(read_pack("service"), service_texts(ServicePack())).tree["rule"].items():
-        written = {key: _plain(value) for key, value in table.items() if key != "on_missing"}
-        rules.append(written if "record" in written else {"alert": name} | written)
+        written = {key: _plain(value) for key, value in table.items() if key not in ("on_missing", "levels")}
+        for level in table.get("levels", [{}]):
+            own = {"for": level["for"], "labels": {"severity": level["severity"]}} if level else {}
+            expr = {"expr": f"({written['expr']}) {level['when']}"} if level else {}
+            rules.append(written if "record" in written else {"alert": name} | written | own | expr)
     return {"groups": [{"name": "service", "rules": rules}]}
 
 
@@ -38,7 +41,7 @@ def test_the_unit_tests_of_the_pack_hold(tmp_path: Path) -> None:
 
 
 def test_they_would_fail_if_a_line_were_another(tmp_path: Path) -> None:
-    rules = json.dumps(rule_file()).replace("rate5m > 0.05", "rate5m > 0.5")
+    rules = json.dumps(rule_file()).replace(") > 0.05", ") > 0.5")
     (tmp_path / "service.yml").write_text(rules, encoding="utf-8")
     tests = tmp_path / "service_test.yml"
     tests.write_text((FILES / "service_test.yml").read_text(encoding="utf-8"), encoding="utf-8")

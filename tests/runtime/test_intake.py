@@ -186,6 +186,7 @@ def test_what_is_remembered_is_bounded() -> None:
     for number in range(50):
         line.one(sample(series=f"s{number}"), NOW)
     assert len(line._good) == 10
+    assert "s49" in line._good  # what came last, not what came first
 
 
 @pytest.mark.parametrize("event", [None, 1, "x", {"a": 1}, [sample()], object(), Sample])

@@ -21,7 +21,7 @@ def figures() -> Figures:
         refused={"p": {"value": 6}},
         lost={"s": {"queue_full": 2}},
         notices={"s": 3},
-        core={"samples_accepted_total": 11, "samples_dropped_total_old": 3},
+        core={"samples_accepted_total": 11, "series_evicted_total": 7, "samples_dropped_total_old": 3},
         emit_refused={"type": 1},
         plain={"longwatch_rules": 2},
     )
@@ -42,6 +42,7 @@ def test_values() -> None:
     assert values['longwatch_sink_up{sink="s"}'] == 1
     assert values['longwatch_sink_dropped_total{reason="queue_full",sink="s"}'] == 2
     assert values["longwatch_samples_accepted_total"] == 11
+    assert values["longwatch_series_evicted_total"] == 7
     assert values["longwatch_samples_late_total"] == 0, "counters exist from the start"
     assert values['longwatch_samples_dropped_total{reason="old"}'] == 3
     assert all(type(value) is float for value in values.values())

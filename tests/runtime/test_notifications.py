@@ -45,6 +45,25 @@ def test_a_storm_is_told_in_parts_and_nothing_is_left_out() -> None:
     assert {n.truncated for n in told} == {0}
 
 
+def level(number: int, text: str = "") -> Transition:
+    labels = {"alertname": "R", "i": f"{number}"}
+    told = Transition(number, "R", labels, "firing", "firing", "level", 1.0, 1, {"a": text}, 1, "critical", "warning")
+    assert told.changes_level
+    return told
+
+
+def test_a_change_of_severity_is_told_and_takes_two_places() -> None:
+    """The end of the old label set, and the start of the new one."""
+    storm = [level(number) for number in range(NOTIFICATION_ALERTS_MAX)]
+    told = group(storm, "ops", {}, send_resolved=False)
+    assert [len(n.transitions) for n in told] == [NOTIFICATION_ALERTS_MAX // 2] * 2
+    sink = WebhookSink(WebhookOptions(url=Secret("http://x")), context())
+    long = [level(number, '"' * 30_000) for number in range(16)]
+    bodies = [msgspec.json.decode(sink.render(notification)) for notification in group(long, "ops", {})]
+    assert [body["truncatedAlerts"] for body in bodies] == [0] * len(bodies)
+    assert sum(len(body["alerts"]) for body in bodies) == 32
+
+
 @pytest.mark.parametrize("text", ["x", "\u20ac", '"', "\\"])
 def test_long_texts_are_told_in_smaller_parts_so_that_no_sink_leaves_an_alert_out(text: str) -> None:
     """A body has at most 512 KiB, and an alert up to 16 KiB of annotations."""

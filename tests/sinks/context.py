@@ -61,6 +61,7 @@ _STEPS = {
     "firing": ("pending", "firing", "held"),
     "resolved": ("firing", "inactive", "recovered"),
     "lost": ("firing", "inactive", "lost"),
+    "level": ("firing", "firing", "level"),
     "cleared": ("pending", "inactive", "recovered"),
 }
 
@@ -76,6 +77,8 @@ def transition(
     since_ms: int = NOW_MS - 300_000,
     annotations: dict[str, str] | None = None,
     fired_ms: int = 0,
+    severity: str = "",
+    severity_before: str = "",
 ) -> Transition:
     before, after, usual = _STEPS[kind]
     every = {"alertname": rule, "instance": "a", "severity": "critical"} if labels is None else labels
@@ -90,4 +93,6 @@ def transition(
         since_ms,
         annotations or {},
         fired_ms,
+        severity,
+        severity_before,
     )

@@ -82,6 +82,64 @@ def test_a_lost_alert_is_never_called_resolved() -> None:
     assert alert["annotations"] == {"summary": "hot", "longwatch_reason": "lost: no data; state unknown"}
 
 
+LEVELS = {"alertname": "HighCpu", "instance": "a"}
+
+
+def test_a_change_of_severity_ends_the_old_label_set_and_starts_the_new_one() -> None:
+    told = transition(
+        "level",
+        NOW_MS + 60_000,
+        LEVELS,
+        severity="critical",
+        severity_before="warning",
+        fired_ms=NOW_MS,
+        annotations={"summary": "hot"},
+    )
+    body = body_of(told)
+    old, new = body["alerts"]
+    assert body["status"] == "firing"
+    assert old["labels"] == LEVELS | {"severity": "warning"}
+    assert (old["status"], old["endsAt"]) == ("resolved", "2027-01-15T08:01:00.000Z")
+    assert old["annotations"]["longwatch_reason"] == "level: the alert goes on with severity critical"
+    assert new["labels"] == LEVELS | {"severity": "critical"}
+    assert (new["status"], new["endsAt"], new["annotations"]) == ("firing", ZERO, {"summary": "hot"})
+    assert old["startsAt"] == new["startsAt"] == "2027-01-15T08:00:00.000Z"
+    assert [one["fingerprint"] for one in (old, new)] == [fingerprint(one["labels"]) for one in (old, new)]
+    assert body["commonLabels"] == LEVELS
+    (alone,) = json.loads(render(notification(told), with_ended=False))["alerts"]
+    assert alone == new
+
+
+def test_the_severity_that_is_reached_wins_and_ends_with_the_alert() -> None:
+    own = LEVELS | {"severity": "of the series"}
+    first = transition("firing", NOW_MS, own, severity="warning")
+    up = transition("level", NOW_MS + 1, own, severity="critical", severity_before="warning", fired_ms=NOW_MS)
+    over = transition("resolved", NOW_MS + 2, own, severity="critical", severity_before="critical", fired_ms=NOW_MS)
+    assert [alert["labels"]["severity"] for alert in body_of(first)["alerts"]] == ["warning"]
+    seen = [(alert["labels"]["severity"], alert["status"]) for alert in body_of(first, up, over)["alerts"]]
+    assert seen == [("warning", "resolved"), ("critical", "resolved")]
+    down = transition("level", NOW_MS + 2, own, severity="warning", severity_before="critical", fired_ms=NOW_MS)
+    seen = [(alert["labels"]["severity"], alert["status"]) for alert in body_of(first, up, down)["alerts"]]
+    assert seen == [("warning", "firing"), ("critical", "resolved")]
+
+
+def test_what_is_cut_is_what_has_ended_first() -> None:
+    told = [
+        transition(
+            "level",
+            NOW_MS,
+            LEVELS | {"i": f"{n}"},
+            severity="c",
+            severity_before="w",
+            annotations={"s": "\x01" * (ANNOTATION_BYTES_MAX - 100)},
+        )
+        for n in range(8)
+    ]
+    body = body_of(*told)
+    assert body["truncatedAlerts"] > 0
+    assert sum(alert["status"] == "firing" for alert in body["alerts"]) >= min(8, len(body["alerts"]))
+
+
 def test_one_firing_among_resolved_is_firing_and_common_is_what_all_share() -> None:
     one = transition("resolved", labels={"alertname": "X", "instance": "a"}, annotations={"s": "1", "r": "u"})
     two = transition("firing", labels={"alertname": "X", "instance": "b"}, annotations={"s": "2", "r": "u"})

@@ -79,6 +79,20 @@ async def test_one_plain_line_for_each_record() -> None:
     ]
 
 
+async def test_a_change_of_severity_says_what_it_was() -> None:
+    labels = {"alertname": "HighCpu", "instance": "a"}
+    told: list[Record] = [
+        transition("firing", NOW_MS, labels, value=82.0, severity="warning"),
+        transition("level", NOW_MS, labels, value=95.0, severity="critical", severity_before="warning"),
+        transition("resolved", NOW_MS, labels, severity="critical", severity_before="critical"),
+    ]
+    assert [line.partition(" HighCpu ")[2] for line in await printed(told)] == [
+        "instance=a severity=warning value=82 (true since 07:55:00)",
+        "instance=a severity=critical value=95 (was warning, true since 07:55:00)",
+        "instance=a severity=critical after 5m",
+    ]
+
+
 async def test_pending_and_cleared_are_asked_for() -> None:
     records: list[Record] = [transition("pending", NOW_MS - 300_000, value=97.0), transition("cleared"), SICK]
     assert len(await printed(records)) == 1

@@ -41,6 +41,7 @@ async def database(tmp_path: Path) -> Path:
     night_ms = int(night.timestamp() * 1000)
     alert = {"alertname": "HighCpu", "instance": "a"}
     other = {"alertname": "Down", "instance": "b"}
+    high = {"alertname": "Mem", "instance": "b"}
     clock = StillClock()
     clock.wall_ms = now
     sink = SqliteSink(SqliteOptions(), context(tmp_path, clock=clock))
@@ -54,6 +55,23 @@ async def database(tmp_path: Path) -> Path:
             transition("firing", night_ms, alert, value=97.25),
             transition("resolved", night_ms + 90_000, alert, value=12.0),
             transition("firing", night_ms - 48 * 60 * MINUTE, other, rule="Down"),
+            transition("firing", night_ms - 24 * 60 * MINUTE, high, rule="Mem", severity="warning"),
+            transition(
+                "level",
+                night_ms - 24 * 60 * MINUTE + MINUTE,
+                high,
+                rule="Mem",
+                severity="critical",
+                severity_before="warning",
+            ),
+            transition(
+                "resolved",
+                night_ms - 24 * 60 * MINUTE + 3 * MINUTE,
+                high,
+                rule="Mem",
+                severity="critical",
+                severity_before="critical",
+            ),
             Sample(minute, cpu, 10.0),
             Sample(minute + 1000, cpu, 20.0),
             Sample(minute + MINUTE, cpu, 50.0),
@@ -83,7 +101,9 @@ async def test_what_fired_last_night(database: Path) -> None:
 
 
 async def test_how_long_each_alert_was_firing(database: Path) -> None:
-    first, second = answers(database, query("How long was each alert firing"))
+    first, critical, second, warning = answers(database, query("How long was each alert firing"))
+    told = [[row[key] for key in ("severity", "minutes", "ended")] for row in (critical, warning)]
+    assert told == [["critical", 2.0, "resolved"], ["warning", 1.0, "another severity"]]
     assert (first["rule"], first["ended"]) == ("Down", "still firing")
     assert first["minutes"] > 24 * 60
     assert (second["rule"], second["minutes"], second["ended"]) == ("HighCpu", 1.5, "resolved")

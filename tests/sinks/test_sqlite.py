@@ -18,6 +18,7 @@ from typing import Any
 
 import aiosqlite
 import anyio
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -37,7 +38,7 @@ from engine.events import (
 from engine.ports import History, Recorder
 from engine.series import series_text
 from sinks import sqlite as module
-from sinks._sqlite_schema import APPLICATION_ID
+from sinks._sqlite_schema import APPLICATION_ID, USER_VERSION
 from sinks.sqlite import SqliteOptions, SqliteSink, open_history
 from tests.sinks.context import NOW_MS, StillClock, batch, context, transition
 
@@ -121,6 +122,50 @@ async def test_transitions_come_back_whole_and_once(tmp_path: Path) -> None:
     assert rows(tmp_path, "SELECT time, kind, active_since FROM v_transitions ORDER BY time_ms LIMIT 1") == [
         ("2027-01-15T07:55:00.000Z", "pending", "2027-01-15T07:55:00.000Z")
     ]
+
+
+async def test_severities_come_back_and_two_changes_in_one_instant_are_two(tmp_path: Path) -> None:
+    up = transition("level", severity_before="warning", severity="critical", value=1.0)
+    down = transition("level", severity_before="critical", severity="warning", value=0.5)
+    async with opened(tmp_path) as sink:
+        await sink.write([up, down])
+        await sink.write([down])
+        assert await sink.transitions(0, NOW_MS + 1) == [up, down]
+    assert rows(tmp_path, "SELECT kind, severity FROM v_transitions") == [("firing", "critical"), ("firing", "warning")]
+
+
+FILE_1 = (Path(__file__).parent / "files/history_1.sql").read_text(encoding="utf-8")
+ROW_1 = (
+    f"INSERT INTO transitions VALUES (7, {NOW_MS - 5}, 'R', 'firing', 'pending', 'firing', 'held', NULL, 1, 5, 'f',"
+    ' \'{"alertname":"R","severity":"info"}\', \'{}\')'
+)
+
+
+async def test_a_file_of_the_version_before_is_read_as_it_is_and_brought_forward_when_opened(tmp_path: Path) -> None:
+    """F119. What was in it stays, and it is then like a new one."""
+    path = tmp_path / "history.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.executescript(FILE_1 + ROW_1)
+    (before,) = await open_history(path).transitions(0, NOW_MS)
+    async with opened(tmp_path) as sink:
+        (after,) = await sink.transitions(0, NOW_MS)
+        await sink.write([transition("level", severity_before="a", severity="b")])
+    assert (before.labels, before.severity, before.reason) == ({"alertname": "R", "severity": "info"}, "", "held")
+    assert msgspec.structs.replace(before, value=0.0) == msgspec.structs.replace(after, value=0.0)
+    assert rows(tmp_path, "SELECT rule, severity FROM v_transitions ORDER BY time_ms") == [
+        ("R", "info"),
+        ("HighCpu", "b"),
+    ]
+    assert rows(tmp_path, "SELECT id FROM transitions ORDER BY time_ms") == [(7,), (8,)]
+    async with opened(tmp_path, path=tmp_path / "new.db"):
+        pass
+    shapes = []
+    for name in ("history.db", "new.db"):
+        with closing(sqlite3.connect(tmp_path / name)) as connection:
+            assert connection.execute("PRAGMA user_version").fetchone() == (USER_VERSION,)
+            told = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
+            shapes.append(sorted([*row[:3], " ".join((row[3] or "").split())] for row in told))
+    assert shapes[0] == shapes[1]
 
 
 class OrderRejected(DomainEvent, frozen=True, kw_only=True, tag="order_rejected_for_sqlite"):
@@ -513,7 +558,7 @@ async def test_the_file_says_whose_it_is(tmp_path: Path) -> None:
         pass
     with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
         assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
-        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (USER_VERSION,)
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
@@ -632,10 +677,10 @@ async def test_a_newer_file_is_not_touched(tmp_path: Path) -> None:
     async with opened(tmp_path):
         pass
     with closing(sqlite3.connect(tmp_path / "history.db")) as connection, connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute(f"PRAGMA user_version = {USER_VERSION + 1}")
     before = (tmp_path / "history.db").read_bytes()
     sink = SqliteSink(SqliteOptions(), context(tmp_path))
-    with pytest.raises(SinkError, match="schema 2") as caught:
+    with pytest.raises(SinkError, match=f"schema {USER_VERSION + 1}") as caught:
         await sink.open()
     await sink.close()
     assert (caught.value.reason, caught.value.retryable) == ("newer", False)

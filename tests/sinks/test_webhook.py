@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -101,6 +102,17 @@ async def test_it_is_a_receiver_only() -> None:
     assert sink.send_resolved
     with pytest.raises(SinkError, match="not open"):
         await sink.deliver("x", b"")
+
+
+async def test_who_wants_no_resolved_ones_is_told_the_new_severity_alone() -> None:
+    told = transition("level", NOW_MS, {"alertname": "X"}, severity="critical", severity_before="warning")
+    notification = Notification(receiver="ops", group_key="k", group_labels={}, transitions=(told,))
+    seen = []
+    for send_resolved in (True, False):
+        options = WebhookOptions(url=Secret("http://x"), send_resolved=send_resolved)
+        body = msgspec.json.decode(WebhookSink(options, context()).render(notification))
+        seen.append([(alert["status"], alert["labels"]["severity"]) for alert in body["alerts"]])
+    assert seen == [[("resolved", "warning"), ("firing", "critical")], [("firing", "critical")]]
 
 
 async def test_the_request_is_what_receivers_expect() -> None:

@@ -109,6 +109,32 @@ def test_a_clock_that_stands_does_not() -> None:
     assert "12m; unknown, clock stands" in row(later, "Lost")
 
 
+def test_an_alert_with_levels_shows_the_one_reached_and_when_the_next_is_due() -> None:
+    levels = status(
+        alerts=(
+            alert("Busy", severity="warning", due_ms=NOW_MS + 3 * MINUTE_MS),
+            alert("Full", severity="critical", paused=True),
+        )
+    )
+    text = text_at(120, 40, levels)
+    assert "instance=a severity=warning" in row(text, "Busy")
+    assert "firing for 12m, changes in 3m" in row(text, "Busy")
+    assert "severity=critical" in row(text, "Full")
+
+
+def test_a_deadline_that_is_not_what_is_left_of_for_is_shown() -> None:
+    """Under `of` what was true before counts; under `count` a clock runs though nothing is known."""
+    of = pending("Share", due_ms=NOW_MS + 40_000)
+    plain = pending("Plain", due_ms=NOW_MS + 108_000)
+    runs = pending("Runs", paused=True, due_ms=NOW_MS + 108_000)
+    text = text_at(80, 24, status(alerts=(plain, of, runs)))
+    assert "3m12s of 5m, due in 40s" in row(text, "Share")
+    assert row(text, "Plain").rstrip().endswith("3m12s of 5m")
+    assert "clock stands" not in row(text, "Runs")
+    order = [line.split()[1] for line in text.splitlines() if line.startswith("PENDING")]
+    assert order == ["Share", "Plain", "Runs"]
+
+
 def test_a_bar_is_never_fuller_than_full() -> None:
     """The engine says when an alert fires; until it does, the view does not claim it."""
     late = text_at(80, 24, None, now_ms=NOW_MS + 60 * MINUTE_MS)

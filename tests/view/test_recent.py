@@ -72,3 +72,14 @@ def test_when_the_view_is_gone_new_lines_are_handed_on() -> None:
     kept.follow(printed.append)
     kept.add("after")
     assert printed == ["after"]
+
+
+def test_a_change_of_severity_says_what_it_was() -> None:
+    kept = lines()
+    labels = {"alertname": "HighCpu", "instance": "a"}
+    kept.add_record(
+        Transition(T_MS, "HighCpu", labels, "firing", "firing", "level", 95.0, T_MS, {}, T_MS, "critical", "warning")
+    )
+    ((text, style),) = kept.latest(1)
+    assert text.endswith("FIRING HighCpu instance=a severity=critical value 95 (level: was warning)")
+    assert style == "bad"
