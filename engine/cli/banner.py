@@ -138,13 +138,18 @@ def _named(name: str, kind: str) -> str:
 
 
 def _rules(rules: Sequence[RuleConfig], files: Sequence[RuleFile]) -> list[str]:
-    """Names with their `for`, in as many rows as there may be, and how many are not named; then the rule files."""
+    """Alerting rules with their `for`, in as many rows as there may be, and how many are not named; below them, in one
+    row, how many rules record, and the rule files.
+    """
     groups = [group for file in files for group in file.groups]
     of_files = f"{sum(file.rules_count for file in files)} in {_count(len(groups), 'group')} of "
     of_files += _count(len(files), "rule file")
-    if not rules:
-        return [of_files] if files else ["none: nothing will be judged"]
-    return _rule_rows(rules) + ([of_files] if files else [])
+    if not rules and not files:
+        return ["none: nothing will be judged"]
+    alerting = [rule for rule in rules if rule.table.record is None]
+    recording = len(rules) - len(alerting)
+    others = ([_count(recording, "recording rule")] if recording else []) + ([of_files] if files else [])
+    return (_rule_rows(alerting) if alerting else []) + (["; ".join(others)] if others else [])
 
 
 def _count(number: int, word: str) -> str:
@@ -154,7 +159,7 @@ def _count(number: int, word: str) -> str:
 def _rule_rows(rules: Sequence[RuleConfig]) -> list[str]:
     rows = [f"{len(rules)}: "]
     for at, rule in enumerate(rules):
-        shown = rule.table.record or (f"{rule.name} for {rule.table.for_}" if rule.table.for_ else rule.name)
+        shown = f"{rule.name} for {rule.table.for_}" if rule.table.for_ else rule.name
         name = clean(shown, _RULE_CHARS_MAX)
         last = at + 1 == len(rules)
         room = COLUMNS - _INDENT - (len(", and 10000 more") if len(rows) == _RULE_ROWS_MAX and not last else 0)

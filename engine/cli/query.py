@@ -8,7 +8,7 @@ import os
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from engine.cli.load import load_config
 from engine.cli.output import Output
@@ -18,9 +18,14 @@ from engine.durations import parse_ms
 from engine.errors import LongwatchError
 from engine.registry import resolve
 
+if TYPE_CHECKING:
+    from engine.core.promql.plan import QueryPlan
+    from engine.ports import History
+
 __all__ = ["QueryError", "Span", "run_query", "time_ms"]
 
 STEPS_DEFAULT = 100
+NAMES_MAX = 5
 _SECONDS = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -67,9 +72,19 @@ def _answer(arguments: argparse.Namespace, now_ms: int) -> str:
         if plan.type == "string":
             raise QueryError("a string has no range: ask for it at one time, with --at")
         result = evaluate_range(plan, source, *span)
-        return range_json(result) if arguments.json else range_lines(result)
+        return range_json(result) if arguments.json else range_lines(result) or _nothing(history, plan)
     value = evaluate_instant(plan, source, span.end_ms)
-    return instant_json(value, span.end_ms) if arguments.json else instant_lines(value)
+    return instant_json(value, span.end_ms) if arguments.json else instant_lines(value) or _nothing(history, plan)
+
+
+def _nothing(history: History, plan: QueryPlan) -> str:
+    """Why there is no answer: none of such series, or none then."""
+    known = asyncio.run(history.metrics())
+    missing = sorted({leaf.metric for leaf in plan.leaves if leaf.metric} - set(known))
+    if not missing:
+        return "# nothing: no series has a value then\n"
+    names = ", ".join(missing[:NAMES_MAX]) + (", ..." if len(missing) > NAMES_MAX else "")
+    return f"# nothing: no series {names} in the history; recorded series and ALERTS are not written to it\n"
 
 
 def _span(arguments: argparse.Namespace, now_ms: int) -> Span:

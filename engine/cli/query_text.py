@@ -15,25 +15,23 @@ from engine.series import series_text
 
 __all__ = ["instant_json", "instant_lines", "range_json", "range_lines"]
 
-_NOTHING = "# nothing: no series has a value then\n"
-
 
 def instant_lines(value: Value) -> str:
-    """One line for each label set, in the expression's order; a number or a string as it is."""
+    """One line for each label set, in the expression's order, or no text; a number or a string as it is."""
     if isinstance(value, str):
         return value + "\n"
     if isinstance(value, Scalar):
         return _number(value.value) + "\n"
-    return "".join(f"{_series(labels)} {_number(number)}\n" for labels, number in value.items()) or _NOTHING
+    return "".join(f"{_series(labels)} {_number(number)}\n" for labels, number in value.items())
 
 
 def range_lines(result: RangeResult) -> str:
-    """Each label set, and below it its values with their times."""
+    """Each label set, and below it its values with their times; no text if there is none."""
     lines: list[str] = []
     for labels, times_ms, values in _rows(result):
         lines.append(_series(labels))
         lines += [f"  {_time(at)}  {_number(value)}" for at, value in zip(times_ms, values, strict=True)]
-    return "".join(line + "\n" for line in lines) or _NOTHING
+    return "".join(line + "\n" for line in lines)
 
 
 def instant_json(value: Value, at_ms: int) -> str:

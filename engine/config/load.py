@@ -119,7 +119,7 @@ def _examine(
         for name, table in named_tables("sink", tree.get("sink", {}), converter).items()
     ]
 
-    files, unread = _rule_files(engine, document.folder) if engine else ((), ())
+    files, unread = _rule_files(engine, document.folder, report) if engine else ((), ())
     if not tree.get("sink"):
         report.warn(("sink",), "no sink: nothing is recorded and nobody is told", "add [sink.console]")
     if document.world_readable:
@@ -139,13 +139,17 @@ def _examine(
     return Examined(config, (), config.warnings)
 
 
-def _rule_files(engine: EngineTable, folder: Path) -> tuple[tuple[RuleFile, ...], tuple[Problem, ...]]:
-    """The rule files, or everything that is wrong with them."""
+def _rule_files(engine: EngineTable, folder: Path, report: Report) -> tuple[tuple[RuleFile, ...], tuple[Problem, ...]]:
+    """The rule files, or everything that is wrong with them. A pattern without a file is no error, but told."""
     if not engine.rule_files:
         return (), ()
     from engine.rulefiles.compile import compiler, grid_groups  # reads YAML: only for those who use it
+    from engine.rulefiles.find import find_rule_files
     from engine.rulefiles.read import load_rule_files
 
+    for index, pattern in enumerate(engine.rule_files):
+        if not any(find_rule_files([pattern], folder)):  # neither files nor problems
+            report.warn(("engine", "rule_files", index), "no file matches, so no rules are read from there")
     compile_expr = compiler(engine.compat)
     try:
         files = load_rule_files(engine.rule_files, folder, compile_expr)

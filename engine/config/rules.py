@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -118,9 +119,12 @@ def _compile_recording(name: str, expr: str, path: KeyPath, converter: Converter
 
 
 def _pack_with(name: str) -> str:
-    """Of a rule without an expression: what to add if it is meant to override a rule of a pack."""
-    packs = [pack for pack in pack_names() if name in read_pack(pack).tree["rule"]]
-    return f'to change that rule of the pack "{packs[0]}", add packs = ["{packs[0]}"] to [engine]' if packs else ""
+    """Of a rule without an expression: what to write if it is meant to override a rule of a pack."""
+    pack_of = {rule: pack for pack in pack_names() for rule in read_pack(pack).tree["rule"]}
+    if pack := pack_of.get(name):
+        return f'to change that rule of the pack "{pack}", add packs = ["{pack}"] to [engine]'
+    close = difflib.get_close_matches(name, pack_of, n=1)
+    return f"did you mean {quote(close[0])} of the pack {quote(pack_of[close[0]])}?" if close else ""
 
 
 def _check_labels(path: KeyPath, converter: Converter) -> None:

@@ -79,7 +79,6 @@ class Eviction:
         count = int(np.count_nonzero(gone))
         if count * WORTH > size and (crowded or (count >= SERIES_MIN and 2 * count > size)):
             yield from self._forget(gone)
-            self._tally.count("series_evicted_total", count)
 
     def _gone(self, *, crowded: bool) -> Generator[None, None, Bools]:
         """By handle, which series may go."""
@@ -120,6 +119,7 @@ class Eviction:
         texts = self._store.table.texts()
         for commit in commits:
             commit()
+        self._tally.count("series_evicted_total", int(np.count_nonzero(gone)))
         for chain in self._chains:
             chain.forget_shapes()
         for runner in self._runners:

@@ -56,7 +56,7 @@ class Engine:
         rng: Instead of a random generator of its own; decides jitter and the run's token.
 
     Raises:
-        TypeError: One of `event_types` is not a `DomainEvent` with a tag of its own.
+        TypeError: `config` is no `Config`, or one of `event_types` no `DomainEvent` with a tag of its own.
     """
 
     def __init__(
@@ -69,6 +69,8 @@ class Engine:
         sinks: Mapping[str, Sink] | None = None,
         rng: random.Random | None = None,
     ) -> None:
+        if not isinstance(config, Config | None):
+            raise TypeError(f"config is a {type(config).__name__}; a file is read by Engine.from_toml(path)")
         self.config = config if config is not None else Config()
         self._clock: Clock = clock if clock is not None else SystemClock()
         EventCodec(*event_types)  # refuses what could never be written

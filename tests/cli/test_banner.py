@@ -188,3 +188,11 @@ def test_rule_files_are_counted(tmp_path: Path, files: dict[str, list[str]], say
     assert config.rule_count == 2 * sum(map(len, files.values()))
     made = msgspec.structs.replace(plan(), config=config)
     assert f"  rules    {says}" in banner(made)
+
+
+def test_alerts_come_before_what_is_recorded() -> None:
+    text = "".join(f'[rule.r{at}]\nrecord = "service:a_series_of_some_length_{at}"\nexpr = "x"\n' for at in range(12))
+    lines = banner(plan(text + '[rule.Down]\nexpr = "up == 0"\nfor = "1m"\n[rule.High]\nexpr = "x > 1"\n'))
+    at = lines.index("  rules    2: Down for 1m, High")
+    assert lines[at + 1] == "           12 recording rules"
+    assert "  rules    12 recording rules" in banner(plan(text))

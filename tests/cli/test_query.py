@@ -52,6 +52,11 @@ def ask(history: Path, capfd: pytest.CaptureFixture[str], *arguments: str) -> st
         ("1 + 0.5", "0", "1.5\n"),
         ('"text"', "0", "text\n"),
         ("up", "2026-01-01T01:00:00Z", "# nothing: no series has a value then\n"),
+        (
+            "job:up > 0 and up and ALERTS",
+            "2026-01-01T00:02:00Z",
+            "# nothing: no series ALERTS, job:up in the history; recorded series and ALERTS are not written to it\n",
+        ),
     ],
 )
 def test_at_an_instant(history: Path, capfd: pytest.CaptureFixture[str], expr: str, at: str, answer: str) -> None:
@@ -71,7 +76,10 @@ def test_over_a_range(history: Path, capfd: pytest.CaptureFixture[str]) -> None:
         "  2026-01-01T00:02:30.000Z  1",
     ]
     assert len(ask(history, capfd, "up", *span[:3]).splitlines()) == 2 * (1 + 101)
-    assert ask(history, capfd, "nothing", *span).startswith("# nothing")
+    assert ask(history, capfd, "nothing", *span).startswith("# nothing: no series nothing in the history; recorded")
+    assert ask(history, capfd, " + ".join("abcdefg"), *span).startswith(
+        "# nothing: no series a, b, c, d, e, ... in the"
+    )
 
 
 def test_json_is_that_of_prometheus(history: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -65,6 +65,14 @@ REAL = {
         "[rule.HostCpuHigh]\nfor = '1h'\n",
         'expr: is missing; expected text (to change that rule of the pack "host", add packs = ["host"] to [engine])',
     ),
+    "nearly_a_rule_of_a_pack": (
+        "[engine]\npacks = ['service']\n[rule.HighCPU]\nfor = '1h'\n",
+        'rule.HighCPU.expr: is missing; expected text (did you mean "HighCpu" of the pack "service"?)',
+    ),
+    "the_beginning_of_a_rule_of_a_pack": (
+        "[engine]\npacks = ['service']\n[rule.HighLatency]\nfor = '1h'\n",
+        '(did you mean "HighLatencyP95" of the pack "service"?)',
+    ),
     "kept_shorter_raw": (
         "[sink.sqlite]\nkeep_raw = '500d'\n",
         "run.toml:2: sink.sqlite.keep_raw: samples are kept for 500d (keep_raw) and their roll-ups only for 400d (keep",

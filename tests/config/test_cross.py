@@ -42,6 +42,21 @@ def test_nothing_to_warn_of(text: str) -> None:
     assert warnings(text) == []
 
 
+def test_a_series_that_nobody_records() -> None:
+    """A rule over a recorded series, without the pack that records it."""
+    rule = "[rule.A]\nexpr = 'service:error_ratio:rate5m > 0.5'\n"
+    told = 'rule.A.expr: no probe here measures "service:error_ratio:rate5m"'
+    assert [told in warning for warning in warnings(PROBE + rule)] == [True]
+    assert not any(told in warning for warning in warnings("[engine]\npacks = ['service']\n" + PROBE + rule))
+
+
+def test_a_rule_of_a_pack_over_a_series_that_is_no_longer_recorded() -> None:
+    changed = "[rule.HighErrorRate]\nexpr = 'service:eror_ratio:rate5m'\n"
+    told = warnings("[engine]\npacks = ['service']\n" + PROBE + changed)
+    hint = '"service:eror_ratio:rate5m" (did you mean "service:error_ratio:rate5m"?)'
+    assert any(warning.endswith(f"rule.HighErrorRate.expr: no probe here measures {hint}") for warning in told)
+
+
 def test_metrics_that_rule_files_record(tmp_path: Path) -> None:
     text = "groups:\n- {name: g, rules: [{record: job:up, expr: demo_value}, {alert: A, expr: job:up > 1, for: 5s}]}\n"
     (tmp_path / "r.yml").write_text(text)

@@ -414,6 +414,17 @@ def test_rule_files_are_read_and_judged_on_their_grid(tmp_path: Path) -> None:
     assert replay(config, busy)[1].annotations == {"summary": "CPU at 99.5 %"}
 
 
+def test_a_pattern_that_matches_no_rule_file(tmp_path: Path) -> None:
+    """The files may come later, so it is no error; most likely it is misspelt, so it is told."""
+    (tmp_path / "a.yml").write_text("groups: []\n", encoding="utf-8")
+    path = tmp_path / "run.toml"
+    path.write_text('[engine]\nrule_files = ["*.yml", "rulez/*.yml"]\n[sink.screen]\n', encoding="utf-8")
+    config = load(path)
+    assert [str(warning) for warning in config.warnings] == [
+        f"{path}:2: engine.rule_files[1]: no file matches, so no rules are read from there"
+    ]
+
+
 def test_everything_wrong_with_rule_files_is_said_beside_the_rest(tmp_path: Path) -> None:
     (tmp_path / "rules.yml").write_text(RULE_FILE.replace("avg_over_time(", "avg_over_time((").replace("1m\n", "1x\n"))
     path = tmp_path / "run.toml"

@@ -40,14 +40,15 @@ def test_there_is_no_page_without_an_alert() -> None:
 
 @pytest.mark.parametrize("page", sorted(RUNBOOKS.glob("*.md")), ids=lambda path: path.stem)
 def test_what_a_page_shows_can_be_written(page: Path) -> None:
-    """Its examples load, and its queries parse."""
+    """Its examples load, and its queries say where the history is and ask for what is in it."""
     from engine.core.promql.query_compile import compile_query
 
     text = page.read_text(encoding="utf-8")
     (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
     load_text("[engine]\npacks = ['service']\n[sink.console]\n" + example)
-    for query in re.findall(r"engine query '([^']+)'", text):
-        compile_query(query)
+    for query, after in re.findall(r"engine query '([^']+)'(.*)", text):
+        assert after.startswith(" --config run.toml")
+        assert not [leaf.metric for leaf in compile_query(query).leaves if ":" in leaf.metric]  # not in the history
 
 
 def test_the_table_of_the_docs_is_the_pack() -> None:

@@ -19,7 +19,7 @@ from engine.config import schema
 from engine.config.cross import cross_check
 from engine.config.load import load_text
 from engine.config.shape import Config, RuleConfig, RuleTable
-from engine.testing import RecordingSink, VirtualClock, VirtualLoop, run_virtual
+from engine.testing import VirtualClock, VirtualLoop, run_virtual
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE = (DOCS / "embedding.md").read_text(encoding="utf-8")
@@ -39,7 +39,7 @@ def compiled(code: str, names: dict[str, Any]) -> Callable[[], Awaitable[dict[st
 def test_the_first_example_is_five_lines() -> None:
     lines = [line for line in EXAMPLES[0].splitlines() if line.strip()]
     assert len(lines) <= 5
-    assert len(EXAMPLES) == 4
+    assert len(EXAMPLES) == 5
 
 
 async def test_the_first_example_watches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,14 +52,27 @@ async def test_the_first_example_watches(tmp_path: Path, monkeypatch: pytest.Mon
     async def serve() -> None:
         served.append(1)
 
-    result = await compiled(EXAMPLES[0], {"now_ms": SystemClock().now_ms, "serve": serve})()
+    result = await compiled(EXAMPLES[0], {"serve": serve})()
     assert served == [1]
     assert result["engine"].status().phase == "stopped"
     assert [(a.rule, a.state) for a in result["engine"].alerts()] == [("Loss", "firing")]
 
 
+async def test_a_configuration_is_read_from_a_file_or_a_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run.toml").write_text("[sink.console]\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    result = await compiled(EXAMPLES[1], {})()
+    assert [rule.name for rule in result["engine"].config.rules] == ["SlowOrders"]
+
+
+@pytest.mark.parametrize("path", ["run.toml", Path("run.toml"), {}])
+def test_a_path_is_no_configuration(path: Any) -> None:
+    with pytest.raises(TypeError, match=rf"config is a {type(path).__name__}; .* Engine\.from_toml\(path\)"):
+        Engine(path)
+
+
 async def test_own_events_and_own_parts() -> None:
-    result = await compiled(EXAMPLES[1], {"config": Config()})()
+    result = await compiled(EXAMPLES[2], {"config": Config()})()
     kind, engine = result["OrderRejected"], result["engine"]
     async with engine:
         assert engine.emit(kind(time_ms=SystemClock().now_ms(), venue="X"))
@@ -70,10 +83,8 @@ def test_a_probe_that_is_any_object() -> None:
         names = {
             "config": Config(),
             "Engine": functools.partial(Engine, clock=clock),
-            "MySink": RecordingSink,
-            "now_ms": clock.now_ms,
         }
-        result = await compiled(EXAMPLES[2], names)()
+        result = await compiled(EXAMPLES[3], names)()
         async with result["engine"] as engine:
             await clock.sleep(5)
             (probe,) = engine.status().probes
@@ -127,7 +138,7 @@ def test_a_third_party_package(
 
 def test_the_test_example_under_virtual_time() -> None:
     config = Config(rules=(RuleConfig(name="Hot", table=RuleTable(expr="cpu > 90")),))
-    code = EXAMPLES[3].replace("run_virtual(main)", "kinds = run_virtual(main)")
+    code = EXAMPLES[4].replace("run_virtual(main)", "kinds = run_virtual(main)")
     names: dict[str, Any] = {"config": config}
     exec(compile(code, "docs/embedding.md", "exec"), names)
     assert names["kinds"] == ["firing"]
