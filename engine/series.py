@@ -162,6 +162,17 @@ class SeriesTable:
             self._texts.append(text)
         return handle
 
+    def fill(self, texts: Sequence[str]) -> None:
+        """Take the texts of another table, which were checked there, into an empty one, whatever its limit.
+
+        Raises:
+            ValueError: It is not empty, or a text is there twice.
+        """
+        handles = dict(zip(texts, range(len(texts)), strict=True))
+        if self._texts or len(handles) < len(texts):
+            raise ValueError("a series is there twice")
+        self._texts, self._handles = list(texts), handles
+
     def find(self, text: str) -> int:
         """Return the handle of `text`, or -1 if it was never seen."""
         return self._handles.get(text, -1)

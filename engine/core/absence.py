@@ -88,13 +88,15 @@ def _speaking(node: Node) -> Iterator[Selector]:
 
 
 class Inputs(NamedTuple):
-    """The series of one evidence at an instant: which may speak, and what they say."""
+    """The series of one evidence at an instant: which may speak, what they say, and which were not seen since a
+    restart."""
 
     evidence: Evidence
     shape: Shape
     speaks: Bools
     fresh: Bools
     ended: Bools
+    unseen: Bools
 
 
 class Absence:
@@ -123,6 +125,14 @@ class Absence:
             return Code.ENDED
         return Code.UNKNOWN if unknown else Code.FALSE
 
+    def waits(self, labels: Mapping[str, str]) -> bool:
+        """Whether a series that speaks for a label set was not seen since a restart."""
+        return any(
+            bool((one.unseen & one.speaks & _agreeing(one.shape, labels, one.evidence.aside)).any())
+            for one in self._inputs
+            if one.unseen.any()
+        )
+
 
 def inputs_at(evidence: Evidence, recent: Recent, store: Store, at_ms: int) -> Inputs:
     """The series of one evidence at an instant."""
@@ -132,7 +142,8 @@ def inputs_at(evidence: Evidence, recent: Recent, store: Store, at_ms: int) -> I
     speaks = _answering(cells.shape, evidence.asked)
     if evidence.recorded:
         speaks &= marks == Mark.LIVE
-    return Inputs(evidence, cells.shape, speaks, fresh, marks == Mark.ENDED)
+    unseen = fresh & store.unseen(cells.handles, at_ms)
+    return Inputs(evidence, cells.shape, speaks, fresh, marks == Mark.ENDED, unseen)
 
 
 def rests_on(

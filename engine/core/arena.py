@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from engine.core.promql.vector import Floats
 
-__all__ = ["ROOM_MIN", "Arena", "Places", "ragged_places", "room"]
+__all__ = ["NEVER_MS", "ROOM_MIN", "Arena", "Places", "ragged_places", "room"]
 
 Places: TypeAlias = NDArray[np.int64]
 
 ROOM_MIN: Final = 4
-_NEVER_MS: Final = np.iinfo(np.int64).max // 2
+NEVER_MS: Final = np.iinfo(np.int64).max // 2
 
 
 class Arena:
@@ -39,10 +39,10 @@ class Arena:
     def __len__(self) -> int:
         return len(self.times)
 
-    def end(self, places: Places, time_ms: int) -> None:
+    def end(self, places: Places, time_ms: Places | int) -> None:
         """Note a stale marker after each of these samples. The first one ends the series."""
         if self.ended_ms is None:
-            self.ended_ms = np.full(len(self), _NEVER_MS)
+            self.ended_ms = np.full(len(self), NEVER_MS)
         self.ended_ms[places] = np.minimum(self.ended_ms[places], time_ms)
 
     def write(self, places: Places, first: Places, time_ms: int, values: Floats) -> None:
@@ -50,7 +50,7 @@ class Arena:
         self.times[places] = time_ms
         self.values[places] = values
         if self.ended_ms is not None:
-            self.ended_ms[places] = _NEVER_MS
+            self.ended_ms[places] = NEVER_MS
         if self.lost is not None:
             self._add_lost(self.lost, places, first)
 
@@ -68,7 +68,7 @@ class Arena:
         self.times[to], self.values[to] = source.times[places], source.values[places]
         if source.ended_ms is not None:
             if self.ended_ms is None:
-                self.ended_ms = np.full(len(self), _NEVER_MS)
+                self.ended_ms = np.full(len(self), NEVER_MS)
             self.ended_ms[to] = source.ended_ms[places]
         if source.lost is not None:
             if self.lost is None:

@@ -7,7 +7,7 @@ a series after its metric name is the key, as canonical texts of equal label set
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from itertools import compress
 from typing import NamedTuple, TypeAlias
 
@@ -121,13 +121,6 @@ class Binding:
                 return split_series(table.text(handle))[1]
         raise LookupError(f"slot {slot} has no series")  # a slot is made by a series
 
-    def key(self, slot: int, table: SeriesTable) -> str:
-        """The text of a slot's labels: its identity across restarts."""
-        if not self.single:
-            return self._keys[slot]
-        text = table.text(int(self._members[0].array[slot]))
-        return label_key(text, *split_series(text))
-
     def slot_of(self, key: str, table: SeriesTable) -> int:
         """The slot with these labels, or -1."""
         if not self.single:
@@ -137,6 +130,50 @@ class Binding:
         handle = table.find(series_text(metric, split_series("x" + key)[1]))
         place = int(np.searchsorted(members, handle))
         return place if place < len(members) and members[place] == handle else -1
+
+    def saved(self) -> list[bytes]:
+        """By selector the series of every slot, as little-endian int64, for a snapshot."""
+        columns = self._members if self.single else self._slot_handles
+        return [column.array.astype("<i8").tobytes() for column in columns]
+
+    def load(self, saved: Sequence[bytes], texts: Sequence[str]) -> None:
+        """Take back what `saved` gave, into an empty binding of the same plan.
+
+        Args:
+            texts: Of the series by handle.
+
+        Raises:
+            ValueError: It does not fit the plan or the series.
+        """
+        columns = [np.frombuffer(data, dtype="<i8").astype(np.int64) for data in saved]
+        if len(columns) != len(self.plan.leaves) or len({len(column) for column in columns}) > 1:
+            raise ValueError("series of slots that don't fit each other")
+        if max(int(column.max(initial=-1)) for column in columns) >= len(texts) or (np.max(columns, axis=0) < 0).any():
+            raise ValueError("slots of series that there are not")
+        order = [np.argsort(column, kind="stable")[np.count_nonzero(column < 0) :] for column in columns]
+        members = [column[slots] for column, slots in zip(columns, order, strict=True)]
+        if any((np.diff(handles) <= 0).any() for handles in members):
+            raise ValueError("a series with two slots")
+        self._members = [_column(handles) for handles in members]
+        if self.single:
+            if len(members[0]) and (members[0] != columns[0]).any():
+                raise ValueError("slots out of order")
+            return
+        self._slots_of = [_column(slots) for slots in order]
+        self._slot_handles = [_column(column) for column in columns]
+        first = np.zeros(len(columns[0]), dtype=np.int64)
+        metrics = np.zeros(len(first), dtype=np.int64)
+        for leaf in range(len(columns) - 1, -1, -1):
+            there = columns[leaf] >= 0
+            first[there], metrics[there] = columns[leaf][there], leaf
+        names = [leaf.metric for leaf in self.plan.leaves]
+        self._keys = [
+            text[len(names[leaf]) :] if not text.startswith("{") else label_key(text, *split_series(text))
+            for text, leaf in zip([texts[handle] for handle in first.tolist()], metrics.tolist(), strict=True)
+        ]
+        self._key_slots = dict(zip(self._keys, range(len(self._keys)), strict=True))
+        if len(self._key_slots) < len(self._keys):
+            raise ValueError("a label set with two slots")
 
     def compacting(self, keep: NDArray[np.bool_], numbers: NDArray[np.int64]) -> Generator[None, None, Compacted]:
         """Prepare to forget series, in steps; with the new numbers of slots.

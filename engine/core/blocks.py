@@ -8,16 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.core.columns import Index
-from engine.core.folds import Folds
+from engine.core.folds import Folds, SavedFolds
 from engine.core.promql.vector import Floats
 from engine.core.promql.window import Dense, DenseWindow, Ends
-from engine.core.rows import Rows
+from engine.core.rows import Rows, SavedRows
 
-__all__ = ["Block", "BlockWindow"]
+__all__ = ["Block", "BlockWindow", "SavedBlock"]
+
+
+class SavedBlock(msgspec.Struct, tag="block"):
+    """What a snapshot keeps of a block."""
+
+    rows: SavedRows
+    folds: SavedFolds
 
 
 class Block:
@@ -71,6 +79,22 @@ class Block:
         if last > first and rows.complete[first:last].all():
             return BlockWindow(rows, self._folds, columns, first, last, start_ms, end_ms)
         return DenseWindow(start_ms, end_ms, rows.dense(columns, first, last))
+
+    def saved(self) -> SavedBlock:
+        """What a snapshot keeps of it."""
+        return SavedBlock(self._rows.saved(), self._folds.saved())
+
+    @classmethod
+    def of(cls, saved: SavedBlock, width: int) -> Block:
+        """A block as it was when it was saved.
+
+        Raises:
+            ValueError: It does not fit itself.
+        """
+        made = cls(width)
+        made._rows.load(saved.rows)
+        made._folds.load(saved.folds)
+        return made
 
     def taking(self, columns: NDArray[np.int64]) -> Generator[None, None, Block]:
         """A copy with these series alone."""

@@ -22,6 +22,7 @@ from engine.core.notices import Notices, Output
 from engine.core.points import Points, Walk
 from engine.core.share_book import ShareBook
 from engine.core.store import NEVER_MS
+from engine.errors import StateError
 from engine.status import AlertStatus
 
 __all__ = ["AlertBook", "Labelled", "Output", "Points"]
@@ -32,6 +33,7 @@ Codes = NDArray[np.int16]
 _IDLE = int(Given.IDLE)
 _LOST = int(Given.LOST)
 _UNKNOWN = int(Given.UNKNOWN)
+_FIRING = int(Phase.FIRING)
 _INACTIVE = int(Phase.INACTIVE)
 Floats = NDArray[np.float64]
 
@@ -106,13 +108,17 @@ class AlertBook:
         self.codes.array[place] = Code.FALSE
         self._notices.forget(place)
 
-    def adopt(self, rule: int, places: Ints, told: Codes) -> Ints:
+    def adopt(self, rule: int, places: Ints) -> Ints:
         """Rows for alerts that are taken back from a snapshot; the limit does not count for them."""
         rows = self.rows.take(places, rule, 0)
         self.row_of.array[places] = rows
-        self.codes.array[places] = told
         self.counts[rule] += len(rows)
         return rows
+
+    def drop(self, rows: Ints) -> None:
+        """These alerts have never been: what their label sets are told next is a change."""
+        self.codes.array[self.rows.place[rows]] = Code.REFUSED
+        self._release(rows)
 
     # -- what happens ------------------------------------------------------------------------------------------
 
@@ -164,9 +170,13 @@ class AlertBook:
             yield self._pass(chunk, np.full(len(chunk), until_ms), None, None, stamp_ms)
         self.due_ms = int(self.rows.due.min())
 
-    def note_told(self) -> None:
-        """What was refused until now is known."""
-        self._told = self.refused.copy()
+    def refusals(self, rule: int) -> tuple[int, int]:
+        """How many alerts of a rule were refused, and of how many of these somebody was told."""
+        return int(self.refused[rule]), int(self._told[rule])
+
+    def note_refusals(self, rule: int, refusals: tuple[int, int]) -> None:
+        """Go on counting from what `refusals` gave."""
+        self.refused[rule], self._told[rule] = refusals
 
     def rules_due(self, before_ms: int) -> set[int]:
         """The rules with an alert whose clock comes strictly before an instant."""
@@ -307,13 +317,17 @@ class AlertBook:
                     over[at] &= gone[at] or not self.shares.holds_on(int(rows[at]))
         self.due_ms = min(self.due_ms, self._life.arm(rows))
         if over.any():
-            ended = rows[over]
-            self.row_of.array[own.place[ended]] = FREE
-            self.counts -= np.bincount(own.rule[ended], minlength=len(self.rules))
-            own.give_back(ended)
-            if self.shares.any:
-                self.shares.drop(ended.tolist())
+            self._release(rows[over])
         return made
+
+    def _release(self, rows: Ints) -> None:
+        """Give rows back."""
+        own = self.rows
+        self.row_of.array[own.place[rows]] = FREE
+        self.counts -= np.bincount(own.rule[rows], minlength=len(self.rules))
+        own.give_back(rows)
+        if self.shares.any:
+            self.shares.drop(rows.tolist())
 
     def _pass(
         self, rows: Ints, untils: Ints, orders: Ints | None, seen: Floats | None, stamp_ms: int | None = None
@@ -337,9 +351,13 @@ class AlertBook:
                 given[fires | runs_on] = _IDLE
                 lost = missing & (times - since >= self._terms.hold[own.rule[rows]])
                 given[lost] = _LOST
+            waited = own.due[rows]
             self._life.settle(rows, times, given, np.ones(len(rows), dtype=np.bool_))
             made += self._close(rows, times, before, orders, seen, lost)
             stays = (own.place[rows] == places) & (own.due[rows] <= untils)
+            same = stays & (own.due[rows] <= waited) & (own.phase[rows] == before[0]) & (own.level[rows] == before[1])
+            if same.any():  # it would be so for ever
+                raise StateError(f"an alert of {self.rules[int(own.rule[rows[same][0]])].name} does not get on in time")
             rows, untils = rows[stays], untils[stays]
             orders = None if orders is None else orders[stays]
             seen = None if seen is None else seen[stays]
@@ -358,6 +376,12 @@ class AlertBook:
         can = self._terms.missing[self.rows.rule[rows]] != NEVER_MS
         fires: NDArray[np.bool_] = can & (self.rows.unknown[rows] != NEVER_MS)
         return fires
+
+    def ends(self, rows: Ints, codes: Codes) -> NDArray[np.bool_]:
+        """Which of these alerts are firing and would not be any more, were they told these known conditions."""
+        left = self.rows.set[rows] & ~(codes >> 8)
+        ends: NDArray[np.bool_] = (self.rows.phase[rows] == _FIRING) & ((codes & Code.WHENS) == 0) & (left == 0)
+        return ends
 
     def rows_of(self, rule: int) -> Ints:
         """The rows of one rule's alerts."""

@@ -41,7 +41,8 @@ class Chain:
         self.judges = judges
         self._rules: list[Recorder | QueryJudge] = [*recorders, *judges]
         self._readers = {recorder.index: self.readers({recorder.rule.record}) for recorder in recorders}
-        self._now_ms = -1
+        self.settled_ms = -1
+        """When rules of it were evaluated last."""
 
     @property
     def indices(self) -> list[int]:
@@ -122,15 +123,15 @@ class Chain:
 
     def _settle(self, time_ms: int, touched: set[int], land: Land) -> Outputs:
         """Evaluate the rules that are touched, and those that read what they record."""
-        time_ms = self._now_ms = max(time_ms, self._now_ms)
+        time_ms = self.settled_ms = max(time_ms, self.settled_ms)
         done: list[Output] = []
         for recorder in self.recorders:
             if recorder.index in touched:
                 yield from self._record(recorder, time_ms, touched, land)
                 yield
         for judge in self.judges:
-            if judge.index in touched:
-                done += judge.judge(time_ms)
+            for chunk in judge.judge(time_ms) if judge.index in touched else ():
+                done += chunk
                 yield
         return done
 

@@ -8,6 +8,7 @@ alerts, and nothing of series that are made of its results.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,7 @@ from engine.core.store import NEVER_MS, STALE_AFTER_MS, Store
 from engine.core.timers import Deadline, Timers
 from engine.core.witnesses import witnesses
 
-__all__ = ["Expression", "FreshView"]
+__all__ = ["Expression", "FreshView", "SavedTimers"]
 
 SWEEP, TICK = -1, -2
 _DATES = frozenset({"day_of_month", "day_of_week", "day_of_year", "days_in_month", "hour", "minute", "month", "year"})
@@ -64,6 +65,15 @@ class FreshView:
         """The series it selects, and when each is stale: that follows from what its last sample said."""
         shape, _ = self._recent.basis(selector)
         return Basis(shape, self._store.stale_after(self._recent.handles(selector)))
+
+
+class SavedTimers(NamedTuple):
+    """What a snapshot keeps of an expression: when it is to be looked at."""
+
+    refresh_ms: int
+    sweep_ms: int
+    swept_ms: int
+    tick_ms: int
 
 
 class Expression:
@@ -143,6 +153,20 @@ class Expression:
             fresh = (instants > at_ms) & (instants < NEVER_MS)
             longest = max(longest, int(np.max(self._store.stale_after(handles), where=fresh, initial=0)))
         return longest or STALE_AFTER_MS
+
+    @property
+    def warming(self) -> bool:
+        """Whether there was a restart, and not all series were seen since."""
+        return self._store.restarted_ms >= 0
+
+    def saved(self) -> SavedTimers:
+        """What a snapshot keeps of it."""
+        return SavedTimers(self._refresh_ms, self._sweep_ms, self._swept_ms, self._tick_ms)
+
+    def load(self, saved: SavedTimers) -> None:
+        """Take back what `saved` gave."""
+        self._refresh_ms, self._sweep_ms, self._swept_ms, self._tick_ms = saved
+        self.arm()
 
     # -- time --------------------------------------------------------------------------------------------------
 

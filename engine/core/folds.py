@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from typing import Final, TypeAlias
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,12 +18,26 @@ from engine.core.columns import Index
 from engine.core.promql.vector import Floats
 from engine.core.rows import Rows, is_empty, moved, taken
 
-__all__ = ["Folds", "added"]
+__all__ = ["Folds", "SavedFolds", "added"]
 
 FAN_OUT: Final = 8
 LEVELS_MAX: Final = 4
 COVERS_MAX: Final = 16
 Fold: TypeAlias = Callable[[Sequence[Floats]], Floats]
+
+
+class SavedFolds(msgspec.Struct):
+    """What a snapshot keeps of results over rows.
+
+    Args:
+        grouped: Whether groups of rows were summed, which must stay groups.
+        corrections: What was lost by resets up to each row, from the first one that is wanted.
+        previous: The last value of each series before.
+    """
+
+    grouped: bool
+    corrections: bytes = b""
+    previous: bytes = b""
 
 
 class Folds:
@@ -127,6 +142,35 @@ class Folds:
         for key, (groups, done) in self._partials.items():
             made._partials[key] = (yield from taken(groups, columns)), done
         return made
+
+    def saved(self) -> SavedFolds:
+        """What a snapshot keeps of it: what was lost by resets, if anything was. Sums are made again, over the same
+        groups."""
+        made = SavedFolds(bool(self._partials))
+        if self._corrections is not None and self._corrected > self._rows.start:
+            known = self._corrections[self._rows.start : self._corrected]
+            if known.any():
+                made.corrections = known.astype("<f8").tobytes()
+                made.previous = self._previous.astype("<f8").tobytes()
+        return made
+
+    def load(self, saved: SavedFolds) -> None:
+        """Take back what `saved` gave, for the same rows.
+
+        Raises:
+            ValueError: It does not fit them.
+        """
+        rows = self._rows
+        if saved.grouped:
+            self._partials["sum", 1] = np.empty((0, 2, rows.width)), 0
+        if saved.corrections:
+            known = np.frombuffer(saved.corrections, dtype="<f8").reshape(-1, rows.width)
+            self._corrections = np.zeros_like(rows.values)
+            self._corrected_from, self._corrected = rows.start, rows.start + len(known)
+            self._corrections[self._corrected_from : self._corrected] = known
+            self._previous = np.frombuffer(saved.previous, dtype="<f8").astype(np.float64)
+            if self._corrected > rows.size or len(self._previous) != rows.width:
+                raise ValueError("resets of rows that there are not")
 
     # -- groups of rows ----------------------------------------------------------------------------------------
 

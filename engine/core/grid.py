@@ -7,15 +7,17 @@ instant at which they have passed. What is absent is false, for whatever reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
-from engine.core.grid_alerts import ALERTS, ALERTS_FOR_STATE, GridAlerts
-from engine.core.groups import GridGroup, GridRule
+from engine.core.grid_alerts import ALERTS, ALERTS_FOR_STATE, GridAlerts, SavedGridAlerts
+from engine.core.groups import GridGroup, GridRule, SavedInstants
 from engine.core.notices import Output
 from engine.core.promql.labels import NAME, Codes, Shape
+from engine.core.promql.plan import QueryPlan
 from engine.core.promql.query import Constants, evaluate_instant
 from engine.core.promql.source import Source
 from engine.core.promql.vector import Bools, EvaluationError, Scalar, Value, Vector
@@ -23,7 +25,7 @@ from engine.core.tally import Tally
 from engine.events import STALE, SampleBatch
 from engine.series import series_text
 
-__all__ = ["GridAlerts", "GroupRunner"]
+__all__ = ["GridAlerts", "GroupRunner", "SavedGroup"]
 
 Query = Callable[[str], list[tuple[dict[str, str], float]]]
 
@@ -45,6 +47,20 @@ class _Names(NamedTuple):
         return result.shape is self.shape and result.ordered is None and bool((result.present == self.present).all())
 
 
+class SavedGridRule(msgspec.Struct):
+    """What a snapshot keeps of one rule: the series that it wrote last, and its alerts."""
+
+    written: list[str]
+    alerts: SavedGridAlerts | None
+
+
+class SavedGroup(msgspec.Struct):
+    """What a snapshot keeps of one group; its rules by key."""
+
+    instants: SavedInstants
+    rules: dict[str, SavedGridRule]
+
+
 class GroupRunner:
     """A group at work.
 
@@ -54,6 +70,8 @@ class GroupRunner:
         keeps: Whether somebody reads a metric, so that `ALERTS` is written only if it matters.
         alerts_max: How many alerts one rule may have, if the group says nothing. Series that are recorded are then
             bounded by the store alone.
+        unseen: Whether some input of a rule was not seen since a restart, though a sample is still to be expected at an
+            instant.
         query: Answers `query` in templates, given the text and the instant.
         subquery_step_ms: The step of subqueries that have none.
     """
@@ -69,6 +87,7 @@ class GroupRunner:
         alerts_max: int,
         external_labels: Mapping[str, str],
         external_url: str = "",
+        unseen: Callable[[QueryPlan, int], bool] = lambda _plan, _at_ms: False,
         query: Callable[[str, int], list[tuple[dict[str, str], float]]],
         subquery_step_ms: int = 60_000,
     ) -> None:
@@ -79,6 +98,7 @@ class GroupRunner:
         self._external_labels = external_labels
         self._external_url = external_url
         self._query = query
+        self._unseen = unseen
         self._subquery_step_ms = subquery_step_ms
         self._constants: Constants = {}
         self._written: list[tuple[str, ...]] = [() for _ in group.rules]
@@ -100,7 +120,7 @@ class GroupRunner:
                 if rule.kind == "record":
                     yield [], self._recorded(index, rule, result, query_ms)
                     continue
-                made = self.alerting[index].evaluate(result, at_ms)
+                made = self.alerting[index].evaluate(result, at_ms, warming=self._unseen(rule.plan, query_ms))
             except ValueError as error:  # no value, or labels that no series can have: nothing changes
                 self._tally.breach(f"rule.{rule.name}", "evaluation_failed", 1, str(error))
                 continue
@@ -110,6 +130,34 @@ class GroupRunner:
         """Take a span in which nobody could see out of every clock."""
         for alerts in self.alerting.values():
             alerts.book.blind(from_ms, to_ms)
+
+    def saved(self, instants: SavedInstants, keys: Sequence[str]) -> SavedGroup:
+        """What a snapshot keeps of the group.
+
+        Args:
+            keys: Of its rules.
+        """
+        rules = {
+            key: SavedGridRule(list(self._written[index]), alerts.saved() if alerts is not None else None)
+            for index, key in enumerate(keys)
+            for alerts in [self.alerting.get(index)]
+        }
+        return SavedGroup(instants, rules)
+
+    def load(self, saved: SavedGroup, keys: Sequence[str]) -> int:
+        """Take back what `saved` gave; return how many alerts have no place here.
+
+        Raises:
+            ValueError: It does not fit itself.
+        """
+        unplaced = 0
+        for index, key in enumerate(keys):
+            rule = saved.rules.pop(key, None)
+            if rule is not None:
+                self._written[index] = tuple(rule.written)
+                if rule.alerts is not None and index in self.alerting:
+                    unplaced += self.alerting[index].load(rule.alerts)
+        return unplaced
 
     def forget_shapes(self) -> None:
         """Label sets have got other codes: what was made of the old ones means nothing any more."""
@@ -171,6 +219,11 @@ class GroupRunner:
     def _batch(self, index: int, made: dict[str, float], at_ms: int) -> SampleBatch | None:
         """Samples, and a stale marker for each series that was there last time."""
         gone = [text for text in self._written[index] if text not in made]
+        if gone and self._unseen(self.group.rules[index].plan, at_ms):
+            self._written[index] = (*made, *gone)  # after a restart nobody knows yet whether they are gone
+            if not made:
+                return None
+            return SampleBatch(at_ms, tuple(made), np.array(list(made.values())), self.group.interval_ms)
         names = (*made, *gone)
         if self._written[index] == names:
             names = self._written[index]  # the same tuple again, which is recognised

@@ -11,22 +11,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
+import msgspec
 import numpy as np
 
-from engine.core.alert_rows import Ints
-from engine.core.alerts import STATES, Code
+from engine.core.alert_rows import FREE, Ints
+from engine.core.alerts import STATES, Code, Phase
 from engine.core.book import AlertBook
 from engine.core.conditions import Level
 from engine.core.groups import GridRule
-from engine.core.label_places import LabelPlaces, Labels
+from engine.core.label_places import LabelPlaces, Labels, SavedPlaces
 from engine.core.notices import Output
 from engine.core.points import Points
 from engine.core.promql.labels import NAME, Codes, Shape
 from engine.core.promql.vector import EvaluationError, Floats, Vector
 from engine.core.rules import HOLD_MAX_MS
+from engine.core.saved import SavedAlerts, load_alerts, save_alerts
 from engine.series import series_text
 
-__all__ = ["GridAlerts", "Render"]
+__all__ = ["GridAlerts", "Render", "SavedGridAlerts"]
 
 ALERTS = "ALERTS"
 ALERTS_FOR_STATE = "ALERTS_FOR_STATE"
@@ -52,6 +54,30 @@ class _Texts:
 
     def describe(self, labels: Mapping[str, str], value: float) -> dict[str, str]:
         return self._describe(tuple(sorted(labels.items())), value)
+
+
+class SavedGridAlerts(msgspec.Struct):
+    """What a snapshot keeps of one rule.
+
+    Args:
+        known: The label sets of its alerts: the first `active` are in its last result, in the order of rows.
+        values: Of each: now, or when it was last active.
+        sample_labels: Of each, the labels of the sample.
+        texts: Of each the rendered annotations, where they depend on more than labels and value.
+        refused: Those for which there was no room.
+        withheld: Those that may have ended.
+    """
+
+    at_ms: int
+    known: list[Labels]
+    active: int
+    values: bytes
+    sample_labels: list[dict[str, str]]
+    texts: list[dict[str, str]]
+    refused: list[Labels]
+    withheld: list[Labels]
+    places: SavedPlaces
+    alerts: SavedAlerts
 
 
 class GridAlerts:
@@ -86,6 +112,8 @@ class GridAlerts:
         self._last_values: dict[Labels, float] = {}
         self._texts: dict[Labels, dict[str, str]] = {}
         self._refused: set[Labels] = set()
+        self._withheld: dict[Labels, None] = {}
+        """Firing alerts that may have ended while nobody could see; they are told so once that is known."""
 
     def labels_of(self, slot: int) -> Mapping[str, str]:
         """The labels of an alert."""
@@ -95,8 +123,11 @@ class GridAlerts:
         """The values of alerts: now, or when they were last active."""
         return np.array([self._value(self._places.labels(slot)) for slot in slots.tolist()], dtype=np.float64)
 
-    def evaluate(self, result: Vector, at_ms: int) -> list[Output]:
+    def evaluate(self, result: Vector, at_ms: int, *, warming: bool = False) -> list[Output]:
         """Tell the alerts whose label sets came or went, and let time pass.
+
+        Args:
+            warming: Not all inputs were seen since a restart: that a label set has gone ends no firing alert.
 
         Raises:
             EvaluationError: Two label sets are the same with the rule's labels. Then nothing has changed.
@@ -122,6 +153,8 @@ class GridAlerts:
         newly = self._replace(result.shape, entered, went)
         if self._texts_vary:
             self._texts.update((labels, self._rendered(labels, self._value(labels))) for labels in self._row_of)
+        left |= {labels: self._last_values[labels] for labels in self._withheld if labels not in entered}
+        self._withheld = dict.fromkeys(labels for labels in left if warming and self._fires(labels))
         made = self._tell(newly, left, at_ms)
         made += self.book.pass_time(at_ms, at_ms)
         self._forget([*left, *(output[3] for output in made if output[-1].after == "inactive")])
@@ -139,6 +172,67 @@ class GridAlerts:
             made[series_text(ALERTS, {**labels, "alertstate": STATES[phase]})] = 1.0
             made[series_text(ALERTS_FOR_STATE, labels)] = active_ms // 1000
         return made
+
+    # -- snapshot ----------------------------------------------------------------------------------------------
+
+    def saved(self) -> SavedGridAlerts:
+        """What a snapshot keeps of this rule."""
+        places = self._places.saved()
+        active = sorted(self._row_of, key=self._row_of.__getitem__)
+        known = [*active, *(labels for labels, _ in places.items if labels not in self._row_of)]
+        return SavedGridAlerts(
+            at_ms=self._at_ms,
+            known=known,
+            active=len(active),
+            values=np.array([self._value(labels) for labels in known], dtype="<f8").tobytes(),
+            sample_labels=[self._sample_labels[labels] for labels in known],
+            texts=[self._texts[labels] for labels in known] if self._texts_vary else [],
+            refused=sorted(self._refused),
+            withheld=list(self._withheld),
+            places=places,
+            alerts=save_alerts(self.book, 0, np.arange(places.size)),
+        )
+
+    def load(self, saved: SavedGridAlerts) -> int:
+        """Take back what `saved` gave; return how many alerts have no place here.
+
+        Raises:
+            ValueError: It does not fit itself.
+        """
+        values = np.frombuffer(saved.values, dtype="<f8")
+        known, active = saved.known, saved.known[: saved.active]
+        labelled = set(known)
+        if not len(labelled) == len(known) == len(values) == len(saved.sample_labels) >= saved.active >= 0:
+            raise ValueError("label sets that don't fit each other")
+        if not labelled.issuperset([*(labels for labels, _ in saved.places.items), *saved.refused, *saved.withheld]):
+            raise ValueError("alerts of label sets that there are not")
+        self._at_ms = saved.at_ms
+        # As rows of a result of its own: the next one is compared with it by its labels.
+        self._present, self._rows = np.ones(len(active), dtype=np.bool_), np.arange(len(active))
+        self._values = values[: len(active)].copy()
+        self._labels_of = dict(enumerate(active))
+        self._row_of = {labels: row for row, labels in self._labels_of.items()}
+        self._sample_labels = dict(zip(known, saved.sample_labels, strict=True))
+        self._last_values = dict(zip(known[len(active) :], values[len(active) :].tolist(), strict=True))
+        if self._texts_vary:
+            texts = saved.texts or [self._rendered(labels, self._value(labels)) for labels in known]
+            self._texts = dict(zip(known, texts, strict=True))
+        self._refused, self._withheld = set(saved.refused), dict.fromkeys(saved.withheld)
+        self._places.load(saved.places)
+        self.book.codes.array[:] = np.frombuffer(saved.alerts.codes, dtype="<i2")
+        slots = np.frombuffer(saved.alerts.slots, dtype="<i8").astype(np.int64)
+        if not set(slots.tolist()) <= {place for _, place in saved.places.items}:
+            raise ValueError("alerts of label sets that there are not")
+        return load_alerts(self.book, 0, saved.alerts, slots, edited=False)
+
+    def begin_anew(self) -> int:
+        """Drop what is pending: what is still true begins anew. Returns how many."""
+        rows = self.book.rows_of(0)
+        rows = rows[self.book.rows.phase[rows] == Phase.PENDING]
+        labels = {self._places.labels(place) for place in self.book.rows.place[rows].tolist()}
+        self.book.drop(rows)
+        self._refused |= labels & self._row_of.keys()
+        return len(rows)
 
     # -- which label sets are active ---------------------------------------------------------------------------
 
@@ -184,6 +278,8 @@ class GridAlerts:
         places = np.array([self._places.take(labels) for labels in told], dtype=np.int64)
         codes = np.full(len(told), Code.FALSE, dtype=np.int16)
         codes[: len(newly)] = Code.TRUE
+        if self._withheld:
+            codes[[at for at, labels in enumerate(told) if labels in self._withheld]] = Code.UNKNOWN
         values = np.array([self._value(labels) for labels in told], dtype=np.float64)
         zeros = np.zeros(len(told), dtype=np.int64)
         points = Points(zeros, places, zeros + at_ms, zeros - 1, zeros, codes, values, values, zeros)
@@ -195,6 +291,12 @@ class GridAlerts:
             else:
                 self._refused.discard(labels)
         return made
+
+    def _fires(self, labels: Labels) -> bool:
+        """Whether the alert of a label set is firing."""
+        place = self._places.find(labels)
+        row = int(self.book.row_of.array[place]) if place != FREE else FREE
+        return row != FREE and int(self.book.rows.phase[row]) == Phase.FIRING
 
     def _forget(self, over: Iterable[Labels]) -> None:
         """Of these label sets, forget those that have no alert and are not active."""

@@ -9,7 +9,7 @@ import msgspec
 
 from engine.core.promql.plan import QueryPlan
 
-__all__ = ["GridGroup", "GridRule", "Instants", "Missed", "rule_keys"]
+__all__ = ["GridGroup", "GridRule", "Instants", "Missed", "SavedInstants", "group_keys", "rule_keys"]
 
 
 class GridRule(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +67,16 @@ def rule_keys(groups: Sequence[GridGroup]) -> list[str]:
     return keys
 
 
+def group_keys(groups: Sequence[GridGroup]) -> list[str]:
+    """The identity of every group: its file, its name, and the ordinal among those that have both in common."""
+    seen: dict[tuple[str, str], int] = {}
+    keys: list[str] = []
+    for group in groups:
+        ordinal = seen[group.file, group.name] = seen.get((group.file, group.name), -1) + 1
+        keys.append(msgspec.json.encode([group.file, group.name, ordinal]).decode())
+    return keys
+
+
 class Missed(NamedTuple):
     """A span in which nobody could see, as one group has it, and how many of its instants lay in it."""
 
@@ -74,6 +84,20 @@ class Missed(NamedTuple):
     from_ms: int
     to_ms: int
     instants: int
+
+
+class SavedInstants(msgspec.Struct):
+    """What a snapshot keeps of the instants of a group.
+
+    Args:
+        next_ms: The next one; None before time has begun.
+        ahead: Blind spans that instants still come before.
+    """
+
+    interval_ms: int
+    phase_ms: int
+    next_ms: int | None
+    ahead: list[tuple[int, int]]
 
 
 class Instants:
@@ -96,6 +120,22 @@ class Instants:
                 group.phase_ms + -(-(time_ms - group.phase_ms) // group.interval_ms) * group.interval_ms
                 for group in self._groups
             ]
+
+    def saved(self, index: int) -> SavedInstants:
+        """What a snapshot keeps of a group."""
+        group = self._groups[index]
+        next_ms = self._next[index] if self._next else None
+        return SavedInstants(group.interval_ms, group.phase_ms, next_ms, self._ahead[index])
+
+    def load(self, saved: Sequence[SavedInstants | None], now_ms: int) -> None:
+        """Take back what `saved` gave of each group. One that is new, or has another interval now, begins after
+        `now_ms`."""
+        self.begin(now_ms + 1)
+        for index, (group, one) in enumerate(zip(self._groups, saved, strict=True)):
+            if one is None or one.next_ms is None:
+                continue
+            if (group.interval_ms, group.phase_ms) == (one.interval_ms, one.phase_ms):
+                self._next[index], self._ahead[index] = one.next_ms, list(one.ahead)
 
     def next_ms(self) -> int | None:
         """The earliest instant, or None if there is none or time has not begun."""

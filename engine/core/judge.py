@@ -23,16 +23,18 @@ from engine.core.binding import Binding, Compacted, Touched
 from engine.core.book import AlertBook
 from engine.core.columns import Column, Index
 from engine.core.conditions import Verdict
+from engine.core.label_places import Labels
 from engine.core.lanes import Lanes, Run
 from engine.core.points import Points
 from engine.core.promql.evaluate import Columns, evaluate, measured
 from engine.core.promql.plan import Plan
 from engine.core.rules import Rule
-from engine.core.saved import SavedAlerts, load_alerts, save_alerts
+from engine.core.saved import SavedAlerts, load_alerts, save_alerts, save_levels
 from engine.core.store import NEVER_MS, Landing, Store
 from engine.core.timers import Deadline, Timers
+from engine.series import series_text, split_series
 
-__all__ = ["SWEEP", "Due", "Judge", "SavedRule"]
+__all__ = ["SWEEP", "Due", "Judge", "SavedPointwise"]
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -43,11 +45,32 @@ SWEEP = -1
 _ALL_FED = -1
 
 
-class SavedRule(msgspec.Struct):
-    """What a snapshot keeps of one rule."""
+class SavedPointwise(msgspec.Struct, tag="pointwise"):
+    """What a snapshot keeps of one rule.
 
+    Args:
+        series: By selector the series of each slot.
+        judged: By slot when it was judged last, if that matters; `judged_ms` is the latest.
+        complete: By slot whether everything was there once, under `fire`.
+    """
+
+    expr: str
     swept_ms: int
+    sweep_ms: int
+    judged_ms: int
+    judged: bytes
+    complete: bytes
+    series: list[bytes]
     alerts: SavedAlerts
+
+    def label_sets(self, texts: Sequence[str]) -> list[Labels]:
+        """The label sets of its alerts."""
+        columns = [np.frombuffer(data, dtype="<i8") for data in self.series]
+        found: list[Labels] = []
+        for slot in np.frombuffer(self.alerts.slots, dtype="<i8").tolist():
+            handle = max(int(column[slot]) for column in columns)  # all have the same labels
+            found.append(tuple(sorted(split_series(texts[handle])[1].items())))
+        return found
 
 
 class Due(NamedTuple):
@@ -105,6 +128,9 @@ class Judge:
     def add_series(self, handle: int, text: str) -> None:
         """Take note of a series at first sight."""
         self.binding.add_series(handle, text)
+        self._grow()
+
+    def _grow(self) -> None:
         first, size = len(self.places), len(self.binding)
         if size > first:
             self.places.resize(size)
@@ -169,6 +195,8 @@ class Judge:
             states = self._states(touched.at, times)
             columns = evaluate(self.rule.measure, lambda leaf: states[leaf][:2])
         codes = self._codes(columns, touched.at, states)
+        if self._store.restarted_ms >= 0:
+            self._withhold(codes, touched.slots, times)
         places = self.places.array[touched.at]
         changed = np.flatnonzero(codes != self.book.codes.array[places])
         if isinstance(columns.fed, np.ndarray):
@@ -273,6 +301,8 @@ class Judge:
         states = self._states(slots, times)
         columns = evaluate(self.rule.measure, lambda leaf: states[leaf][:2])
         codes = self._codes(columns, slots, states)
+        if self._store.restarted_ms >= 0:
+            self._withhold(codes, slots, times)
         places = self.places.array[slots]
         fed = np.broadcast_to(np.asarray(columns.fed, dtype=np.int64), places.shape)
         values, before = self.values_at(slots, times), self.values_at(slots, instants - 1)
@@ -377,27 +407,76 @@ class Judge:
         codes[out & ended] = Code.ENDED
         return codes
 
+    def _withhold(self, codes: Codes, slots: Ints, times: Ints) -> None:
+        """After a restart, what would end a firing alert is not known as long as one of its inputs was not seen."""
+        rows = self.book.row_of.array[self.places.array[slots]]
+        at = np.flatnonzero((rows != FREE) & (codes >= 0))
+        at = at[self.book.ends(rows[at], codes[at])]
+        waits = np.zeros(len(at), dtype=np.bool_)
+        for leaf in range(len(self.plan.leaves)):
+            waits |= self._store.unseen(self.binding.handles(leaf, slots[at]), times[at])
+        codes[at[waits]] = Code.UNKNOWN
+
     # -- snapshot ----------------------------------------------------------------------------------------------
 
-    def saved(self) -> SavedRule:
+    def saved(self) -> SavedPointwise:
         """What a snapshot keeps of this rule."""
+        return SavedPointwise(
+            expr=self.plan.expr,
+            swept_ms=self.swept_ms,
+            sweep_ms=self._sweep_ms,
+            judged_ms=self._judged_ms,
+            judged=self._judged.array.astype("<i8").tobytes() if self._judged_ms >= 0 else b"",
+            complete=self._complete.array.tobytes() if self._fires else b"",
+            series=self.binding.saved(),
+            alerts=save_alerts(self.book, self.index, self.places.array),
+        )
 
-        def keys(slots: Ints) -> list[str]:
-            return [self.binding.key(slot, self._store.table) for slot in slots.tolist()]
+    def load(self, saved: SavedPointwise, texts: Sequence[str]) -> int:
+        """Take back what `saved` gave of the same expression, before any series was added; return how many alerts the
+        rule's levels have no place for.
 
-        return SavedRule(self.swept_ms, save_alerts(self.book, self.index, keys))
+        Args:
+            texts: Of the series by handle, which the store has taken back.
 
-    def load(self, saved: SavedRule) -> int:
-        """Take back what `saved` gave, after the store was refilled; return how many alerts found no label set."""
+        Raises:
+            ValueError: It does not fit itself or the series.
+        """
+        self.binding.load(saved.series, texts)
+        self._grow()
+        self.swept_ms, self._judged_ms = saved.swept_ms, saved.judged_ms
+        for column, data in ((self._judged, saved.judged), (self._complete, saved.complete)):
+            if data:
+                column.array[:] = np.frombuffer(data, dtype=column.array.dtype.newbyteorder("<"))
+        self.book.codes.array[self.places.array] = np.frombuffer(saved.alerts.codes, dtype="<i2")
+        slots = np.frombuffer(saved.alerts.slots, dtype="<i8")
+        if len(slots) and not 0 <= int(slots.min()) <= int(slots.max()) < len(self.places):
+            raise ValueError("alerts of label sets that there are not")
+        unplaced = load_alerts(self.book, self.index, saved.alerts, self.places.array[slots], edited=False)
+        if saved.alerts.levels != save_levels(self.rule.levels):
+            self.book.codes.array[self.places.array] = Code.REFUSED  # what it says now is a change
+        self._expect(saved.sweep_ms)
+        return unplaced
 
-        def places(keys: Sequence[str]) -> Ints:
-            slots = np.array([self.binding.slot_of(key, self._store.table) for key in keys], dtype=np.int64)
-            found = np.full(len(keys), FREE)
-            found[slots >= 0] = self.places.array[slots[slots >= 0]]
-            return found
+    def adopt(self, alerts: SavedAlerts, label_sets: Sequence[Labels], swept_ms: int) -> int:
+        """Take alerts of another expression, once every series was added; return how many have no place here.
 
-        self.swept_ms = saved.swept_ms
-        unplaced = load_alerts(self.book, self.index, saved.alerts, places)
+        Args:
+            label_sets: Of each.
+            swept_ms: No input that went stale until then is looked at again.
+        """
+        table = self._store.table
+        slots = [self.binding.slot_of(series_text("x", labels)[1:], table) for labels in label_sets]
+        at = np.array(slots, dtype=np.int64)
+        places = np.full(len(at), FREE)
+        places[at >= 0] = self.places.array[at[at >= 0]]
+        unplaced = load_alerts(self.book, self.index, alerts, places, edited=True)
+        self.begin_late(swept_ms)
+        return unplaced
+
+    def begin_late(self, swept_ms: int) -> None:
+        """It is new among series that were there before: what they say is judged when they say it again."""
+        self.swept_ms = swept_ms
         every = np.arange(len(self.binding), dtype=np.int64)
         for leaf in range(len(self.plan.leaves)):
             handles = self.binding.handles(leaf, every)
@@ -411,7 +490,6 @@ class Judge:
         if not self.binding.single:
             self._judged_ms = int(self._judged.array.max(initial=-1))
         self.watch()
-        return unplaced
 
     # -- reading -----------------------------------------------------------------------------------------------
 

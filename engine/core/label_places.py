@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+import msgspec
 import numpy as np
 
 from engine.core.alert_rows import FREE, Ints
 from engine.core.alerts import Code
 from engine.core.book import AlertBook
 
-__all__ = ["LabelPlaces", "Labels"]
+__all__ = ["LabelPlaces", "Labels", "SavedPlaces"]
 
 Labels: TypeAlias = tuple[tuple[str, str], ...]
+
+
+class SavedPlaces(msgspec.Struct):
+    """What a snapshot keeps of label sets: how many places there are, which label set has which, and which are free."""
+
+    size: int
+    items: list[tuple[Labels, int]]
+    free: list[int]
 
 
 class LabelPlaces:
@@ -61,6 +70,27 @@ class LabelPlaces:
             del self._places[labels]
             self._free.append(place)
             self._taken = None
+
+    def saved(self) -> SavedPlaces:
+        """What a snapshot keeps of it."""
+        return SavedPlaces(len(self._labels), list(self._places.items()), self._free)
+
+    def load(self, saved: SavedPlaces) -> None:
+        """Take back what `saved` gave, into a book without places.
+
+        Raises:
+            ValueError: It does not fit itself.
+        """
+        numbers = sorted([*(place for _, place in saved.items), *saved.free])
+        if saved.size != len(numbers) or numbers != list(range(saved.size)):
+            raise ValueError("places of label sets that don't fit each other")
+        self._places = dict(saved.items)
+        if len(self._places) < len(saved.items):
+            raise ValueError("a label set with two places")
+        self._labels, self._free, self._taken = [()] * saved.size, list(saved.free), None
+        for labels, place in saved.items:
+            self._labels[place] = labels
+        self._book.add_places(0, saved.size)
 
     def taken(self) -> Ints:
         """The places that are in use, ascending."""

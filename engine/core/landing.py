@@ -7,7 +7,7 @@ them happens; the store is written; the rules settle. Samples that change nothin
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -28,16 +28,24 @@ from engine.core.store import NEVER_MS, Landing, Mark, Store, stale_after_ms, st
 from engine.core.tally import Tally
 from engine.events import STALE_BITS, Event, Sample, SampleBatch
 
-__all__ = ["Lander", "Outputs"]
+__all__ = ["Lander", "Outputs", "SavedLander"]
 
 Positions: TypeAlias = NDArray[np.int64]
 
 POINTS_PER_CHUNK = 256
 """All of which are changes."""
-POINTS_PER_RUN = 4_096
-"""Few of which are."""
+RUN_MAX = 4_096
+"""Samples that are landed together; few of them are changes."""
 AGELESS_MS = 2**60
 _MARKS = {"ended": Mark.ENDED, "target_down": Mark.TARGET_DOWN}
+
+
+class SavedLander(NamedTuple):
+    """What a snapshot keeps of landing: the watermark, and the last span in which nobody could see."""
+
+    watermark_ms: int
+    blind_from_ms: int
+    blind_to_ms: int
 
 
 class Lander:
@@ -65,6 +73,14 @@ class Lander:
         """Nobody could see in a span: what is stamped in it is judged when it is over, and does not age in it."""
         self._blind_from_ms = from_ms if from_ms > self._blind_to_ms else self._blind_from_ms
         self._blind_to_ms = to_ms
+
+    def saved(self) -> SavedLander:
+        """What a snapshot keeps of it."""
+        return SavedLander(self.watermark_ms, self._blind_from_ms, self._blind_to_ms)
+
+    def load(self, saved: SavedLander) -> None:
+        """Take back what `saved` gave."""
+        self.watermark_ms, self._blind_from_ms, self._blind_to_ms = saved
 
     @property
     def _floor_ms(self) -> int:
@@ -185,8 +201,8 @@ class Lander:
         made: list[Output] = []
         start = 0
         for stop in [*alone, len(samples)]:
-            if stop > start:
-                made += yield from self._land_run(run.pick(slice(start, stop)))
+            for begin in range(start, stop, RUN_MAX):
+                made += yield from self._land_run(run.pick(slice(begin, min(begin + RUN_MAX, stop))))
             if stop < len(samples):
                 made += yield from self._land_one(run.pick(slice(stop, stop + 1)), samples[stop])
             start = stop + 1
@@ -212,10 +228,9 @@ class Lander:
             parts = positions[index]
             points = judges[index].run(run, parts[0] if len(parts) == 1 else np.sort(np.concatenate(parts)))
             yield
-            for part in () if points is None else points.chunks(POINTS_PER_RUN):
-                for chunk in told.add(judges[index], part, POINTS_PER_RUN):
-                    made += chunk
-                    yield
+            for chunk in () if points is None else told.add(judges[index], points, RUN_MAX):
+                made += chunk
+                yield
         for chunk in told.rest():
             made += chunk
             yield

@@ -97,9 +97,9 @@ class Lanes(NamedTuple):
         """Let no label set be judged earlier than before: not than `floors`, one for each, nor than its last row."""
         lane = np.repeat(np.arange(len(self.first)), self.last - self.first + 1)
         times = np.maximum(self.times, floors[lane])
-        low = int(times.min())
-        apart = lane * (int(times.max()) - low + 1)
-        times = np.maximum.accumulate(times - low + apart) - apart + low
+        instants, ranks = np.unique(times, return_inverse=True)
+        apart = lane * len(instants)
+        times = instants[np.maximum.accumulate(ranks + apart) - apart]
         return self._replace(times=times, limits=times - 1)
 
     def shown_by(self, run: Run, stored: Sequence[tuple[Floats, Ints, Bools]]) -> Lanes:

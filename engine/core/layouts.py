@@ -110,11 +110,33 @@ class Layouts:
                 judge.add_series(handle, text)
             number = self._metric_numbers.setdefault(metric, len(self._metrics))
             if number == len(self._metrics):
-                runs = not self._keeps(metric) and all(judge.runs for judge in self._readers.get(metric, ()))
-                self._metrics.append(Metric(Column(np.int64, -1), tuple(self._readers.get(metric, ())), runs))
+                self._metrics.append(self._metric(metric))
             self._metrics[number].handles.append(handle)
             self._metric_of.append(number)
         return handle
+
+    def refill(self) -> None:
+        """Find the metrics of series that the store has taken from a snapshot. No rule is told of them."""
+        texts = self._store.table.texts()
+        names = [text.partition("{")[0] or metric_of(text) for text in texts]
+        self._metric_numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+        numbers = np.fromiter(map(self._metric_numbers.__getitem__, names), np.int64, len(names))
+        self._metric_of.extend(numbers)
+        order = np.argsort(numbers, kind="stable")
+        parts = np.split(order, np.cumsum(np.bincount(numbers, minlength=len(self._metric_numbers)))[:-1])
+        self._metrics = [self._metric(name) for name in self._metric_numbers]
+        for metric, handles in zip(self._metrics, parts, strict=False):
+            metric.handles.extend(handles)
+
+    def read_by_queries(self) -> NDArray[np.int64]:
+        """The series of metrics that some query reads."""
+        found = [self.of_metric(metric) for metric in self._metric_numbers if self._keeps(metric)]
+        return np.concatenate([np.empty(0, np.int64), *found])
+
+    def tell(self, judge: Judge) -> None:
+        """Tell a rule of all series of its metrics, as if they were seen now."""
+        for handle in np.sort(np.concatenate([self.of_metric(metric) for metric in judge.binding.metrics])).tolist():
+            judge.add_series(handle, self._store.table.text(handle))
 
     def known(self, scopes: Sequence[str]) -> NDArray[np.int64]:
         """The series of scopes, ascending: a series by its text, or all of a metric by its name."""
@@ -127,9 +149,15 @@ class Layouts:
         known = self._store.table.find_all(texts)
         return np.array([self.handle(text) for text in texts], dtype=np.int64) if known is None else known
 
+    def _metric(self, name: str) -> Metric:
+        readers = tuple(self._readers.get(name, ()))
+        return Metric(Column(np.int64, -1), readers, not self._keeps(name) and all(judge.runs for judge in readers))
+
     def runs(self, handles: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Of which series single samples can be judged together."""
         runs = np.array([metric.runs for metric in self._metrics], dtype=np.bool_)
+        if self._store.restarted_ms >= 0:  # where it matters which inputs were seen, each is judged by itself
+            runs &= [all(judge.binding.single for judge in metric.readers) for metric in self._metrics]
         found: NDArray[np.bool_] = runs[self._metric_of.array[handles]]
         return found
 

@@ -141,13 +141,13 @@ class Life:
             since = runs[rows]
             on = (bits & (1 << level)) != 0
             runs[rows] = np.where(on, np.where(since == OFF, now, since), OFF)
-        back = (own.phase[rows] == _KEEPING) & holds
+        back = holds & ((own.phase[rows] == _KEEPING) | ((own.phase[rows] == _FIRING) & (own.set[rows] == 0)))
         if self._shares.any:
             back &= ~self._shares.of_rule[own.rule[rows]]  # there a share must be reached again
             for at in self._shares.among(own, rows):
                 self._shares.see(own, int(rows[at]), int(bits[at]), int(now[at]))
         back = np.flatnonzero(back)
-        if len(back):  # the condition returned: it need not serve `for` twice
+        if len(back):  # the condition returned, or a lower one goes on: it need not serve `for` twice
             when = bits[back] & Code.WHENS
             again = when & own.kept[rows[back]]
             own.set[rows[back]] |= np.where(again != 0, again, when & -when)
@@ -210,6 +210,8 @@ class Life:
         for at in self._shares.among(self.rows, rows):
             row = int(rows[at])
             bits, running = self._shares.settle(self.rows, row, int(now[at]))
+            if self.rows.unknown[row] != NEVER_MS and self.terms.missing[self.rows.rule[row]] != NEVER_MS:
+                bits |= int(self.rows.set[row])  # what is set for want of data is not for shares to reset
             levels[at] = bits
             phase = int(self.rows.phase[row])
             # Once it has fired, or was resolved, only a true condition begins it anew.

@@ -100,10 +100,16 @@ class Walk:
         # The next point from each on that says something else; `size` where there is none.
         upcoming = np.where(changed, np.arange(size), size)
         self._next_changed = np.append(np.minimum.accumulate(upcoming[::-1])[::-1], size)
-        low = int(points.limits.min())
-        span = int(points.limits.max()) - low + 2
-        self._low, self._span = low, span
-        self._keys = np.repeat(np.arange(len(self._start)) * span, self._end - self._start) + (points.limits - low)
+        lane = np.repeat(np.arange(len(self._start)), self._end - self._start)
+        low, high = int(points.limits.min()), int(points.limits.max())
+        self._limits = None
+        if (high - low + 2) * len(self._start) < NEVER_MS:
+            self._low, self._span = low, high - low + 2
+            self._keys = lane * self._span + (points.limits - low)
+        else:  # so far apart that time itself is no key
+            self._limits, places_in_time = np.unique(points.limits, return_inverse=True)
+            self._low, self._span = 0, len(self._limits) + 1
+            self._keys = lane * self._span + places_in_time
 
     def __len__(self) -> int:
         """How many label sets have points left."""
@@ -130,7 +136,8 @@ class Walk:
             at: Ints = np.flatnonzero(self._changed | (due <= self._points.limits))
             return at
         current = self._current[live]
-        keys = live * self._span + np.clip(due - self._low, 0, self._span - 1)
+        when = due if self._limits is None else np.searchsorted(self._limits, due)
+        keys = live * self._span + np.clip(when - self._low, 0, self._span - 1)
         first_due = np.where(due == NEVER_MS, self._end[live], np.searchsorted(self._keys, keys))
         at = np.maximum(current, np.minimum(self._next_changed[current], first_due))
         inside = at < self._end[live]

@@ -7,8 +7,9 @@ gets a place there, and keeps it until its alert is over.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,21 +18,51 @@ from engine.core.alerts import Code
 from engine.core.book import AlertBook
 from engine.core.columns import Column
 from engine.core.conditions import Verdict
-from engine.core.expression import Expression
-from engine.core.label_places import LabelPlaces, Labels
+from engine.core.expression import Expression, SavedTimers
+from engine.core.label_places import LabelPlaces, Labels, SavedPlaces
 from engine.core.notices import Output
 from engine.core.points import Points
 from engine.core.promql.labels import NAME, Shape
 from engine.core.promql.vector import EvaluationError, Vector
 from engine.core.rules import Rule
+from engine.core.saved import SavedAlerts, load_alerts, save_alerts
 from engine.core.store import NEVER_MS
 from engine.core.tally import Tally
 from engine.core.timers import Deadline, Timers
 
-__all__ = ["QueryJudge"]
+__all__ = ["QueryJudge", "SavedWhole"]
 
+POINTS_PER_CHUNK = 256
 CLOCK = -3
 """In a deadline: the clock of an alert comes."""
+
+
+class SavedWhole(msgspec.Struct, tag="whole"):
+    """What a snapshot keeps of one rule.
+
+    Args:
+        settled_ms: When its chain was evaluated last.
+        values: By place what was measured last.
+    """
+
+    expr: str
+    settled_ms: int
+    timers: SavedTimers
+    places: SavedPlaces
+    values: bytes
+    alerts: SavedAlerts
+
+    def alert_places(self) -> Ints:
+        """The places of its alerts. Raises ValueError if there is none."""
+        places = np.frombuffer(self.alerts.slots, dtype="<i8").astype(np.int64)
+        if not set(places.tolist()) <= {place for _, place in self.places.items}:
+            raise ValueError("alerts of label sets that there are not")
+        return places
+
+    def label_sets(self, texts: Sequence[str]) -> list[Labels]:
+        """The label sets of its alerts."""
+        labels = {place: labels for labels, place in self.places.items}
+        return [labels[place] for place in self.alert_places().tolist()]
 
 
 class QueryJudge:
@@ -59,6 +90,7 @@ class QueryJudge:
         self._missing = Code.MISSING if rule.on_missing == "reset" else Code.UNKNOWN
         # Under `fire` it matters that a label set goes missing even where there is no alert.
         self._remembers = rule.on_missing == "fire"
+        self._remembered_max = alerts_max
         self._places = LabelPlaces(self.book)
         self._values: Column[np.float64] = Column(np.float64, np.nan)
         # For the shape of the last result: the place of each row, and the row of each place.
@@ -87,6 +119,50 @@ class QueryJudge:
         self.book.blind(from_ms, to_ms, rows[covered & (rows != FREE)])
         self._plan()
 
+    # -- snapshot ----------------------------------------------------------------------------------------------
+
+    def saved(self, settled_ms: int) -> SavedWhole:
+        """What a snapshot keeps of this rule.
+
+        Args:
+            settled_ms: When its chain was evaluated last.
+        """
+        places = self._places.saved()
+        return SavedWhole(
+            expr=self.rule.plan.expr,
+            settled_ms=settled_ms,
+            timers=self.expression.saved(),
+            places=places,
+            values=self._values.array.astype("<f8").tobytes(),
+            alerts=save_alerts(self.book, 0, np.arange(places.size)),
+        )
+
+    def load(self, saved: SavedWhole) -> int:
+        """Take back what `saved` gave of the same expression; return how many alerts the rule's levels have no place
+        for.
+
+        Raises:
+            ValueError: It does not fit itself.
+        """
+        self._places.load(saved.places)
+        for column in (self._row_of, self._values):
+            column.resize(saved.places.size)
+        self._values.array[:] = np.frombuffer(saved.values, dtype="<f8")
+        self.book.codes.array[:] = np.frombuffer(saved.alerts.codes, dtype="<i2")
+        unplaced = load_alerts(self.book, 0, saved.alerts, saved.alert_places(), edited=False)
+        self._plan()
+        self.expression.load(saved.timers)
+        return unplaced
+
+    def adopt(self, alerts: SavedAlerts, label_sets: Sequence[Labels]) -> int:
+        """Take alerts of another expression; return how many have no place here."""
+        places = np.array([self._places.take(labels) for labels in label_sets], dtype=np.int64)
+        for column in (self._row_of, self._values):
+            column.resize(len(self.book.codes))
+        unplaced = load_alerts(self.book, 0, alerts, places, edited=True)
+        self._plan()
+        return unplaced
+
     # -- clocks ------------------------------------------------------------------------------------------------
 
     def next_clock_ms(self) -> int:
@@ -114,8 +190,9 @@ class QueryJudge:
 
     # -- steps -------------------------------------------------------------------------------------------------
 
-    def judge(self, time_ms: int) -> list[Output]:
-        """Evaluate the expression at an instant, not before the last, and tell every alert what that means for it."""
+    def judge(self, time_ms: int) -> Iterator[list[Output]]:
+        """Evaluate the expression at an instant, not before the last, and tell the alerts what that means, some at a
+        time."""
         try:
             result = self.expression.value(time_ms)
             if not isinstance(result, Vector):
@@ -125,18 +202,19 @@ class QueryJudge:
             self._place(result, np.flatnonzero(result.present) if self._remembers else holds)
         except EvaluationError as error:  # the rule's own fault: nothing changes
             self._tally.breach(f"rule.{self.rule.name}", "evaluation_failed", 1, str(error))
-            return []
+            return
         places = self._places.taken()
         if not len(places):
-            return []
+            return
+        yield []
         told = self._codes(result, codes, places, time_ms)
         values = self._values.array[places]
         zeros = np.zeros(len(places), dtype=np.int64)
         points = Points(zeros, places, zeros + time_ms, zeros - 1, zeros, told, values, values, zeros)
-        made = self.book.tell(points)
+        for part in points.chunks(POINTS_PER_CHUNK):
+            yield from self.book.telling(part)
         self._forget()
         self._plan()
-        return made
 
     def _codes(self, result: Vector, codes: NDArray[np.int16], places: Ints, time_ms: int) -> NDArray[np.int16]:
         """What each known label set is; the values that are measured are noted."""
@@ -155,7 +233,21 @@ class QueryJudge:
                 why = absence.of(dict(self._places.labels(int(places[at]))))
                 if why != Code.FALSE:
                     told[at] = self._missing if why == Code.UNKNOWN else why
+        if self.expression.warming:
+            self._withhold(told, places, time_ms)
         return told
+
+    def _withhold(self, told: NDArray[np.int16], places: Ints, time_ms: int) -> None:
+        """After a restart, what would end a firing alert is not known as long as one of its inputs was not seen."""
+        rows = self.book.row_of.array[places]
+        at = np.flatnonzero((rows != FREE) & (told >= 0))
+        at = at[self.book.ends(rows[at], told[at])]
+        if not len(at):
+            return
+        absence = self.expression.absence(time_ms)
+        for number in at.tolist():
+            if absence.waits(dict(self._places.labels(int(places[number])))):
+                told[number] = Code.UNKNOWN
 
     def _place(self, result: Vector, rows: Ints) -> None:
         """Give places to the label sets of these rows. Raises `EvaluationError` if two are the same."""
@@ -184,10 +276,14 @@ class QueryJudge:
 
     def _forget(self) -> None:
         """Forget label sets without an alert, but for those whose going missing matters."""
-        if self._remembers or len(self._places) == len(self.book.rows):
+        if len(self._places) == len(self.book.rows):
             return
         places = self._places.taken()
-        for place in places[self.book.row_of.array[places] == FREE].tolist():
+        idle = self.book.row_of.array[places] == FREE
+        if self._remembers:  # but for those that have ended, and those for which there is no room
+            crowd = max(0, int(np.count_nonzero(idle)) - self._remembered_max)
+            idle &= (self.book.codes.array[places] == Code.ENDED) | (np.cumsum(idle) <= crowd)
+        for place in places[idle].tolist():
             self._places.forget(self._places.labels(place))
             self._place_of[self._place_of == place] = FREE
             self._row_of.array[place] = FREE

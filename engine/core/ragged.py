@@ -10,19 +10,31 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.core.arena import ROOM_MIN, Arena, Places, ragged_places, room
+from engine.core.arena import NEVER_MS, ROOM_MIN, Arena, Places, ragged_places, room
 from engine.core.columns import Column, Index
 from engine.core.promql.vector import Bools, Floats
 from engine.core.promql.window import Dense, DenseWindow, Ends
 from engine.events import STALE, STALE_BITS
 
-__all__ = ["Ragged", "RaggedWindow"]
+__all__ = ["Ragged", "RaggedWindow", "SavedRagged"]
 
 SERIES_PER_CHUNK: Final = 4_096
 _BEFORE_ALL_MS: Final = np.iinfo(np.int64).min // 2
+
+
+class SavedRagged(msgspec.Struct, tag="ragged"):
+    """What a snapshot keeps of ragged samples, as little-endian bytes: the number of each series, and its samples."""
+
+    horizon_ms: int
+    size: bytes
+    times: bytes
+    values: bytes
+    ended_ms: bytes
+    lost: bytes
 
 
 class Ragged:
@@ -123,6 +135,48 @@ class Ragged:
             part = slice(at, at + SERIES_PER_CHUNK)
             made._take(self._cells, first[part], end[part], part)
             yield
+        return made
+
+    # -- snapshot ----------------------------------------------------------------------------------------------
+
+    def saved(self) -> SavedRagged:
+        """What a snapshot keeps of it: the samples of each series, one after the other."""
+        first, size = self._first.array, self._end.array - self._first.array
+        places, cells = ragged_places(first, size), self._cells
+        lost = np.zeros(0) if cells.lost is None else cells.lost[places]
+        ended = np.zeros(0, dtype=np.int64) if cells.ended_ms is None else cells.ended_ms[places]
+        return SavedRagged(
+            horizon_ms=self._horizon_ms,
+            size=size.astype("<i8").tobytes(),
+            times=cells.times[places].astype("<i8").tobytes(),
+            values=cells.values[places].astype("<f8").tobytes(),
+            ended_ms=ended.astype("<i8").tobytes(),
+            lost=lost.astype("<f8").tobytes() if lost.any() else b"",
+        )
+
+    @classmethod
+    def of(cls, saved: SavedRagged, width: int) -> Ragged:
+        """Samples as they were when they were saved.
+
+        Raises:
+            ValueError: They don't fit each other.
+        """
+        made, size = cls(), np.frombuffer(saved.size, dtype="<i8").astype(np.int64)
+        times = np.frombuffer(saved.times, dtype="<i8")
+        if len(size) != width or int(size.min(initial=0)) < 0 or int(size.sum()) != len(times):
+            raise ValueError("samples that don't fit each other")
+        made.add(width)
+        made._horizon_ms = saved.horizon_ms
+        made._lay_out(size)
+        cells, places = made._cells, ragged_places(made._first.array, size)
+        cells.times[places] = times
+        cells.values[places] = np.frombuffer(saved.values, dtype="<f8")
+        if saved.ended_ms:
+            cells.end(np.arange(len(cells)), NEVER_MS)
+            cells.end(places, np.frombuffer(saved.ended_ms, dtype="<i8"))
+        if saved.lost:
+            cells.lost = np.zeros(len(cells))
+            cells.lost[places] = np.frombuffer(saved.lost, dtype="<f8")
         return made
 
     # -- places ------------------------------------------------------------------------------------------------

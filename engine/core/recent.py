@@ -12,10 +12,11 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from typing import NamedTuple, TypeAlias
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.core.blocks import Block
+from engine.core.blocks import Block, SavedBlock
 from engine.core.columns import Column, Index, as_index
 from engine.core.joined import JoinedWindow, joined
 from engine.core.promql.labels import NAME, Interner, Shape
@@ -23,12 +24,12 @@ from engine.core.promql.plan import Matcher, Selector
 from engine.core.promql.steps import Basis, Steps
 from engine.core.promql.vector import Bools, Floats, Vector
 from engine.core.promql.window import Window
-from engine.core.ragged import Ragged
+from engine.core.ragged import Ragged, SavedRagged
 from engine.core.selection import Selected
 from engine.events import STALE_BITS
 from engine.series import SeriesTable, metric_of, split_series
 
-__all__ = ["Cells", "Recent"]
+__all__ = ["Cells", "Recent", "SavedRecent"]
 
 Key: TypeAlias = tuple[str, tuple[Matcher, ...]]
 ROUTES_MAX = 1_024
@@ -60,6 +61,27 @@ class Cells(NamedTuple):
         """Values, and times in seconds, of what is young enough and not ended."""
         present: Bools = young & (self.values.view(np.int64) != STALE_BITS)
         return Vector(self.shape, self.values, present), Vector(self.shape, self.times / 1000.0, present)
+
+
+class SavedKept(msgspec.Struct):
+    """What a snapshot keeps of a block: of which metric it is, and the series of its columns."""
+
+    metric: str
+    handles: bytes
+    block: SavedBlock | SavedRagged
+
+
+class SavedRecent(msgspec.Struct):
+    """What a snapshot keeps of recent samples.
+
+    Args:
+        orders: Of selectors, in which order the blocks came that they select of, where that is not the order in which
+            the blocks were made.
+    """
+
+    horizon_ms: int
+    blocks: list[SavedKept]
+    orders: dict[str, list[int]]
 
 
 class _Kept(NamedTuple):
@@ -219,6 +241,50 @@ class Recent:
 
         return commit
 
+    # -- snapshot ----------------------------------------------------------------------------------------------
+
+    def saved(self) -> SavedRecent:
+        """What a snapshot keeps of it."""
+        orders = {_text(key): list(self._selected[key].parts) for key in sorted(self._wanted, key=_text)}
+        return SavedRecent(
+            horizon_ms=self.horizon_ms,
+            blocks=[
+                SavedKept(kept.metric, kept.handles.array.astype("<i8").tobytes(), kept.block.saved())
+                for kept in self._blocks
+            ],
+            orders={text: order for text, order in orders.items() if order != sorted(order)},
+        )
+
+    def load(self, saved: SavedRecent) -> None:
+        """Take back what `saved` gave, as far as some query still reads it, once the table is filled again.
+
+        Raises:
+            ValueError: It does not fit itself.
+        """
+        self.horizon_ms = saved.horizon_ms
+        self._block_of.resize(len(self._table))
+        self._column_of.resize(len(self._table))
+        numbers: dict[int, int] = {}
+        for old, kept in enumerate(saved.blocks):
+            handles = np.frombuffer(kept.handles, dtype="<i8").astype(np.int64)
+            if len(handles) and not 0 <= int(handles.min()) <= int(handles.max()) < len(self._table):
+                raise ValueError("samples of series that there are not")
+            if not self.keeps(kept.metric):
+                continue
+            if (self._block_of.array[handles] != _NEW).any() or len(np.unique(handles)) < len(handles):
+                raise ValueError("a series in two blocks")
+            numbers[old] = self._put(kept.metric, _block(kept.block, len(handles)), handles)
+            for selected in self._selected.values():
+                selected.add(kept.metric, numbers[old], self._blocks[numbers[old]].block, 0, handles)
+        for key, selected in self._selected.items():
+            order = [numbers[old] for old in saved.orders.get(_text(key), ()) if old in numbers]
+            selected.reorder(order)
+
+    def lacks(self, handles: NDArray[np.int64]) -> Bools:
+        """Which of these series nothing is kept of, in a table that was filled from a snapshot."""
+        lacks: Bools = self._block_of.array[handles] == _NEW
+        return lacks
+
     def _span_ms(self, metric: str) -> int:
         return max(self._spans.get(metric, 0), self._spans.get("", 0))
 
@@ -306,3 +372,14 @@ class Recent:
     def _labels(self, handle: int) -> dict[str, str]:
         metric, labels = split_series(self._table.text(handle))
         return dict(sorted({NAME: metric, **labels}.items()))
+
+
+def _text(key: Key) -> str:
+    """A selector as text, the same wherever it stands."""
+    metric, matchers = key
+    parts = [metric, *([matcher.label, matcher.op, matcher.value] for matcher in matchers)]
+    return msgspec.json.encode(parts).decode()
+
+
+def _block(saved: SavedBlock | SavedRagged, width: int) -> Block | Ragged:
+    return Block.of(saved, width) if isinstance(saved, SavedBlock) else Ragged.of(saved, width)

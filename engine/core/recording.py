@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple, TypeAlias
 
+import msgspec
 import numpy as np
 
 from engine.core.alerts import Code
-from engine.core.expression import Expression
+from engine.core.expression import Expression, SavedTimers
 from engine.core.promql.labels import NAME, Codes, Shape
 from engine.core.promql.vector import EvaluationError, Floats, Scalar, Value, Vector
 from engine.core.rules import RecordingRule
@@ -22,7 +23,7 @@ from engine.core.tally import Tally
 from engine.events import STALE
 from engine.series import series_text, split_series
 
-__all__ = ["Owners", "Recorded", "Recorder"]
+__all__ = ["Owners", "Recorded", "Recorder", "SavedRecorder"]
 
 Owners: TypeAlias = dict[str, RecordingRule]
 """By series, the rule that records it: one dict for all rules, for no two may record the same."""
@@ -54,6 +55,16 @@ class _Names(NamedTuple):
     shape: Shape
     rows: Codes
     series: tuple[str, ...]
+
+
+class SavedRecorder(msgspec.Struct):
+    """What a snapshot keeps of one rule: the series that it recorded last, and when."""
+
+    expr: str
+    settled_ms: int
+    timers: SavedTimers
+    series: list[str]
+    recorded_ms: int
 
 
 class Recorder:
@@ -101,6 +112,23 @@ class Recorder:
             # Its inputs are stale by then, and it was evaluated, unless it has a value without any.
             self.expression.refresh(time_ms + after_ms + 1)
         return made
+
+    def saved(self, settled_ms: int) -> SavedRecorder:
+        """What a snapshot keeps of this rule.
+
+        Args:
+            settled_ms: When its chain was evaluated last.
+        """
+        timers = self.expression.saved()
+        return SavedRecorder(self.rule.plan.expr, settled_ms, timers, list(self._names.series), self._recorded_ms)
+
+    def load(self, saved: SavedRecorder) -> None:
+        """Take back what `saved` gave. What was recorded under another expression is marked as gone if it is."""
+        self._names = self._names._replace(series=tuple(saved.series))
+        self._owners.update(dict.fromkeys(saved.series, self.rule))
+        self._recorded_ms = saved.recorded_ms
+        if saved.expr == self.rule.plan.expr:
+            self.expression.load(saved.timers)
 
     def _vector(self, value: Value) -> Vector:
         if isinstance(value, Vector):

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Generator
 from typing import Final, TypeAlias, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,15 +20,29 @@ from engine.core.promql.vector import Bools, Floats
 from engine.core.promql.window import Dense
 from engine.events import STALE, STALE_BITS
 
-__all__ = ["Rows", "is_empty", "moved", "taken"]
+__all__ = ["Rows", "SavedRows", "is_empty", "moved", "taken"]
 
 Times: TypeAlias = NDArray[np.int64]
 S = TypeVar("S", bound=np.generic)
 
 ROWS_MIN: Final = 4
+SPARE: Final = 8
+"""A snapshot keeps no more than so many times the room that is used."""
 CELLS_PER_CHUNK: Final = 100_000
 _ABSENT_BITS: Final = 0x7FF0_0000_0000_0004  # a NaN that no sample has: Prometheus' two are 1 and 2, ours is 4
 _ABSENT: Final[float] = struct.unpack("<d", struct.pack("<Q", _ABSENT_BITS))[0]
+
+
+class SavedRows(msgspec.Struct):
+    """What a snapshot keeps of rows, as little-endian bytes."""
+
+    capacity: int
+    start: int
+    times: bytes
+    values: bytes
+    complete: bytes
+    base_ms: bytes
+    base: bytes
 
 
 class Rows:
@@ -166,6 +181,43 @@ class Rows:
                 if row % ROWS_MIN == 0:
                     yield
         return made
+
+    def saved(self) -> SavedRows:
+        """What a snapshot keeps of it: the rows that are wanted, at the places where they stand, so that groups of rows
+        stay groups."""
+        there = slice(self.start, self.size)
+        capacity = len(self.times)
+        while capacity > ROWS_MIN and capacity // SPARE > self.size:
+            capacity //= 2
+        return SavedRows(
+            capacity=capacity,
+            start=self.start,
+            times=self.times[: self.size].astype("<i8").tobytes(),
+            values=self.values[there].astype("<f8").tobytes(),
+            complete=self.complete[there].tobytes(),
+            base_ms=self._base_ms.astype("<i8").tobytes(),
+            base=self._base.astype("<f8").tobytes(),
+        )
+
+    def load(self, saved: SavedRows) -> None:
+        """Take back what `saved` gave, into rows of the same width that are empty.
+
+        Raises:
+            ValueError: It does not fit itself.
+        """
+        times = np.frombuffer(saved.times, dtype="<i8")
+        size, start, rows = len(times), saved.start, saved.capacity
+        if not 0 <= start <= size <= rows <= max(ROWS_MIN, 2 * SPARE * (size + 1)) or (np.diff(times) <= 0).any():
+            raise ValueError("rows that don't fit each other")
+        there = slice(start, size)
+        self.times, self.complete = np.zeros(rows, dtype=np.int64), np.zeros(rows, dtype=np.bool_)
+        self.values = np.full((rows, self.width), _ABSENT)
+        self.times[:size] = times
+        self.values[there] = np.frombuffer(saved.values, dtype="<f8").reshape(size - start, self.width)
+        self.complete[there] = np.frombuffer(saved.complete, dtype=np.bool_)
+        self._base_ms[:] = np.frombuffer(saved.base_ms, dtype="<i8")
+        self._base[:] = np.frombuffer(saved.base, dtype="<f8")
+        self.start, self.size = start, size
 
     def _open_row(self, row: int, time_ms: int, *, empty: bool) -> None:
         """Make a row before `row`. Without `empty` it holds anything."""

@@ -100,8 +100,9 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> str:
-        """Identity of the rule across restarts and edits of its expression."""
-        return "\xff".join([self.name, *(f"{name}\xfe{value}" for name, value in sorted(self.labels.items()))])
+        """Identity of the rule across restarts and edits of its expression: a JSON array, so that no name and no label
+        can be taken for another."""
+        return msgspec.json.encode([self.name, sorted(self.labels.items())]).decode()
 
     def alert_labels(self, series_labels: Mapping[str, str]) -> dict[str, str]:
         """The labels of the alert for one label set of the result."""
@@ -126,6 +127,11 @@ class RecordingRule(msgspec.Struct, frozen=True, kw_only=True):
     record: str
     plan: QueryPlan
     labels: dict[str, str] = {}
+
+    @property
+    def key(self) -> str:
+        """Identity of the rule across restarts and edits of its expression."""
+        return msgspec.json.encode([self.name, self.record, sorted(self.labels.items())]).decode()
 
 
 def is_metric_name(name: str) -> bool:

@@ -1,107 +1,193 @@
-"""Alerts as a snapshot keeps them: columns of bytes, with the label set of each by its text."""
+"""Alerts as a snapshot keeps them: columns of bytes, and how those of a rule that was edited since are taken back.
+
+What still fits a rule's levels is kept, by their severities; what does not is left out and counted by who asked. It
+must never make an alert that the table of `engine.core.alerts` could not have made.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from engine.core.alert_rows import FREE, Ints
+from engine.core.alert_rows import FREE, OFF, Ints
+from engine.core.alerts import Code, Phase
 from engine.core.book import AlertBook
-from engine.core.shares import Share
+from engine.core.life import Level
 
-__all__ = ["SavedAlerts", "load_alerts", "save_alerts"]
+__all__ = ["SavedAlerts", "SavedLevel", "load_alerts", "save_alerts", "save_levels"]
 
-_COLUMNS: Final = (
-    ("phase", "<i1"),
-    ("level", "<i1"),
-    ("code", "<i2"),
-    ("set", "<i2"),
-    ("kept", "<i2"),
-    ("reason", "<i2"),
-    ("keep", "<i8"),
-    ("lost", "<i8"),
-    ("paused", "<i8"),
-    ("unknown", "<i8"),
-    ("active", "<i8"),
-    ("fired", "<i8"),
-    ("stepped", "<i8"),
-    ("fed", "<i8"),
-)
+_OWN: Final = frozenset({"place", "rule", "run", "due"})
+"""Columns of rows that are not kept as they are: they are numbered, or computed, anew."""
+
+
+class SavedLevel(msgspec.Struct, array_like=True):
+    """A level as its rule had it: what is the same has the same texts."""
+
+    severity: str
+    when: str
+    clear: str
 
 
 class SavedAlerts(msgspec.Struct):
     """The alerts of one rule.
 
     Args:
-        severities: Of its levels, the lowest first: how many clocks an alert has.
-        keys: The label set of each alert, as text.
-        told: What each was told last.
-        columns: Little-endian bytes by name.
+        levels: Of the rule, the lowest first: how many clocks an alert has.
+        refused: How many alerts there was no room for, and of how many of these people were told.
+        slots: The label set of each alert, by the number that its judge has for it.
+        codes: By slot what was told last; of every slot, with an alert or without.
+        columns: Of the alerts, by name.
         run: By level, since when it runs.
-        shares: Of each alert by level, for a rule with `of`.
+        spans: Of each alert by level, when it was true, for a rule with `of`.
     """
 
-    severities: list[str]
-    refused: int
-    keys: list[str]
-    told: bytes
+    levels: list[SavedLevel]
+    refused: tuple[int, int]
+    slots: bytes
+    codes: bytes
     columns: dict[str, bytes]
     run: list[bytes]
-    shares: list[list[Share]] = []
+    spans: list[list[list[int]]] = []
 
 
-def save_alerts(book: AlertBook, rule: int, keys_of: Callable[[Ints], list[str]]) -> SavedAlerts:
+def save_levels(levels: Sequence[Level]) -> list[SavedLevel]:
+    """The levels of a rule, to be compared with those it has later."""
+    return [SavedLevel(level.severity, repr(getattr(level, "when", None)), repr(level.clear)) for level in levels]
+
+
+def save_alerts(book: AlertBook, rule: int, places: Ints) -> SavedAlerts:
     """The alerts of a rule.
 
     Args:
-        keys_of: The texts of slots.
+        places: Of its slots.
     """
     own, rows = book.rows, book.rows_of(rule)
-    rows = rows[np.argsort(own.place[rows])]
-    places = own.place[rows]
+    rows = rows[np.argsort(book.slot_of.array[own.place[rows]])]
     levels = book.rules[rule].levels
     return SavedAlerts(
-        severities=[level.severity for level in levels],
-        refused=int(book.refused[rule]),
-        keys=keys_of(book.slot_of.array[places]),
-        told=book.codes.array[places].astype("<i2").tobytes(),
-        columns={name: getattr(own, name)[rows].astype(kind).tobytes() for name, kind in _COLUMNS},
-        run=[own.run[level, rows].astype("<i8").tobytes() for level in range(len(levels))],
-        shares=book.shares.saved(rows.tolist()) if book.shares.any else [],
+        levels=save_levels(levels),
+        refused=book.refusals(rule),
+        slots=_bytes(book.slot_of.array[own.place[rows]]),
+        codes=_bytes(book.codes.array[places]),
+        columns={name: _bytes(column[rows]) for name, column in _columns(book)},
+        run=[_bytes(own.run[level, rows]) for level in range(len(levels))],
+        spans=book.shares.saved(rows.tolist()) if book.shares.of_rule[rule] else [],
     )
 
 
-def load_alerts(book: AlertBook, rule: int, saved: SavedAlerts, places_of: Callable[[Sequence[str]], Ints]) -> int:
-    """Take alerts back; return how many found no label set, or are of levels that the rule does not have.
+def load_alerts(book: AlertBook, rule: int, saved: SavedAlerts, places: Ints, *, edited: bool) -> int:
+    """Take alerts back; return how many there is no label set for, or do not fit the rule's levels.
 
     Args:
-        places_of: The places of label sets by their texts; -1 for what there is none of.
+        places: Of each alert; FREE where its label set is not known any more.
+        edited: The rule asks something else now: what was told last means nothing.
 
     Raises:
         ValueError: The columns don't fit each other.
     """
-    count = len(saved.keys)
-    columns = {name: np.frombuffer(saved.columns.get(name, b""), dtype=kind) for name, kind in _COLUMNS}
-    run = [np.frombuffer(clock, dtype="<i8") for clock in saved.run]
-    told = np.frombuffer(saved.told, dtype="<i2")
-    if any(len(column) != count for column in (*columns.values(), *run, told)) or len(run) != len(saved.severities):
-        raise ValueError(f"columns of other lengths than {count}")
-    book.refused[rule] = saved.refused
-    book.note_told()
-    if saved.severities != [level.severity for level in book.rules[rule].levels]:
-        return count
-    places = places_of(saved.keys)
-    at = np.flatnonzero(places != FREE)
-    rows = book.adopt(rule, places[at], told[at])
-    own = book.rows
-    for name, column in columns.items():
-        getattr(own, name)[rows] = column[at]
+    slots = np.frombuffer(saved.slots, dtype="<i8")
+    columns = {name: _column(saved.columns.get(name, b""), column, len(slots)) for name, column in _columns(book)}
+    run = [_column(clock, book.rows.run, len(slots)) for clock in saved.run]
+    if len(run) != len(saved.levels) or len(places) != len(slots):
+        raise ValueError(f"{len(run)} clocks for {len(saved.levels)} levels")
+    if len(slots) and not 0 <= int(columns["phase"].min()) <= int(columns["phase"].max()) <= max(Phase):
+        raise ValueError("a phase that there is not")
+    levels = book.rules[rule].levels
+    fits = np.ones(len(slots), dtype=np.bool_)
+    if saved.levels != save_levels(levels):
+        columns, run, fits = _fitted(saved.levels, levels, columns, run, of=book.shares.of_rule[rule])
+        edited = True
+    if len(slots) and int(columns["level"].max()) >= len(levels):
+        raise ValueError("a level that there is not")
+    book.note_refusals(rule, saved.refused)
+    at = np.flatnonzero((places != FREE) & fits)
+    if len(np.unique(places[at])) < len(at):
+        raise ValueError("a label set with two alerts")
+    rows = book.adopt(rule, places[at])
+    for name, column in _columns(book):
+        column[rows] = columns[name][at]
     for level, clock in enumerate(run):
-        own.run[level, rows] = clock[at]
-    if saved.shares:
-        book.shares.load(rows.tolist(), [saved.shares[place] for place in at.tolist()])
+        book.rows.run[level, rows] = clock[at]
+    _load_spans(book, rule, rows, saved.spans, at)
+    if edited:
+        book.codes.array[places[at]] = Code.REFUSED
     book.arm(rows)
-    return count - len(at)
+    return len(slots) - len(at)
+
+
+def _load_spans(book: AlertBook, rule: int, rows: Ints, spans: Sequence[list[list[int]]], at: Ints) -> None:
+    """Shares for rows of a rule that has `of`; for one that has it no more, or not before, what its clocks would be."""
+    own, levels = book.rows, len(book.rules[rule].levels)
+    if book.shares.of_rule[rule]:
+        if spans:
+            chosen = [spans[place] for place in at.tolist()]
+        else:
+            chosen = [[[] if since == OFF else [since] for since in own.run[:, row].tolist()] for row in rows.tolist()]
+        own.run[:, rows] = OFF
+        book.shares.load(rows.tolist(), [(each + [[]] * levels)[:levels] for each in chosen], rule)
+    elif spans:
+        for row, place in zip(rows.tolist(), at.tolist(), strict=True):
+            for level, edges in enumerate(spans[place][:levels]):
+                own.run[level, row] = edges[-1] if len(edges) % 2 else OFF
+
+
+def _fitted(
+    before: Sequence[SavedLevel],
+    levels: Sequence[Level],
+    columns: dict[str, NDArray[np.int64]],
+    run: Sequence[NDArray[np.int64]],
+    *,
+    of: bool,
+) -> tuple[dict[str, NDArray[np.int64]], list[NDArray[np.int64]], NDArray[np.bool_]]:
+    """Columns and clocks for other levels, and which alerts have a place among them.
+
+    A level that is new counts as set below one that is: see the laws.
+    """
+    names = [level.severity for level in before]
+    old = [names.index(level.severity) if level.severity in names else -1 for level in levels]
+    code, shown, phase = columns["code"], columns["level"], columns["phase"]
+    made = {name: _moved(columns[name], old, 0) for name in ("set", "kept")}
+    level_now = np.full(len(shown), -1, dtype=np.int64)
+    clear = _moved(code >> 8, old, 0)
+    for number, place in enumerate(old):
+        higher = (made["set"] >> number) > 1
+        made["set"] |= np.where(higher, 1 << number, 0)
+        level_now[(made["set"] >> number & 1 != 0) | ((shown == place) & (place >= 0))] = number
+        clear |= np.where((place < 0) & ~higher, 1 << number, 0)
+    clear |= (Code.WHENS >> len(levels)) << len(levels)
+    off = np.full(len(code), OFF)
+    clocks = [off if place < 0 else run[place] for place in old]
+    runs = np.any([clock != OFF for clock in clocks], axis=0)
+    fits = np.where(phase == Phase.PENDING, runs | of, np.where(phase == Phase.FIRING, made["set"] != 0, True))
+    made |= {"level": level_now, "code": clear << 8 | _moved(code, old, 0)}
+    return columns | made, clocks, fits
+
+
+def _moved(bits: NDArray[np.int64], old: Sequence[int], fill: int) -> NDArray[np.int64]:
+    """Bits of levels, at the places of the levels they belong to now."""
+    moved = np.full(len(bits), fill, dtype=np.int64)
+    for number, place in enumerate(old):
+        if place >= 0:
+            moved |= (bits.astype(np.int64) >> place & 1) << number
+    return moved
+
+
+def _columns(book: AlertBook) -> Iterator[tuple[str, NDArray[np.int64]]]:
+    for name, column in vars(book.rows).items():
+        if isinstance(column, np.ndarray) and name not in _OWN:
+            yield name, column
+
+
+def _bytes(column: NDArray[Any]) -> bytes:
+    return column.astype(column.dtype.newbyteorder("<")).tobytes()
+
+
+def _column(data: bytes, like: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    column = np.frombuffer(data, dtype=like.dtype.newbyteorder("<")).astype(like.dtype)
+    if len(column) != size:
+        raise ValueError(f"a column of {len(column)} values for {size} alerts")
+    return column

@@ -6,7 +6,7 @@ columns of codes only for who groups or matches them, and then each series once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -148,6 +148,12 @@ class Selected:
         if number not in self.parts:
             self.parts[number] = Part(block)
         self.parts[number].add(columns, handles)
+        self._shape = None
+
+    def reorder(self, numbers: Sequence[int]) -> None:
+        """Put the parts of these blocks first, in this order."""
+        first = {number: self.parts[number] for number in numbers if number in self.parts}
+        self.parts = {**first, **self.parts}
         self._shape = None
 
     def taken(

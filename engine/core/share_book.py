@@ -92,19 +92,29 @@ class ShareBook:
         for row in rows:
             self._shares.pop(row, None)
 
-    def saved(self, rows: Iterable[int]) -> list[list[Share]]:
-        """The shares of rows, for a snapshot."""
-        return [self._shares.get(row, []) for row in rows]
+    def saved(self, rows: Iterable[int]) -> list[list[list[int]]]:
+        """When the levels of rows were true, for a snapshot."""
+        return [[share.spans for share in self._shares.get(row, ())] for row in rows]
 
-    def load(self, rows: Iterable[int], saved: Iterable[list[Share]]) -> None:
-        """Take back what `saved` gave."""
-        self._shares.update((row, shares) for row, shares in zip(rows, saved, strict=True) if shares)
+    def load(self, rows: Iterable[int], saved: Iterable[list[list[int]]], rule: int) -> None:
+        """Take back what `saved` gave, of rows of a rule."""
+        for row, spans in zip(rows, saved, strict=True):
+            shares = self._shares[row] = self._new(rule)
+            for share, edges in zip(shares, spans, strict=True):
+                share.spans = list(edges)
+
+    def restart(self, row: int, keep: int) -> None:
+        """Forget when levels of a row were true, but for those whose bit is in `keep`."""
+        for level, share in enumerate(self._shares.get(row, ())):
+            if not keep >> level & 1:
+                share.spans = []
 
     def _of(self, own: Rows, row: int) -> list[Share]:
         shares = self._shares.get(row)
         if shares is None:
-            rule = self._rules[int(own.rule[row])]
-            shares = self._shares[row] = [
-                Share(level.for_ms, max(1, math.ceil(rule.of * level.for_ms))) for level in rule.levels
-            ]
+            shares = self._shares[row] = self._new(int(own.rule[row]))
         return shares
+
+    def _new(self, number: int) -> list[Share]:
+        rule = self._rules[number]
+        return [Share(level.for_ms, max(1, math.ceil(rule.of * level.for_ms))) for level in rule.levels]

@@ -60,14 +60,14 @@ class Share(msgspec.Struct):
 
     def reached(self, now: int) -> bool:
         """Whether it held for long enough."""
-        return self.true_for(now) >= self.need
+        return self.true_for(now) >= self.need if self.window else self.on
 
     def next_change(self, now: int) -> int | None:
         """The first instant after now at which `reached` changes, or at which nothing true is left in the window.
 
         The condition is taken to stay as it is. None if there is no such instant."""
         was, held, at = self.reached(now), self.true_for(now), now
-        if not held and not self.on:
+        if not self.window or (not held and not self.on):
             return None
         # Between these instants what enters and what leaves the window does not change.
         edges = sorted({edge + self.window for edge in self.spans if edge + self.window > now})

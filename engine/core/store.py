@@ -7,8 +7,8 @@ store decides which samples are accepted and what is fresh; it knows nothing of 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Generator
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,7 @@ STALE_AFTER_MS = 300_000  # Prometheus' lookback-delta, for series whose interva
 STALE_AFTER_INTERVALS = 3
 NEVER_MS = np.iinfo(np.int64).max // 2
 _BEFORE_ALL_MS = np.iinfo(np.int64).min // 2
+_AGELESS_MS = 2**59  # no interval is that long
 
 
 class Mark(enum.IntEnum):
@@ -97,6 +98,8 @@ class Store:
         self._marks: Column[np.int8] = Column(np.int8, Mark.LIVE)
         self._blind_to: Column[np.int64] = Column(np.int64, _BEFORE_ALL_MS)
         self._blind_ms = _BEFORE_ALL_MS  # no series was blind later than this
+        self.restarted_ms = -1
+        """When the engine began anew, as long as there are series that it has not seen since; -1 otherwise."""
 
     def __len__(self) -> int:
         return len(self.table)
@@ -224,36 +227,49 @@ class Store:
 
         return commit
 
+    def unseen(self, handles: Index, at_ms: Times | int) -> NDArray[np.bool_]:
+        """Which series had no sample since a restart, though one is still to be expected at `at_ms`. -1 is no series.
+
+        A count of events does not age, so none is to be expected."""
+        if not len(self.table):
+            return np.zeros(0 if isinstance(handles, slice) else handles.shape, dtype=np.bool_)
+        last, after = self._last_ms.array[handles], self._stale_after.array[handles]
+        unseen: NDArray[np.bool_] = (last < self.restarted_ms) & (last + after >= at_ms)
+        unseen &= (self._marks.array[handles] == _LIVE) & (after < _AGELESS_MS)
+        return unseen if isinstance(handles, slice) else unseen & (handles >= 0)
+
+    def end_warming(self, now_ms: int) -> None:
+        """Say that the engine has warmed up, if it has."""
+        if self.restarted_ms >= 0 and not self.unseen(slice(None), now_ms).any():
+            self.restarted_ms = -1
+
+    # -- snapshot ----------------------------------------------------------------------------------------------
+
     def columns(self) -> dict[str, bytes]:
         """Every column as little-endian bytes, for a snapshot."""
-        return {
-            "last_ms": self._last_ms.array.astype("<i8").tobytes(),
-            "values": self._values.array.astype("<f8").tobytes(),
-            "stale_after": self._stale_after.array.astype("<i8").tobytes(),
-            "marks": self._marks.array.astype("i1").tobytes(),
-            "blind_to": self._blind_to.array.astype("<i8").tobytes(),
-        }
+        return {name: column.array.astype(kind).tobytes() for name, column, kind in self._named()}
 
     def refill(self, texts: list[str], columns: dict[str, bytes]) -> None:
         """Take the columns of a snapshot into an empty store, for the series in `texts`.
 
         Raises:
-            ValueError: A column is missing or has another length.
+            ValueError: A column is missing or has another length, or a series is there twice.
         """
-        for text in texts:
-            self.intern(text)
-        for name, column, kind in (
-            ("last_ms", self._last_ms, "<i8"),
-            ("values", self._values, "<f8"),
-            ("stale_after", self._stale_after, "<i8"),
-            ("marks", self._marks, "i1"),
-            ("blind_to", self._blind_to, "<i8"),
-        ):
+        self.table.fill(texts)
+        for name, column, kind in self._named():
             data = np.frombuffer(columns.get(name, b""), dtype=kind)
-            if len(data) != len(texts) or len(self) != len(texts):
+            if len(data) != len(texts):
                 raise ValueError(f"column {name} has {len(data)} values for {len(texts)} series")
+            column.resize(len(texts))
             column.array[:] = data
         self._blind_ms = int(self._blind_to.array.max(initial=_BEFORE_ALL_MS))
+
+    def _named(self) -> Iterator[tuple[str, Column[Any], str]]:
+        yield "last_ms", self._last_ms, "<i8"
+        yield "values", self._values, "<f8"
+        yield "stale_after", self._stale_after, "<i8"
+        yield "marks", self._marks, "i1"
+        yield "blind_to", self._blind_to, "<i8"
 
 
 def stale_mask(values: NDArray[np.float64]) -> NDArray[np.bool_] | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from engine.events import Health
 from engine.text import clean
 
-__all__ = ["Tally"]
+__all__ = ["SavedTally", "Tally"]
 
 _BREACHES: Final = {
     "series_limit": "samples of new series are dropped; raise engine.series_max",
@@ -22,15 +22,18 @@ _BREACHES: Final = {
 }
 
 
+class SavedTally(NamedTuple):
+    """What a snapshot keeps: the counters, and breaches that were not told yet with their numbers and details."""
+
+    counters: dict[str, int]
+    breaches: list[tuple[str, str, int, str]]
+
+
 class Tally:
-    """Counters by name, and breaches by component and reason.
+    """Counters by name, and breaches by component and reason."""
 
-    Args:
-        counters: To go on from; those of a snapshot.
-    """
-
-    def __init__(self, counters: dict[str, int] | None = None) -> None:
-        self.counters: dict[str, int] = dict(counters or {})
+    def __init__(self) -> None:
+        self.counters: dict[str, int] = {}
         self._breaches: dict[tuple[str, str], int] = {}
         self._details: dict[tuple[str, str], str] = {}
 
@@ -38,6 +41,16 @@ class Tally:
         """Add to a counter; one that was never added to does not exist."""
         if number:
             self.counters[name] = self.counters.get(name, 0) + number
+
+    def saved(self) -> SavedTally:
+        """What a snapshot keeps of it."""
+        return SavedTally(self.counters, [(*key, number, self._details[key]) for key, number in self._breaches.items()])
+
+    def load(self, saved: SavedTally) -> None:
+        """Go on from what `saved` gave."""
+        self.counters.update(saved.counters)
+        for breach in saved.breaches:
+            self.breach(*breach)
 
     def drop(self, reason: str, number: int) -> None:
         """Count dropped samples; a limit that was reached is told by `take_health`, too."""

@@ -29,6 +29,7 @@ _CORE: Final = {
     "events_total": "longwatch_core_events_total",
     "alerts_refused_total": "longwatch_alerts_refused_total",
     "alerts_not_restored_total": "longwatch_alerts_not_restored_total",
+    "alerts_begun_anew_total": "longwatch_alerts_begun_anew_total",
     "resolved_forgotten_total": "longwatch_resolved_forgotten_total",
     "instants_missed_total": "longwatch_instants_missed_total",
 }

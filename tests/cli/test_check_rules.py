@@ -103,7 +103,10 @@ def test_rule_files_of_a_configuration_are_looked_at_with_it() -> None:
         f"{where}for 5s is shorter than the group's interval 1m (it fires at the second evaluation, after 1m)",
         f'{where}no probe here measures "host_cpu_percnt" (did you mean "host_cpu_percent"?)',
     ]
-    assert check(run_toml=config) == (0, [*warnings, "run.toml: ok: 2 warnings: 1 probe, 3 rules (1 recording), 1 sink"])
+    assert check(run_toml=config) == (
+        0,
+        [*warnings, "run.toml: ok: 2 warnings: 1 probe, 3 rules (1 recording), 1 sink"],
+    )
     assert check(strict=True, run_toml=config)[0] == 2
     code, lines = check(run_toml=config, r_yml=Path("r.yml").read_text())  # told once
     assert (code, lines[0]) == (0, "run.toml: ok: 1 probe, 3 rules (1 recording), 1 sink")

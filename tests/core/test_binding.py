@@ -17,6 +17,10 @@ def bound(expr: str, texts: list[str]) -> tuple[Binding, SeriesTable]:
     return binding, table
 
 
+def key_of(binding: Binding, slot: int, table: SeriesTable) -> str:
+    return series_text("x", binding.labels(slot, table))[1:]
+
+
 def touched(binding: Binding, table: SeriesTable, *texts: str) -> dict[str, list[str | None]]:
     """By key of each touched label set: for each selector, the series of the atom that feeds it."""
     handles = np.array([table.find(text) for text in texts], dtype=np.int64)
@@ -31,7 +35,7 @@ def touched(binding: Binding, table: SeriesTable, *texts: str) -> dict[str, list
                 feeds.append(None)
             else:
                 feeds.append(texts[int(np.arange(len(texts))[source.at][row])])
-        found[binding.key(slot, table)] = feeds
+        found[key_of(binding, slot, table)] = feeds
     return found
 
 
@@ -41,7 +45,7 @@ def test_with_one_selector_a_slot_is_a_series() -> None:
     assert len(binding) == 2
     assert binding.metrics == {"a"}
     assert [binding.labels(slot, table) for slot in range(2)] == [{"x": "1"}, {}]
-    assert [binding.key(slot, table) for slot in range(2)] == ['{x="1"}', ""]
+    assert [key_of(binding, slot, table) for slot in range(2)] == ['{x="1"}', ""]
     assert binding.handles(0, np.array([0, 1])).tolist() == [0, 3]
 
 
@@ -58,7 +62,7 @@ def test_with_several_series_with_equal_labels_meet() -> None:
 def test_a_key_leads_back_to_its_slot(expr: str) -> None:
     binding, table = bound(expr, ["a", 'a{x="1"}', series_text("a", {"odd.label": 'q"\\\n'})])
     for slot in range(len(binding)):
-        assert binding.slot_of(binding.key(slot, table), table) == slot
+        assert binding.slot_of(key_of(binding, slot, table), table) == slot
     assert binding.slot_of('{x="never seen"}', table) == -1
 
 

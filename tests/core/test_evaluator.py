@@ -1,10 +1,9 @@
 """The core told as stories: what is fed and when, and the exact instant of everything that comes of it."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,10 +11,8 @@ from hypothesis import strategies as st
 
 from engine.core import evaluator, layouts
 from engine.core.evaluator import TIMERS_PER_RULE_MAX, Core
-from engine.core.projectors import EventCounter
 from engine.core.rules import Rule, compile_rule
-from engine.errors import StateError
-from engine.events import STALE, Blind, Event, Sample, SampleBatch, Transition
+from engine.events import STALE, Blind, Sample, SampleBatch, Transition
 
 SECOND, HOUR, DAY = 1_000, 3_600_000, 86_400_000
 CPU = "host_cpu_percent"
@@ -715,117 +712,5 @@ def test_a_new_tuple_of_texts_each_time_is_forgotten_again(monkeypatch: pytest.M
     core, series = Core([rule("a > 1")]), ["a", "b"]
     for second in range(200):
         core.feed([SampleBatch(second, tuple(series), np.zeros(2))])
-    assert len(core._layouts._layouts) == 50
+    assert len(core._parts.layouts._layouts) == 50
     assert core.series_count == 2
-
-
-# --- snapshots ------------------------------------------------------------------------------------
-
-
-def used_core(**limits: Any) -> Core:
-    core = Core([rule("a > 1", for_ms=5 * SECOND), rule("a unless b", name="S")], **limits)
-    core.feed([batch(1, {'a{i="1"}': 5.0, 'a{i="2"}': 5.0, 'b{i="1"}': 1.0}), sample(2, "down", 'a{i="2"}')])
-    core.advance(2_500)
-    return core
-
-
-def fresh_core(**limits: Any) -> Core:
-    return Core([rule("a > 1", for_ms=5 * SECOND), rule("a unless b", name="S")], **limits)
-
-
-def test_a_restored_core_is_the_same_core() -> None:
-    core, again = used_core(), fresh_core()
-    again.restore(core.snapshot())
-    assert again.snapshot() == core.snapshot()
-    assert repr(again.alerts()) == repr(core.alerts())
-    assert again.counters() == core.counters() | {"alerts_refused_total": 0}
-    assert (again.watermark_ms, again.series_count) == (2_500, 3)
-    assert repr(again.advance(DAY)) == repr(core.advance(DAY))
-
-
-@pytest.mark.parametrize(
-    "use",
-    [
-        lambda core: core.feed([sample(1, 5.0)]),
-        lambda core: core.advance(0),
-        lambda core: core.restore(used_core().snapshot()),
-    ],
-)
-def test_a_snapshot_is_for_a_new_core_only(use: Callable[[Core], object]) -> None:
-    core = fresh_core()
-    use(core)
-    with pytest.raises(StateError, match="into a new core only"):
-        core.restore(used_core().snapshot())
-
-
-@pytest.mark.parametrize("data", [b"", b"\x00", b"nonsense", b"\x80", b"\x81\xa7version\x01", b"\xff" * 100])
-def test_what_is_no_snapshot_is_refused(data: bytes) -> None:
-    with pytest.raises(StateError, match="not a snapshot"):
-        fresh_core().restore(data)
-
-
-def test_a_snapshot_of_another_version_or_other_projectors_is_refused() -> None:
-    fields = msgspec.msgpack.decode(used_core().snapshot())
-    fields["version"] = 99
-    with pytest.raises(StateError, match="version 99"):
-        fresh_core().restore(msgspec.msgpack.encode(fields))
-    with pytest.raises(StateError, match="can't be restored by this one"):
-        Core([], projectors=[EventCounter()]).restore(used_core().snapshot())
-
-
-def test_a_damaged_snapshot_is_refused_or_read_but_never_anything_else() -> None:
-    data = used_core().snapshot()
-    outcomes = {"refused": 0, "read": 0}
-    for place in range(len(data)):
-        for damaged in (data[:place], data[:place] + bytes([data[place] ^ 0x55]) + data[place + 1 :]):
-            core = fresh_core()
-            try:
-                core.restore(damaged)
-            except StateError:
-                outcomes["refused"] += 1
-            else:
-                outcomes["read"] += 1  # a bit in a value can't be told from a value
-    assert min(outcomes.values()) > 0
-
-
-def test_a_rule_that_is_gone_takes_its_alerts_with_it_and_a_new_one_begins() -> None:
-    core = used_core()
-    again = Core([rule("a unless b", name="S"), rule("a > 1", name="T")])
-    again.restore(core.snapshot())
-    assert {status.rule for status in again.alerts()} == {"S"}
-    assert [(t.rule, t.kind) for t in again.feed([batch(3, {'a{i="1"}': 5.0})])] == [("T", "firing")]
-
-
-def test_an_alert_whose_label_set_the_new_expression_cannot_yield_is_counted() -> None:
-    core = Core([rule("a > 1")])
-    core.feed([batch(1, {'a{i="1"}': 5.0, 'a{i="2"}': 5.0})])
-    again = Core([rule('a{i="1"} > 1')])
-    again.restore(core.snapshot())
-    assert [status.labels["i"] for status in again.alerts()] == ["1"]
-    assert again.counters()["alerts_not_restored_total"] == 1
-
-
-def test_lower_limits_take_nothing_away() -> None:
-    core = used_core()
-    again = fresh_core(series_max=1, alerts_per_rule_max=1)
-    again.restore(core.snapshot())
-    assert again.series_count == 3
-    assert len(again.alerts()) == len(core.alerts()) == 3
-    again.feed([sample(3, 5.0, "new")])
-    assert again.series_count == 3
-    assert [health.reason for health in again.take_health()] == ["series_limit"]
-
-
-@pytest.mark.parametrize(
-    "series", ["a", 'a{"odd.label"="q\\"{}\\\\"}', '{"odd.name",i="1"}', '{"{",i="}"}', '{"odd.name"}']
-)
-def test_alerts_of_oddly_named_series_survive(series: str) -> None:
-    exprs = ["a > 1", "a + a > 1", '{"odd.name"} > 1', '{"odd.name"} and {"odd.name"}', '{"{"} > 1 or {"{"} < -1']
-    core, again = Core([rule(expr) for expr in exprs]), Core([rule(expr) for expr in exprs])
-    core.feed([sample(1, 5.0, series)])
-    assert core.alerts() != []
-    again.restore(core.snapshot())
-    assert repr(again.alerts()) == repr(core.alerts())
-    assert "alerts_not_restored_total" not in again.counters()
-    ended: list[Event] = [sample(2, ENDED, series)]
-    assert repr(again.feed(ended)) == repr(core.feed(ended)) != "[]"

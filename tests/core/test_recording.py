@@ -11,7 +11,7 @@ from engine.core.evaluator import Core
 from engine.core.groups import GridGroup, GridRule
 from engine.core.promql.query_compile import compile_query
 from engine.core.rules import RecordingRule, Rule, compile_recording, compile_rule
-from engine.errors import RuleError, StateError
+from engine.errors import RuleError
 from engine.events import STALE, Blind, SampleBatch, Transition
 
 START_MS = 1_000_000
@@ -260,11 +260,6 @@ def test_no_room_for_a_recorded_series_is_told() -> None:
 def test_a_cycle_is_refused() -> None:
     with pytest.raises(RuleError, match="Of_b -> Of_c -> Of_b"):
         Core([record("b", "c + 1"), record("c", "b + a")])
-
-
-def test_there_is_no_snapshot_of_it_yet() -> None:
-    with pytest.raises(StateError):
-        Core([record("b", "a + 1")]).snapshot()
 
 
 # --- what has a value without samples -------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 from engine.core.alerts import table_as_mermaid
 from engine.core.promql import parse as promql
 from engine.durations import parse_ms
-from engine.events import STALE, Sample
+from engine.events import STALE, Sample, Transition
 from engine.templates import TEMPLATE_CHARS_MAX, TEXT_CHARS_MAX
 from engine.templates.jinja import _FILTERS, _TESTS
 from engine.testing import replay
@@ -30,7 +30,9 @@ def test_the_diagram_is_the_table() -> None:
 def test_every_key_has_a_timeline() -> None:
     assert len(TIMELINES) == PAGE.count("| at | sample | what happens |")
     told = Counter(key for text, _, _ in TIMELINES for key in re.findall(r"^(\w+) = ", text, re.MULTILINE))
-    assert set(told) == {"expr", "for", "keep_firing_for", "on_missing", "hold_max"}
+    shown = {"expr", "when", "clear", "levels", "for", "of", "keep_firing_for", "on_missing", "missing_for", "hold_max"}
+    assert set(told) == shown
+    assert set(re.findall(r'^on_missing = "(\w+)"', PAGE, re.MULTILINE)) == {"hold", "reset", "count", "fire"}
 
 
 @pytest.mark.parametrize(
@@ -49,7 +51,32 @@ def test_a_timeline_is_what_happens(text: str, rows: str) -> None:
         if happens:
             expected.append((end_ms, happens))
     made = replay(text, events, until_ms=end_ms)
-    assert [(t.time_ms, f"{t.kind}: {t.reason}") for t in made] == expected
+    assert [(t.time_ms, f"{_what(t)}: {t.reason}") for t in made] == expected
+
+
+def _what(transition: Transition) -> str:
+    return f"{transition.kind} {transition.severity}".strip() if transition.after == "firing" else transition.kind
+
+
+def test_the_table_beside_kapacitor_is_what_happens() -> None:
+    """Its values, one after the other; Kapacitor's row is its own documentation's."""
+    values, _, here = re.search(r"\| value \| (.+) \|\n.+\n\| (Kapacitor) .+\n\| here \| (.+) \|", PAGE).groups()  # type: ignore[union-attr]
+    levels = re.findall(r"(\w+) `(> \d+)` clear `(< \d+)`", PAGE)
+    written = ", ".join(
+        f'{{ severity = "{word}", when = "{when}", clear = "{clear}" }}' for word, when, clear in levels
+    )
+    rule = f'[rule.R]\nexpr = "temperature"\nlevels = [{written}]\n'
+    samples = [
+        Sample(START_MS + 1_000 * number, "temperature", float(value), INTERVAL_MS)
+        for number, value in enumerate(values.split(" | "))
+    ]
+    seen, now = [], "ok"
+    made = {t.time_ms: t for t in replay(rule, samples)}
+    for sample in samples:
+        if changed := made.get(sample.time_ms):
+            now = changed.severity if changed.after == "firing" else "ok"
+        seen.append(now)
+    assert seen == here.split(" | ")
 
 
 def test_every_example_loads() -> None:

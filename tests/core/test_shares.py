@@ -60,3 +60,12 @@ def test_many_spans_are_bounded() -> None:
         share.turn(at % 2 == 0, 10 * at)
     assert len(share.spans) <= 2 * SPANS_MAX
     assert share.true_for(50 * SPANS_MAX) >= 10 * 2 * SPANS_MAX
+
+
+def test_without_a_window_a_share_is_what_holds_now() -> None:
+    """A level without `for` of a rule with `of`: it was once stepped every millisecond, and never set."""
+    share = Share(0, 1)
+    share.turn(True, 5)
+    assert (share.reached(5), share.reached(9), share.next_change(9)) == (True, True, None)
+    share.turn(False, 9)
+    assert (share.reached(9), share.next_change(9)) == (False, None)

@@ -149,7 +149,7 @@ def test_damaged_columns_are_refused(name: str, damage: str) -> None:
 
 def test_a_snapshot_with_a_series_twice_is_refused() -> None:
     columns = filled(["a", "b"]).columns()
-    with pytest.raises(ValueError, match="values for 2 series"):
+    with pytest.raises(ValueError, match="there twice"):
         Store(100).refill(["a", "a"], columns)
 
 
