@@ -390,6 +390,10 @@ class Judge:
             if self._fires:
                 self._complete.array[slots] = True
             return codes
+        if all(fresh.all() for _, fresh, _ in states):  # then what is not true is false
+            if self._fires:
+                self._complete.array[slots] |= columns.present
+            return codes
         rows = self.book.row_of.array[self.places.array[slots]]
         fed = np.where(rows == FREE, _ALL_FED, self.book.rows.fed[rows])
         fed[fed == 0] = _ALL_FED

@@ -256,12 +256,15 @@ class QueryJudge:
         new = rows[self._place_of[rows] == FREE]
         for row in new.tolist():
             labels = _labels(result.shape, row)
-            self._place_of[row] = place = self._places.take(labels)
+            place = self._places.take(labels)
+            # What else has the same labels is the same label set, even if it has never held.
+            self._place_of[result.shape.find(dict(labels)) if _named(result.shape) else row] = place
             self._row_of.resize(place + 1)
             self._values.resize(place + 1)
-        # Rows that differ in their metric name alone are one label set, of which one may be present.
+        # Rows that differ in their metric name alone are one label set, of which one may hold.
         shown = np.flatnonzero(result.present & (self._place_of != FREE))
         self._row_of.array[self._place_of[shown]] = shown
+        self._row_of.array[self._place_of[rows]] = rows
         if len(np.unique(self._place_of[rows])) < len(rows):
             raise EvaluationError("two results have the same labels")
 
@@ -287,6 +290,11 @@ class QueryJudge:
             self._places.forget(self._places.labels(place))
             self._place_of[self._place_of == place] = FREE
             self._row_of.array[place] = FREE
+
+
+def _named(shape: Shape) -> bool:
+    """Whether label sets may differ in their metric names alone."""
+    return shape.derive("named", lambda: len(np.unique(shape.column(NAME))) > 1)
 
 
 def _labels(shape: Shape, row: int) -> Labels:

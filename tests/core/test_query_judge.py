@@ -119,3 +119,18 @@ def test_more_advances_change_nothing(data: st.DataObject) -> None:
     denser.append(now + 30_000)
     some = [rule(expr, for_ms=1_000)]
     same(sorted(run(Core(some), script), key=repr), sorted(run(Core(some), denser), key=repr))
+
+
+def test_a_series_of_another_metric_that_steps_in_is_the_same_label_set() -> None:
+    """Even if it never held before: it was once taken for absent, which is false, which clears."""
+    core = Core([rule("sum by (i) (a > 0) or b", when="> 2", clear="< 1")])
+    series = {'a{i="x"}': 5.0, 'b{i="x"}': 1.5}
+    low = {'a{i="x"}': 0.0}
+    script = [(0, series), (1, {**series, **low}), (2, {**low, 'b{i="x"}': 0.5})]
+    assert kinds(play(core, script, 2)) == [(0, "firing", "condition"), (2, "resolved", "recovered")]
+
+
+def test_of_two_series_that_differ_in_their_metric_alone_the_one_that_holds_counts() -> None:
+    core = Core([rule('{__name__=~"a|b"}', when="> 2")])
+    script = [(0, {"a": 5.0, "b": 1.0}), (1, {"a": 5.0, "b": 1.0, 'b{i="new"}': 0.0}), (2, {"a": 1.0, "b": 5.0})]
+    assert kinds(play(core, script, 2)) == [(0, "firing", "condition")]

@@ -10,6 +10,7 @@ import math
 from typing import Final, TypeAlias
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +19,8 @@ from engine.core.rules import LevelTerms, OnMissing, Rule, compile_rule
 from engine.events import STALE, Blind, Event, Sample, SampleBatch, Transition
 from engine.series import series_text
 from tests.core.reference import EXPRESSIONS, Comparison, Reference, Spec, SpecLevel, Told
+
+pytestmark = pytest.mark.timeout(900)  # the deep profile takes its minutes
 
 START = 10_000
 ENDED: Final = "ended"
@@ -163,7 +166,8 @@ def stories(draw: st.DrawFn, *, told_late: bool = False) -> list[Step]:
             rows = draw(st.lists(names, min_size=1, max_size=4, unique=True))
             made.append(batch(now, [(*name, draw(of_values)) for name in rows], interval_ms))
         elif kind == "blind" and told_late:
-            made += [now, *draw(spans_before(now))]
+            earliest = max([one.from_ms for one in made if isinstance(one, Blind)], default=0)
+            made += [now, *draw(spans_before(now, earliest))]
         elif kind == "blind":
             from_ms, now = now, now + draw(st.sampled_from([1, 2, 4, 7]))
             made += [from_ms, Blind(now, from_ms, now)]
@@ -171,14 +175,12 @@ def stories(draw: st.DrawFn, *, told_late: bool = False) -> list[Step]:
 
 
 @st.composite
-def spans_before(draw: st.DrawFn, now: int) -> list[Blind]:
-    """One or two that end by now; of two, the second one begins in the first or where it ends."""
+def spans_before(draw: st.DrawFn, now: int, earliest: int) -> list[Blind]:
+    """One or two that end by now; none begins before one that was told before it."""
     to_ms = now - draw(st.sampled_from([0, 0, 2]))
-    from_ms = to_ms - draw(st.sampled_from([1, 2, 4, 7]))
-    spans = [Blind(now, from_ms, to_ms)]
-    if draw(st.booleans()):
-        spans.append(Blind(now, draw(st.integers(from_ms, to_ms)), now + 1))
-    return spans if len(spans) == 1 or spans[1].from_ms < now else spans[:1]
+    from_ms = max(earliest, to_ms - draw(st.sampled_from([1, 2, 4, 7])))
+    spans = [Blind(now, from_ms, to_ms), Blind(now, from_ms + draw(st.integers(0, 3)), now)]
+    return [span for span in spans[: draw(st.integers(1, 2))] if span.from_ms < span.to_ms]
 
 
 # --- playing them -------------------------------------------------------------------------------------------

@@ -31,6 +31,8 @@ from tests.core.test_reference import (
     told,
 )
 
+pytestmark = pytest.mark.timeout(900)  # the deep profile takes its minutes
+
 
 def made_by(spec: Spec, story: list[Step]) -> list[Transition]:
     return play(Core([compiled(spec)]), story)
