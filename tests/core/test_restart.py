@@ -40,7 +40,7 @@ def told(made: list[Transition]) -> list[tuple[float, str]]:
 # --- the table ------------------------------------------------------------------------------------
 # `for` and `keep_firing_for` are 10 s. Down from 108 on: pending since 100, firing since 80, keeping since 104.
 
-BEFORE: dict[str, list[tuple[float, float]]] = {
+BEFORE: dict[str, list[tuple[int, float]]] = {
     "pending": [(100, 5.0), (104, 5.0), (108, 5.0)],
     "firing": [(80, 5.0), (90, 5.0), (100, 5.0), (108, 5.0)],
     "keeping": [(80, 5.0), (90, 5.0), (100, 5.0), (104, 0.0), (108, 0.0)],
@@ -91,7 +91,7 @@ def test_on_restart(how: Any, state: str, outage: int, expr: str) -> None:
 def test_what_fired_is_firing_from_the_first_instant_and_nothing_goes_stale(how: Any, expr: str) -> None:
     """F10: whatever the downtime, and however often it restarts before anything comes in."""
     rules: list[Rule | RecordingRule] = [
-        rule(expr, on_restart=how, on_missing=missing, name=missing, hold_max_ms=5 * SECOND, missing_for_ms=SECOND)  # type: ignore[arg-type]
+        rule(expr, on_restart=how, on_missing=missing, name=missing, hold_max_ms=5 * SECOND, missing_for_ms=SECOND)
         for missing in ("hold", "reset", "count", "fire")
     ]
     core = Core(rules)

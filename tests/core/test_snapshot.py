@@ -15,7 +15,7 @@ from engine.core.promql.query_compile import compile_query
 from engine.core.rules import LevelTerms, RecordingRule, Rule, compile_recording, compile_rule
 from engine.core.snapshot import VERSION
 from engine.errors import StateError
-from engine.events import STALE, Event, Sample, SampleBatch
+from engine.events import STALE, Blind, Event, Sample, SampleBatch
 
 SECOND, MINUTE, DAY = 1_000, 60_000, 86_400_000
 ENDED = "ended"
@@ -305,3 +305,29 @@ def test_groups_and_their_rules_are_found_again_by_their_keys() -> None:
         made += again.feed([batch(60 * minute, {"a": 5.0})]) + again.advance(MINUTE * minute)
     assert [(t.time_ms // MINUTE, t.rule, t.kind) for t in made] == [(3, "New", "firing"), (4, "Slow", "firing")]
     assert again.next_deadline() == 4 * MINUTE + MINUTE // 2
+
+
+def test_two_inputs_are_judged_in_order_across_a_restart() -> None:
+    again = edited([rule("a < b")], [rule("a < b")], {"a": 5.0, "b": 1.0})  # judged at 4 s
+    (change,) = again.feed([sample(3.5, 0.0, "c"), batch(4.5, {"b": 9.0})])
+    assert change.time_ms == 4_500
+    core, again = Core([rule("a < b")]), Core([rule("a < b")])
+    core.feed([sample(10, 5.0, "a"), sample(12, 1.0, "b")])
+    again.restore(core.snapshot())
+    assert [t.time_ms for t in again.feed([sample(11, 0.0, "a")])] == [12_000]
+
+
+def test_blind_spans_that_overlap_across_a_restart_are_taken_out_once() -> None:
+    core, again = Core([rule("a > 1", for_ms=10 * SECOND)]), Core([rule("a > 1", for_ms=10 * SECOND)])
+    core.feed([*(sample(second, 5.0) for second in range(5)), Blind(8_000, 5_000, 8_000)])
+    again.restore(core.snapshot())
+    made = again.feed([Blind(9_000, 6_000, 9_000), *(sample(second, 5.0) for second in range(9, 16))])
+    assert [(t.time_ms, t.kind) for t in made] == [(14_000, "firing")]
+
+
+def test_a_limit_that_was_reached_is_told_after_a_restart_if_it_was_not_before() -> None:
+    core, again = fresh_core(series_max=1, alerts_per_rule_max=1), fresh_core(series_max=1, alerts_per_rule_max=1)
+    core.feed([sample(1, 5.0, "a"), sample(1, 5.0, "b"), sample(1, 5.0, "c")])
+    again.restore(core.snapshot())
+    assert [(one.reason, one.count) for one in again.take_health()] == [("series_limit", 2)]
+    assert again.take_health() == []

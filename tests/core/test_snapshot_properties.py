@@ -97,9 +97,7 @@ def groups(draw: st.DrawFn) -> GridGroup:
         plan = compile_query(draw(st.sampled_from(GRID)))
         texts = {"text": compile_go_template(draw(st.sampled_from(TEMPLATES)))}
         clocks = {"for_ms": draw(durations), "keep_firing_for_ms": draw(durations)}
-        made.append(
-            GridRule(kind="alert", name=f"G{number}", plan=plan, labels=labels, annotations=texts, **clocks)  # type: ignore[arg-type]
-        )
+        made.append(GridRule(kind="alert", name=f"G{number}", plan=plan, labels=labels, annotations=texts, **clocks))
     return GridGroup(
         name="g",
         rules=tuple(made),
