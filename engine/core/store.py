@@ -139,12 +139,6 @@ class Store:
         instants[gone] = NEVER_MS
         return instants
 
-    def not_stale_before(self, handles: Handles) -> int:
-        """A millisecond before which none of these series goes stale: the first of `stale_from`, or earlier."""
-        if not len(self.table) or not len(handles):
-            return NEVER_MS
-        return int((self._last_ms.array[handles] + self._stale_after.array[handles]).min()) + 1
-
     def show(self, handles: Handles, at_ms: Times | int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """What an instant selector sees at `at_ms`: (values, present), shape of `handles`. -1 is no series."""
         if not len(self.table):
