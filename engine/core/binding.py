@@ -49,6 +49,12 @@ class Touched(NamedTuple):
     at: Index
     sources: tuple[Source | None, ...]
 
+    @property
+    def complete(self) -> list[Index] | None:
+        """For every selector where its samples are, if the atom holds one for each slot; else None."""
+        found = [source.at for source in self.sources if source is not None and source.inside is None]
+        return found if len(found) == len(self.sources) else None
+
 
 class Compacted(NamedTuple):
     """Slots without series that are forgotten.

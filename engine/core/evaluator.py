@@ -197,9 +197,11 @@ class Core:
             for index in {deadline.rule for deadline in woken[1]}:
                 judge = self._parts.pointwise[index]
                 points = judge.sweep(now_ms)
-                swept.append(judge)
                 yield
-                for part in () if points is None else points.chunks(POINTS_PER_CHUNK):
+                if points is None:
+                    continue
+                swept.append(judge)
+                for part in points.chunks(POINTS_PER_CHUNK):
                     for chunk in told.add(judge, part):
                         done += chunk
                         yield

@@ -28,6 +28,8 @@ from engine.core.tally import Tally
 __all__ = ["EVERY_MS", "IDLE_MS", "SERIES_MIN", "Eviction"]
 
 EVERY_MS: Final = 60_000
+CALM_EVERY_MS: Final = 600_000
+"""While there is room the whole table is looked at less often: a scrape should not cost more beside many series."""
 IDLE_MS: Final = 3_600_000
 """A series that has not ended is remembered for so long, unless the table is nearly full."""
 SERIES_MIN: Final = 4_096
@@ -68,11 +70,14 @@ class Eviction:
         self._runners = runners
 
     def pass_time(self, before_ms: int, now_ms: int) -> Generator[None, None, None]:
-        """Forget what may be forgotten, in steps, if a minute of event time has begun between two watermarks."""
+        """Forget what may be forgotten, in steps, if a minute of event time has begun between two watermarks, or, while
+        there is room, ten minutes."""
         if before_ms // EVERY_MS == now_ms // EVERY_MS:
             return
         size, free = len(self._store), self._store.table.series_max - len(self._store)
         crowded = free < self._store.table.series_max // CROWDED or not free
+        if not crowded and before_ms // CALM_EVERY_MS == now_ms // CALM_EVERY_MS:
+            return
         if not crowded and size <= SERIES_MIN:
             return
         gone = yield from self._gone(crowded=crowded)

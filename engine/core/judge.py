@@ -27,7 +27,7 @@ from engine.core.label_places import Labels
 from engine.core.lanes import Lanes, Run
 from engine.core.points import Points
 from engine.core.promql.evaluate import Columns, evaluate, measured
-from engine.core.promql.plan import Plan
+from engine.core.promql.plan import Comparison, Node, Plan, SetOperation, walk
 from engine.core.rules import Rule
 from engine.core.saved import SavedAlerts, load_alerts, save_alerts, save_levels
 from engine.core.store import NEVER_MS, Landing, Store
@@ -109,6 +109,8 @@ class Judge:
         self._store = store
         self._timers = timers
         self._verdict = Verdict(rule.levels)
+        # Whether what it measures may be absent though its inputs are there.
+        self._selective = any(map(_selects, walk(rule.measure)))
         self._missing = Code.MISSING if rule.on_missing == "reset" else Code.UNKNOWN
         # Under `fire` it matters that an input is gone even where there is no alert, if it was ever there.
         self._fires = rule.on_missing == "fire"
@@ -186,11 +188,10 @@ class Judge:
         if not self.binding.single:
             self._judged.array[touched.at] = times
             self._judged_ms = max(self._judged_ms, int(times.max(initial=-1)))
-        source = touched.sources[0]
-        if self.binding.single and source is not None and landing.stale is None and landing.stale_from_ms > at_ms:
-            values = landing.values[source.at]
-            columns = evaluate(self.rule.measure, lambda _: (values, np.ones(len(values), dtype=np.bool_)))
-            states = None
+        brought = touched.complete if landing.stale is None and landing.stale_from_ms > at_ms else None
+        if brought is not None:  # all that it reads is in the landing, and fresh
+            there, states = np.ones(len(times), dtype=np.bool_), None
+            columns = evaluate(self.rule.measure, lambda leaf: (landing.values[brought[leaf]], there))
         else:
             states = self._states(touched.at, times)
             columns = evaluate(self.rule.measure, lambda leaf: states[leaf][:2])
@@ -246,12 +247,18 @@ class Judge:
     # -- time --------------------------------------------------------------------------------------------------
 
     def sweep(self, until_ms: int) -> Points | None:
-        """The points of inputs that go stale until an instant, inclusive."""
+        """The points of inputs that go stale until an instant, inclusive. If there are none, the next sweep is planned;
+        else call `watch` when they are told."""
         if self._sweep_ms > until_ms:
             return None
         self._sweep_ms = NEVER_MS
         watched = self._watched()
-        points = self._stale_points(watched, self.swept_ms, np.full(len(watched), until_ms))
+        first_ms = int(np.min(self._stale_from(watched, self.swept_ms), initial=NEVER_MS))
+        points = None
+        if first_ms > until_ms:
+            self._expect(first_ms)
+        else:
+            points = self._stale_points(watched, self.swept_ms, np.full(len(watched), until_ms))
         self.swept_ms = until_ms
         return points
 
@@ -378,21 +385,21 @@ class Judge:
         Args:
             states: Of each selector (values, fresh, ended); None if all are fresh.
         """
-        if states is None:
+        if states is None and not self._selective:
             if self._fires:
                 self._complete.array[slots] = True
             return self._verdict.codes(columns.values, None)
         codes = self._verdict.codes(columns.values, columns.present)
+        if states is None or all(fresh.all() for _, fresh, _ in states):  # then what is not true is false
+            if self._fires:
+                self._complete.array[slots] |= columns.present
+            return codes
         out = ~columns.present
         if self.plan.absence_matters:  # another side may have stepped in for the one that fed it
             out |= (codes & Code.WHENS) == 0
         if not out.any():
             if self._fires:
                 self._complete.array[slots] = True
-            return codes
-        if all(fresh.all() for _, fresh, _ in states):  # then what is not true is false
-            if self._fires:
-                self._complete.array[slots] |= columns.present
             return codes
         rows = self.book.row_of.array[self.places.array[slots]]
         fed = np.where(rows == FREE, _ALL_FED, self.book.rows.fed[rows])
@@ -513,6 +520,10 @@ class Judge:
             return columns.values
         seen = measured(self.plan.root, leaf)
         return np.where(columns.present, columns.values, np.where(seen.present, seen.values, np.nan))
+
+
+def _selects(node: Node) -> bool:
+    return isinstance(node, SetOperation) or (isinstance(node, Comparison) and not node.as_bool)
 
 
 def _pointwise(rule: Rule) -> Plan:

@@ -56,7 +56,7 @@ class Lanes(NamedTuple):
     Args:
         slots: Which label set.
         positions: Of the sample in the run.
-        leaves: Which selector selects it.
+        leaves: Which selectors select it: a bit for each.
         times: When it is judged.
         limits: What is due until then, inclusive, happens before.
         orders: Position of the sample whose atom this belongs to.
@@ -85,9 +85,12 @@ class Lanes(NamedTuple):
         if not len(slots):
             return None
         positions = placed[0][1] if len(placed) == 1 else np.concatenate([at for _, at in placed])
-        leaves = np.repeat(np.arange(len(placed)), [len(slots) for slots, _ in placed])
+        leaves = np.repeat(1 << np.arange(len(placed)), [len(slots) for slots, _ in placed])
         order = np.argsort(slots * (len(run.handles) + 1) + positions, kind="stable")
         slots, positions, leaves = slots[order], positions[order], leaves[order]
+        if len(placed) > 1:  # what several selectors select is one sample all the same
+            apart = np.flatnonzero(np.append(True, (slots[1:] != slots[:-1]) | (positions[1:] != positions[:-1])))
+            slots, positions, leaves = slots[apart], positions[apart], np.bitwise_or.reduceat(leaves, apart)
         times = run.judged_at[positions]
         ends = np.flatnonzero(slots[1:] != slots[:-1])
         first, last = np.append(0, ends + 1), np.append(ends, len(slots) - 1)
@@ -117,7 +120,7 @@ class Lanes(NamedTuple):
             if len(stored) == 1:
                 own, there = self.positions, None
             else:
-                latest = np.maximum.accumulate(np.where(self.leaves == leaf, np.arange(size), -1))
+                latest = np.maximum.accumulate(np.where(self.leaves >> leaf & 1, np.arange(size), -1))
                 there = latest >= np.repeat(self.first, lengths)
                 own = self.positions[np.maximum(latest, 0)]
             shown, until = run.values[own], run.times[own] + run.stale_after[own]

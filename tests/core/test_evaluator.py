@@ -629,6 +629,21 @@ def test_the_next_deadline_is_never_late() -> None:
     assert [t.time_ms for t in made] == [111_000]
 
 
+@pytest.mark.parametrize("expr", ["a > 5 < 9", "(a > 5) * 2", "-(a > 5)", "(a > 5) - 1 < 9"])
+def test_a_comparison_inside_an_expression_leaves_out_what_it_does_not_hold_for(expr: str) -> None:
+    """Of a batch as of a sample: what the inner comparison drops is false, whatever the outer one says."""
+    for low, high in ((batch(1, {"a": 1.0}), batch(2, {"a": 6.0})), (sample(1, 1.0, "a"), sample(2, 6.0, "a"))):
+        core = Core([rule(expr=expr)])
+        assert core.feed([low]) == []
+        assert [t.after for t in core.feed([high])] == ["firing"]
+
+
+@pytest.mark.parametrize("expr", ["a - a != 0", "a > 1 and a < 5", "a < 5 unless a < 6"])
+def test_a_sample_that_two_selectors_select_is_seen_by_both_at_once(expr: str) -> None:
+    core = Core([rule(expr=expr)])
+    assert core.feed([sample(second, value, "a") for second, value in enumerate([0.0, 7.0, 0.0, 7.0])]) == []
+
+
 @given(st.lists(st.tuples(st.sampled_from([500, 1_000, 4_000]), st.sampled_from([10.0, 80.0])), max_size=12))
 def test_advancing_from_deadline_to_deadline_misses_nothing(steps: list[tuple[int, float]]) -> None:
     """The host may sleep until `next_deadline`: waking then and only then gives the same as one long step."""

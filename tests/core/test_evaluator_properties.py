@@ -15,6 +15,7 @@ from engine.series import series_text
 from tests.core.oracle import Oracle, Told
 
 POINTWISE = ["a > 1", "a >= 2", "1 < a", "a == bool 2", "-a < -1", 'a{i="x"} > 1', 'a{i=~"x|y"} != 1']
+POINTWISE += ["a > 1 < 3", "(a > 1) * 2", "-(a != 2)", "(a < 3) - 1 >= 1"]  # with a comparison inside
 JOINED = [
     "a > b",
     "a / b > 1",
@@ -25,6 +26,8 @@ JOINED = [
     "(a or b) > 1",
     "a + a > 3",
     "a > 0 and a < 2",
+    "a > 1 or a < 1",
+    "a > 1 unless a > 2",
     "a > 1 or b > 1 unless c",
 ]
 METRICS = ["a", "b", "c"]
