@@ -43,7 +43,8 @@ class AlertStatus(msgspec.Struct, frozen=True):
 
 
 class ProbeStatus(msgspec.Struct, frozen=True):
-    """One probe. `last_ms` is its last success, 0 before the first; `failures` counts in a row."""
+    """One probe. `last_ms` is its last success, 0 before the first; `failures` counts in a row. A probe is ok that has
+    measured that its target is down: `target_down`."""
 
     name: str
     type: str
@@ -56,6 +57,7 @@ class ProbeStatus(msgspec.Struct, frozen=True):
     ticks_missed: int = 0
     failures: int = 0
     failures_total: int = 0
+    target_down: bool = False
 
 
 class SinkStatus(msgspec.Struct, frozen=True):

@@ -164,8 +164,10 @@ def _lines(verdict: Verdict) -> list[str]:
     age = f"last sign of life {format_ms((verdict.heartbeat_age_ms or 0) // 1000 * 1000)} ago"
     lines = [f"{status.name}: {status.phase}, {status.status}, process {status.pid}, {age}"]
     for part in _parts(status):
-        kind = "probe" if isinstance(part, ProbeStatus) else "sink"
-        lines.append(f"  {kind:<6}{part.name:<20} {part.type:<10} {part.status:<9} {part.message}".rstrip())
+        kind, message = "sink", part.message
+        if isinstance(part, ProbeStatus):
+            kind, message = "probe", message or "the target is down" * part.target_down
+        lines.append(f"  {kind:<6}{part.name:<20} {part.type:<10} {part.status:<9} {message}".rstrip())
     channel = status.channel
     queue = f"queue {channel.depth} of {channel.capacity}, {sum(channel.dropped.values())} dropped"
     lines.append(f"  {queue}; loop lag {status.lag_ms or 0:.1f} ms")

@@ -19,6 +19,7 @@ from engine.runtime.contain import Containment, Failure, describe
 from engine.runtime.intake import Intake
 from engine.runtime.report import Reporter
 from engine.runtime.schedule import Grid, backoff_s
+from engine.runtime.sentinel import tells_down
 from engine.runtime.turns import in_turns
 from engine.status import ProbeStatus
 
@@ -103,6 +104,7 @@ class ProbeRunner:
         self._failures = 0
         self._failures_total = 0
         self._refused: dict[str, int] = {}
+        self._target_down = False
 
     @property
     def refused(self) -> dict[str, int]:
@@ -123,6 +125,7 @@ class ProbeRunner:
             ticks_missed=self._ticks_missed,
             failures=self._failures,
             failures_total=self._failures_total,
+            target_down=self._target_down,
         )
 
     async def run(self) -> None:
@@ -187,6 +190,7 @@ class ProbeRunner:
             return _Measured(Failure("bad_output", describe(error).message, error))
         if self._trusts is not None and not await self._trusts(self.spec.name, events, begun_s):
             return _Measured(trusted=False)
+        self._target_down = tells_down(events)
         for event in events:
             await shared.channel.put(event)
         if not refused:
@@ -207,6 +211,7 @@ class ProbeRunner:
         self._shared.report(self._shared.reporter.recovered(self._last_ms, self.component))
 
     def _note_failure(self, failure: Failure) -> None:
+        self._target_down = False  # nobody knows
         self._failures += 1
         self._failures_total += 1
         self._tell(failure)

@@ -119,24 +119,29 @@ def _clock(ms: int, zone: tzinfo) -> str:
 
 
 def targets(status: EngineStatus, scene: Scene) -> Section:
-    """Probes in the order of the configuration, those that are not ok first."""
+    """Probes in the order of the configuration, those that are not ok first, then those whose target is down."""
 
     def rows(count: int, width: int) -> list[Line]:
         if not status.probes:
             return [[(fit("no probes", width), "dim")]]
-        first = heapq.nsmallest(count, enumerate(status.probes), key=lambda item: (item[1].status == "ok", item[0]))
+        first = heapq.nsmallest(count, enumerate(status.probes), key=lambda item: (_rank(item[1]), item[0]))
         return [_target(probe, scene, width) for _, probe in first]
 
     return Section("targets", len(status.probes), rows)
 
 
+def _rank(probe: ProbeStatus) -> int:
+    return 0 if probe.status != "ok" else 1 if probe.target_down else 2
+
+
 def _target(probe: ProbeStatus, scene: Scene, width: int) -> Line:
-    style = _HEALTH_STYLE[probe.status]
+    down = probe.status == "ok" and probe.target_down
+    word, style = ("down", "bad") if down else (probe.status, _HEALTH_STYLE[probe.status])
     age_ms = scene.now_ms - probe.last_ms
     late = bool(probe.last_ms) and age_ms > _LATE_INTERVALS * max(probe.interval_ms, 1_000)
     age = f"{short_ms(max(age_ms, 0) // 1_000 * 1_000)} ago" if probe.last_ms else "no answer yet"
     name_cells = min(max(width // 5, 10), 24)
-    line: Line = [(fit(probe.status, 9), style), (fit(literal(probe.name), name_cells) + " ", "strong")]
+    line: Line = [(fit(word, 9), style), (fit(literal(probe.name), name_cells) + " ", "strong")]
     if width >= TABLE_CELLS_MIN:
         line.append((fit(literal(probe.type), 8) + " ", ""))
         line.append((fit(f"every {short_ms(probe.interval_ms)}", 11) + " ", "dim"))

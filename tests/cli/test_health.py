@@ -126,6 +126,17 @@ def test_exit_0_with_a_table(
     assert lines[4].strip() == "alerts: 1 firing, 0 pending"
 
 
+def test_a_target_that_is_down_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    probes = (ProbeStatus("shop", "http", 1_000, target_down=True),)
+    folder = write(tmp_path, heartbeat_ms=SystemClock().now_ms(), probes=probes)
+    monkeypatch.setenv("STATE_DIRECTORY", str(folder))
+    assert main(["health"]) == 0
+    line = capfd.readouterr().out.splitlines()[1]
+    assert " ".join(line.split()) == "probe shop http ok the target is down"
+
+
 def test_alerts_are_counted_and_not_only_those_that_are_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

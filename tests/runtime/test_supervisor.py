@@ -217,6 +217,17 @@ def test_some_nonsense_among_good_events_is_dropped_counted_and_told() -> None:
     watch(build, 10, check)
 
 
+@pytest.mark.parametrize(("value", "down"), [(0.0, True), (1.0, False)])
+def test_that_the_target_is_down_is_said_of_a_probe_that_is_ok(value: float, down: bool) -> None:
+    def build(clock: VirtualClock) -> FunctionProbe:
+        return FunctionProbe(lambda: Sample(clock.now_ms(), 'probe_success{job="shop"}', value))
+
+    async def check(runner: ProbeRunner, parts: Shared, clock: VirtualClock) -> None:
+        assert (runner.status().status, runner.status().target_down) == ("ok", down)
+
+    watch(build, 3, check)
+
+
 def test_under_block_a_full_channel_holds_the_probe_back() -> None:
     def build(clock: VirtualClock) -> FunctionProbe:
         return FunctionProbe(lambda: Sample(clock.now_ms(), "x", 1.0))

@@ -186,6 +186,15 @@ def test_a_probe_that_is_late_is_told_apart_by_style_and_by_its_age() -> None:
     assert any(text.startswith("10s ago") and style == "warn" for line in lines for text, style in line)
 
 
+def test_a_target_that_is_down_is_not_called_ok() -> None:
+    probes = (ProbeStatus("well", "http", 1_000), ProbeStatus("gone", "http", 1_000, target_down=True))
+    lines = frame(status(probes=probes), scene(), 80, 24).lines
+    first = next(line for line in lines if any(text.startswith("gone") for text, _ in line))
+    assert first[0][0].strip() == "down"
+    assert first[0][1] == "bad"
+    assert lines.index(first) < next(at for at, line in enumerate(lines) if any(t.startswith("well") for t, _ in line))
+
+
 def test_a_storm_is_cut_and_says_by_how_much() -> None:
     storm = tuple(alert(f"Rule{at}") for at in range(500))
     probes = tuple(ProbeStatus(f"p{at}", "http", 1_000) for at in range(100))
