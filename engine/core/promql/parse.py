@@ -14,11 +14,12 @@ import promql_parser as ast
 
 from engine.core.promql.plan import Compat
 
-__all__ = ["DEPTH_MAX", "EXPR_CHARS_MAX", "LEAVES_MAX", "OPERATORS_MAX", "PromQLError", "bare", "parse"]
+__all__ = ["ANY_INFO", "DEPTH_MAX", "EXPR_CHARS_MAX", "LEAVES_MAX", "OPERATORS_MAX", "PromQLError", "bare", "parse"]
 
 EXPR_CHARS_MAX = 16_384
 LEAVES_MAX = 62  # which selectors fed a label set is remembered as bits of an int64
 DEPTH_MAX = 100
+ANY_INFO = "__any_info_series__"  # a label that no series has: a matcher that is not the writer's
 READ_CHARS_MAX = 1_000  # a mistake is looked for with one attempt to parse per character
 OPERATORS_MAX = 1_000  # the parser recurses and would overflow its stack, killing the process, at some thousands
 
@@ -30,6 +31,8 @@ _GROUPED_DIGITS = re.compile(
     r"(?<![\w:.])(?:0[xX](?:_?[0-9a-fA-F])+"
     r"|(?:[0-9](?:_?[0-9])*)?\.?[0-9](?:_?[0-9])*(?:[eE][-+]?[0-9](?:_?[0-9])*)?)(?![\w:])"
 )
+_INFO = re.compile(r"\binfo\s*\(")
+_SECOND = re.compile(r",\s*\{(?=\s*(\})?)")
 _HOLT_WINTERS = re.compile(r"\bholt_winters(?=\s*\()")
 
 
@@ -58,7 +61,9 @@ def parse(expr: str, *, compat: Compat = "prometheus3") -> Any:
         raise PromQLError(f"the expression has more than {OPERATORS_MAX:,} operators and brackets")
     expr = _readable(expr, compat)
     try:
-        return ast.parse(expr)
+        with contextlib.suppress(ValueError):
+            return ast.parse(expr)
+        return ast.parse(_with_any_info(expr))
     except ValueError as error:
         hint = ""
         if _HOLT_WINTERS.search(bare(expr)):
@@ -98,6 +103,25 @@ def _string(quoted: str) -> str:
                 "write the character itself",
             )
     return quoted
+
+
+def _with_any_info(expr: str) -> str:
+    """The same with a further matcher in the second argument of each `info()`, which may select by nothing that the
+    parser takes for a selection: `info(x, {version=~".*"})`."""
+    code = _QUOTED.sub(lambda quoted: " " * len(quoted.group()), expr)
+    places = []
+    for call in _INFO.finditer(code):
+        depth = 0
+        for at in range(call.end(), len(code)):
+            depth += (code[at] in "([{") - (code[at] in ")]}")
+            second = _SECOND.match(code, at) if not depth else None
+            if second is not None:
+                places.append((second.end(), f'{ANY_INFO}!=""{"" if second[1] else ","}'))
+            if second is not None or depth < 0:
+                break
+    for at, text in sorted(places, reverse=True):
+        expr = f"{expr[:at]}{text}{expr[at:]}"
+    return expr
 
 
 def _where(expr: str, message: str) -> str:

@@ -271,12 +271,13 @@ class _Evaluation:
             arguments = [self._range_function("present_over_time", node, ranged, at_ms, check=False)]
             if isinstance(ranged, RangeSelector):
                 context.absent = functions.absent_labels(ranged.selector.matchers)
-        elif node.function == "timestamp" and isinstance(node.arguments[0], Selector):
-            selector = node.arguments[0]
-            # Where there is an `@`, Prometheus forgets the offset here.
-            time_ms = at_ms - selector.offset_ms if selector.at is None else self._time(selector.at, at_ms)
-            values, context.times = self._source.instant(selector, time_ms)
-            arguments = [values]
+        elif node.function in ("timestamp", "info") and isinstance(node.arguments[-1], Selector):
+            arguments = [self.value(argument, at_ms) for argument in node.arguments[:-1]]
+            selector = context.selector = node.arguments[-1]
+            # Where there is an `@`, Prometheus forgets the offset in timestamp().
+            offset_ms = 0 if selector.at is not None and node.function == "timestamp" else selector.offset_ms
+            values, context.times = self._source.instant(selector, self._time(selector.at, at_ms) - offset_ms)
+            arguments.append(values)
         else:
             arguments = [self.value(argument, at_ms) for argument in node.arguments]
             if node.function == "absent" and isinstance(node.arguments[0], Selector):

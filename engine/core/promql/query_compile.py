@@ -7,13 +7,14 @@ experimental there and not built here, and what only later versions or other dia
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
 import promql_parser as ast
 
 from engine.core.promql.matchers import compile_matcher
-from engine.core.promql.parse import DEPTH_MAX, LEAVES_MAX, PromQLError, bare, parse
+from engine.core.promql.parse import ANY_INFO, DEPTH_MAX, LEAVES_MAX, PromQLError, bare, parse
 from engine.core.promql.plan import (
     Aggregation,
     AggregationOp,
@@ -24,6 +25,7 @@ from engine.core.promql.plan import (
     Comparison,
     ComparisonOp,
     Compat,
+    Matcher,
     Matching,
     Negation,
     Node,
@@ -36,11 +38,14 @@ from engine.core.promql.plan import (
     StringLiteral,
     Subquery,
     ValueType,
+    walk,
 )
 
 __all__ = ["compile_query"]
 
 SCALAR_FUNCTIONS = frozenset({"pi", "scalar", "time"})
+
+TARGET_INFO = "target_info"  # what info() joins where no metric is asked for
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _AT_NEGATIVE = re.compile(r"@\s*-")
@@ -131,9 +136,11 @@ class _Builder:
                 metric = compiled.value
             else:
                 matchers.append(compiled)
+        return self._leaf(metric, matchers, range_ms, _ms(tree.offset), self._at(tree))
+
+    def _leaf(self, metric: str, matchers: Sequence[Matcher], range_ms: int, offset_ms: int, at: At) -> Selector:
         if len(self.leaves) >= LEAVES_MAX:
             raise PromQLError(f"the expression has more than {LEAVES_MAX} selectors")
-        offset_ms, at = _ms(tree.offset), self._at(tree)
         leaf = Selector(len(self.leaves), metric, tuple(matchers), offset_ms, at)
         self.leaves.append(leaf)
         fixed = self._outer_ms is None or at is not None
@@ -168,13 +175,33 @@ class _Builder:
     def _call(self, tree: Any, depth: int) -> Call:
         name = tree.func.name
         self._check_function(name)
+        if name == "info":
+            return self._info(tree, depth)
         return Call(name, tuple(self.node(argument, depth + 1) for argument in tree.args))
+
+    def _info(self, tree: Any, depth: int) -> Call:
+        """info(): its second argument becomes a selector of info series, which looks where the first selector of the
+        first argument does. It has a matcher of the name only if the writer asks for a name."""
+        base, given = self.node(tree.args[0], depth + 1), tree.args[1] if len(tree.args) > 1 else None
+        matchers = [Matcher("__name__", "=", TARGET_INFO)]
+        if given is not None:
+            plain = isinstance(given, ast.VectorSelector) and not given.matchers.or_matchers
+            if not plain or given.name or given.offset is not None or given.at is not None:
+                message = "the second argument of info() is label matchers alone"
+                raise PromQLError(message, 'as in info(x, {__name__="build_info", version=~".+"})')
+            wanted = (matcher for matcher in given.matchers.matchers if matcher.name != ANY_INFO)
+            matchers = [compile_matcher(matcher, compat=self._compat) for matcher in wanted]
+        names = [matcher for matcher in matchers if matcher.label == "__name__"]
+        metric = next((matcher.value for matcher in names if matcher.op == "="), "" if names else TARGET_INFO)
+        looks = next((node for node in walk(base) if isinstance(node, Selector)), Selector(0, ""))
+        return Call("info", (base, self._leaf(metric, matchers, 0, looks.offset_ms, looks.at)))
 
     def _check_function(self, name: str) -> None:
         from engine.core.promql import functions  # not at the top: it is loaded when a function is first used
 
-        if name in functions.REFUSED:
-            raise PromQLError(f"function {name}() is not supported: {functions.REFUSED[name]}")
+        if name in functions.REFUSED or (name == "info" and self._compat == "prometheus2"):
+            why = functions.REFUSED.get(name, "Prometheus 2 has no such function")
+            raise PromQLError(f"function {name}() is not supported: {why}")
         if name not in functions.RANGE and name not in functions.VECTOR:
             raise PromQLError(f"function {name}() is not supported: Prometheus 3.5 has no such function for floats")
 

@@ -119,7 +119,6 @@ def test_how_far_back_each_selector_reads(expr: str, reaches_ms: tuple[int | Non
         ("a[5m:1m]", "range vector"),
         ("histogram_count(a)", r"histogram_count\(\).*native histograms"),
         ("histogram_quantiles(a, 'q', 0.5)", r"histogram_quantiles\(\) is not supported"),
-        ("info(a)", r"info\(\) is not supported"),
         ("start()", r"start\(\) is not supported"),
         ("step()", r"step\(\) is not supported"),
         ("a + fill(1) b", r"fill\(\) is not supported"),

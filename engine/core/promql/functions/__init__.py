@@ -5,7 +5,8 @@ computes differently or calls differently, to be looked up first under `compat =
 function that the parser knows is not here. Pure: no function keeps state except with the shapes it is given.
 
 The evaluator's part: `absent_over_time(range)` is called with the vector of `present_over_time(range)`;
-`timestamp(selector)` with `FunctionContext.times`; names are dropped unless in `KEEPS_NAME`; duplicates are refused.
+`timestamp(selector)` and `info(vector, selector)` with `FunctionContext.times`; names are dropped unless in
+`KEEPS_NAME`; duplicates are refused.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from engine.core.promql.functions.context import (
 )
 from engine.core.promql.functions.dates import DATES
 from engine.core.promql.functions.histogram import COMPAT2_HISTOGRAM, HISTOGRAM
+from engine.core.promql.functions.info import INFO
 from engine.core.promql.functions.order import ORDER
 from engine.core.promql.functions.over_time import COMPAT2_OVER_TIME, OVER_TIME
 from engine.core.promql.functions.pointwise import POINTWISE
@@ -41,7 +43,7 @@ __all__ = [
 ]
 
 RANGE: dict[str, RangeFunction] = {**RATES, **OVER_TIME, **SPREAD, **TREND}
-VECTOR: dict[str, VectorFunction] = {**POINTWISE, **DATES, **SPECIAL, **ORDER, **RELABEL, **HISTOGRAM}
+VECTOR: dict[str, VectorFunction] = {**POINTWISE, **DATES, **SPECIAL, **ORDER, **RELABEL, **HISTOGRAM, **INFO}
 
 COMPAT2_RANGE: dict[str, RangeFunction] = {**COMPAT2_RATES, **COMPAT2_OVER_TIME, **COMPAT2_SPREAD, **COMPAT2_TREND}
 COMPAT2_VECTOR: dict[str, VectorFunction] = {**COMPAT2_RELABEL, **COMPAT2_HISTOGRAM}
@@ -49,6 +51,7 @@ COMPAT2_VECTOR: dict[str, VectorFunction] = {**COMPAT2_RELABEL, **COMPAT2_HISTOG
 KEEPS_NAME = frozenset(
     {
         "first_over_time",
+        "info",
         "label_join",
         "label_replace",
         "last_over_time",
@@ -67,5 +70,4 @@ REFUSED: dict[str, str] = {
     "histogram_stddev": _NATIVE,
     "histogram_stdvar": _NATIVE,
     "histogram_sum": _NATIVE,
-    "info": "it is experimental and finds its series by itself; join with `* on(...) group_left(...)` instead",
 }

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from engine.core.promql.labels import NAME, Interner, Shape
-from engine.core.promql.plan import Matcher
+from engine.core.promql.plan import Matcher, Selector
 from engine.core.promql.vector import Bools, Floats, Scalar, Value, Vector
 from engine.core.promql.window import Window
 
@@ -34,7 +34,9 @@ class FunctionContext:
         at_ms: The instant of evaluation.
         interner: Of all shapes of this evaluation.
         absent: For `absent` and `absent_over_time`: the labels of the result, see `absent_labels`.
-        times: For `timestamp` of a plain selector: its samples' times in seconds, as a vector. None otherwise.
+        times: For `timestamp` of a plain selector, and for `info`: the times in seconds of the samples of the last
+            argument, as a vector. None otherwise.
+        selector: For `info`: what selects the info series.
         constants: Shapes of single label sets, made once. Hand the same dict to each evaluation,
             so that what is derived from them is kept.
     """
@@ -43,6 +45,7 @@ class FunctionContext:
     interner: Interner
     absent: Mapping[str, str] = field(default_factory=dict)
     times: Vector | None = None
+    selector: Selector | None = None
     constants: dict[frozenset[tuple[str, str]], Shape] = field(default_factory=dict)
 
     def single(self, labels: Mapping[str, str]) -> Shape:
