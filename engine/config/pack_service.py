@@ -130,9 +130,8 @@ def _selector(text: str, example: str) -> _Selector:
     refused = _RefusedError("expected a metric, or one with matchers", f"write {example}")
     try:
         tree = parse(text) if len(text) <= SELECTOR_CHARS_MAX else None
-    except PromQLError as error:
-        _, found, pattern = str(error).partition("illegal regex for ")
-        raise (_RefusedError(f"{quote(pattern)} is not a regular expression") if found else refused) from None
+    except PromQLError:
+        raise refused from None
     matchers = getattr(tree, "matchers", None)
     if tree is None or matchers is None or matchers.or_matchers or tree.offset is not None or tree.at is not None:
         raise refused

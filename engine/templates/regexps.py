@@ -1,7 +1,7 @@
 """Regular expressions of templates, with RE2's meaning and in linear time: label values come from outside (F76).
 
 Patterns that Python's backtracking can't get lost in are left to it; all others go to the matcher that `label_replace`
-has. What Python reads differently from RE2 is refused. A replacement is Go's: `$1`, `${name}`, `$$`.
+has. What only RE2 itself can read is left to it, if it is installed. A replacement is Go's: `$1`, `${name}`, `$$`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import functools
 import re
 from collections.abc import Iterator
 from re import _parser as parser  # type: ignore[attr-defined]  # the parser's own names; no public ones exist
-from typing import NamedTuple
 
 from engine.core.promql.functions.captures import Captures, repeats
-from engine.core.promql.regex import RegexError
+from engine.core.promql.re2_itself import Found, RE2Pattern, re2_pattern
+from engine.core.promql.re2_syntax import RegexError, python_text
 from engine.templates.values import TemplateFailure
 
 __all__ = ["compile_pattern", "matches", "replace_all"]
@@ -26,33 +26,29 @@ SIMPLE_REPEATS_MAX = 2
 SIMPLE_OPTIONS_MAX = 4
 """Each `x?` doubles that."""
 
-# What Python's `re` has and RE2 has not, has differently, or the other way round.
-_PIECE = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\?(?:P?<\w|[imsU]*[:)])?|[*+?}]\+|\{,|\[", re.DOTALL)
-_UNLIKE = frozenset("pPCQzZAuUGX123456789")
-_SETS = re.compile(r"\[|--|&&|~~|\|\|")
-_NAMED = re.compile(r"\(\?<(\w)")
 _REFERENCE = re.compile(r"\$(?:\$|\{(\w+)\}|(\w+))", re.ASCII)
-
-
-class _Match(NamedTuple):
-    """Where a match is, and its groups, the whole first; one that took no part is empty."""
-
-    start: int
-    end: int
-    groups: tuple[str, ...]
 
 
 class Pattern:
     """A compiled pattern. Raises `RegexError` or what Python's `re` raises."""
 
-    __slots__ = ("_first", "_later", "_simple", "names")
+    __slots__ = ("_first", "_later", "_re2", "_simple", "names")
 
     def __init__(self, pattern: str) -> None:
-        tree = parser.parse(pattern, re.ASCII)
-        self.names: dict[str, int] = dict(tree.state.groupdict)
+        self._re2: RE2Pattern | None = None
+        self.names: dict[str, int] = {}
+        try:
+            self._read(pattern, python_text(pattern))
+        except RegexError as error:
+            self._re2 = re2_pattern(pattern, error, dot_all=False)
+            self.names = self._re2.names
+
+    def _read(self, pattern: str, text: str) -> None:
+        tree = parser.parse(text, re.ASCII)
+        self.names = dict(tree.state.groupdict)
         many, options = repeats(tree)
         simple = many <= SIMPLE_REPEATS_MAX and options <= SIMPLE_OPTIONS_MAX
-        self._simple = re.compile(pattern, re.ASCII) if simple else None
+        self._simple = re.compile(text, re.ASCII) if simple else None
         if self._simple is None:
             # Flags at the front hold for the whole pattern, so they stay at the front.
             flags = re.match(r"\(\?[ims]+\)", pattern)
@@ -61,11 +57,11 @@ class Pattern:
             self._first = Captures(f"{head}(?s:(.*?)){rest}", dot_all=False)
             self._later = Captures(f"{head}(?s:(.+?)){rest}", dot_all=False)
 
-    def search(self, text: str) -> _Match | None:
+    def search(self, text: str) -> Found | None:
         """The first match."""
         return next(self.find_all(text), None)
 
-    def find_all(self, text: str) -> Iterator[_Match]:
+    def find_all(self, text: str) -> Iterator[Found]:
         """Every match that begins where the one before ended, or later; after an empty one, a character later."""
         at = 0
         while at <= len(text):
@@ -75,18 +71,20 @@ class Pattern:
             yield match
             at = max(match.end, match.start + 1)
 
-    def _next(self, text: str, at: int) -> _Match | None:
+    def _next(self, text: str, at: int) -> Found | None:
         """The first match from `at` on."""
+        if self._re2 is not None:
+            return self._re2.search(text, at)
         if self._simple is not None:
             found = self._simple.search(text, at)
-            return None if found is None else _Match(found.start(), found.end(), (found.group(), *found.groups("")))
+            return None if found is None else Found(found.start(), found.end(), (found.group(), *found.groups("")))
         # Inside the text one character more is handed in, so that `^` does not match there.
         offset, captures = (at - 1, self._later) if at else (0, self._first)
         groups = captures.fullmatch(text[offset:])
         if groups is None:
             return None
         start = offset + len(groups[1])
-        return _Match(start, start + len(groups[2]), groups[2:])
+        return Found(start, start + len(groups[2]), groups[2:])
 
 
 @functools.lru_cache(maxsize=512)
@@ -94,24 +92,12 @@ def compile_pattern(pattern: str) -> Pattern:
     """Compile a pattern. Raises `TemplateFailure` with what is wrong or read differently."""
     if len(pattern) > PATTERN_CHARS_MAX:
         raise TemplateFailure(f"a regular expression has at most {PATTERN_CHARS_MAX} characters")
-    for match in _PIECE.finditer(pattern):
-        piece = match.group()
-        if _differs(piece):
-            raise TemplateFailure(f'the regular expression "{pattern}" uses "{piece}", which is not supported')
     try:
-        return Pattern(_NAMED.sub(r"(?P<\1", pattern))
-    except (re.error, RegexError, RecursionError, OverflowError) as error:
+        return Pattern(pattern)
+    except RegexError as error:
+        raise TemplateFailure(f"the regular expression {error}") from None
+    except (re.error, RecursionError, OverflowError) as error:
         raise TemplateFailure(f'the regular expression "{pattern}" is not valid: {error}') from None
-
-
-def _differs(piece: str) -> bool:
-    if piece[0] == "\\":
-        return piece[1] in _UNLIKE
-    if piece[0] == "[":
-        return piece == "[" or _SETS.search(piece, 1) is not None
-    if piece[0] == "(":
-        return piece == "(?" or "U" in piece
-    return True
 
 
 def matches(pattern: str, text: str) -> bool:
@@ -136,7 +122,7 @@ def replace_all(pattern: str, replacement: str, text: str) -> str:
     return "".join([*parts, text[copied:]])
 
 
-def _expand(replacement: str, match: _Match, names: dict[str, int]) -> str:
+def _expand(replacement: str, match: Found, names: dict[str, int]) -> str:
     if "$" not in replacement:
         return replacement
 

@@ -24,6 +24,9 @@ def normal(name: str) -> str:
 # Declared, but not imported by anything yet -> what it is there for.
 NOT_YET: dict[str, str] = {}
 
+# What an extra for users brings, by the name it is imported under: it need not be installed.
+EXTRAS = {"re2": "google-re2"}
+
 RUN_TIME = {distribution(line) for line in PROJECT["dependencies"]}
 ALL = RUN_TIME | {distribution(line) for extra in PROJECT["optional-dependencies"].values() for line in extra}
 
@@ -48,10 +51,17 @@ def test_the_product_imports_only_what_it_declares() -> None:
         f"{source.path}:{line}: {name}"
         for source in sources(*PRODUCT)
         for line, name in imports(source)
-        if (root := name.partition(".")[0]) not in {*PRODUCT, "", *sys.stdlib_module_names}
+        if (root := name.partition(".")[0]) not in {*PRODUCT, "", *EXTRAS, *sys.stdlib_module_names}
         and not RUN_TIME & {normal(owner) for owner in owners.get(root, ())}
     ]
     assert undeclared == []
+
+
+def test_what_an_extra_brings_is_declared_there() -> None:
+    extras = PROJECT["optional-dependencies"]
+    assert all(distribution(extras[name][0]) == package for name, package in EXTRAS.items())
+    imported = {name.partition(".")[0] for source in sources(*PRODUCT) for _, name in imports(source)}
+    assert EXTRAS.keys() <= imported
 
 
 def test_every_declared_dependency_is_imported() -> None:

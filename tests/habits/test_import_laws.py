@@ -28,6 +28,7 @@ CORE_MAY_IMPORT = {
     "msgspec",
     "numpy",
     "promql_parser",
+    "re2",  # the extra: matching, as the standard `re`, and nothing else
     # standard library
     "__future__",
     "abc",

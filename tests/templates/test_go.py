@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 
 import pytest
@@ -68,7 +69,10 @@ def answer(expr: str) -> Sequence[tuple[Mapping[str, str], float]]:
         ('{{ "a".b }}', '1:4: unexpected . after term ""a""'),
         ("{{ $labels['x'] }}", "1:11: bad character U+005B '['"),
         ("{{\u00a0}}", "1:3: unexpected U+00A0"),
-        ('{{ reReplaceAll "\\\\pL" "" "x" }}', 'the regular expression "\\pL" uses "\\p", which is not supported'),
+        (
+            '{{ reReplaceAll "\\\\Z" "" "x" }}',
+            'the regular expression "\\Z" is not a regular expression: RE2 has no "\\Z"',
+        ),
         ('{{ match "(" "x" }}', 'the regular expression "(" is not valid'),
         ("{{ if 1 }}" * 60 + "{{ end }}" * 60, "the template is nested more than 50 deep"),
         ("{{ " + "(" * 5_000 + "1" + ")" * 5_000 + " }}", "the template is nested more than 50 deep"),
@@ -250,6 +254,8 @@ def test_a_number_reads_back(value: float) -> None:
         ("(.*)-(.*)-(.*)", "$3$2$1", "a-b-c-d", "dca-b"),
         ("a?" * 40 + "a" * 40 + "$", "x", "a" * 39 + "b", "a" * 39 + "b"),  # each ? doubles what backtracking tries
         (r"\bweb\b", "x", "web webs web", "x webs x"),
+        (r"[[:upper:]]\Q.\E(?<n>[0-9])\z", "$n", "A.1 A.2", "A.1 2"),
+        ("b$", "x", "b\n", "b\\n"),  # the end is the end, not the last line's
     ],
 )
 def test_patterns_take_linear_time_and_mean_what_re2_means(
@@ -257,6 +263,21 @@ def test_patterns_take_linear_time_and_mean_what_re2_means(
 ) -> None:
     """F76."""
     assert render(f"{{{{ reReplaceAll `{pattern}` `{replacement}` $labels.t }}}}", labels={"t": text}) == says
+
+
+def test_what_only_re2_reads_is_left_to_it() -> None:
+    pytest.importorskip("re2", reason="google-re2 is not installed: pip install 'longwatch[re2]'")
+    regexps.compile_pattern.cache_clear()
+    assert render(r"{{ reReplaceAll `(\pL)\pL*` `$1.` `élan vital 1` }}") == "é. v. 1"
+    assert render(r"{{ reReplaceAll `\p{Greek}*` `x` `aλb` }}") == "xaxbx"
+
+
+def test_without_re2_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "re2", None)
+    regexps.compile_pattern.cache_clear()
+    with pytest.raises(ValueError, match=r"uses \"\\pL\", which needs RE2 itself: pip install 'longwatch\[re2\]'"):
+        render(r"{{ match `\pL` `x` }}")
+    regexps.compile_pattern.cache_clear()
 
 
 @given(st.text(alphabet="ab|*+?().^$[]-", max_size=8), st.text(alphabet="ab-", max_size=10))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.core.promql.parse import PromQLError
+from engine.core.promql.parse import PromQLError, pattern_of
 from engine.core.promql.plan import Compat, Matcher
 from engine.core.promql.regex import Regex, RegexError
 
@@ -15,14 +15,13 @@ def compile_matcher(matcher: Any, *, compat: Compat = "prometheus3") -> Matcher:
     """One of the parser's matchers.
 
     Raises:
-        PromQLError: Its regular expression is not valid, or Python reads it differently from RE2.
+        PromQLError: Its regular expression is not valid, or needs RE2 where that is not installed.
     """
     op = {"Equal": "=", "NotEqual": "!=", "Re": "=~", "NotRe": "!~"}[str(matcher.op).rsplit(".", 1)[-1]]
     if op in ("=", "!="):
         return Matcher(matcher.name, op, matcher.value)  # type: ignore[arg-type]
     try:
-        pattern = Regex(matcher.value, dot_all=compat == "prometheus3")
+        pattern = Regex(pattern_of(matcher.value), dot_all=compat == "prometheus3")
     except RegexError as error:
-        hint = "spell the characters out, as in [a-z]" if "read differently" in str(error) else ""
-        raise PromQLError(f"the regular expression {error}", hint) from error
-    return Matcher(matcher.name, op, matcher.value, pattern)  # type: ignore[arg-type]
+        raise PromQLError(f"the regular expression {error}", error.hint) from error
+    return Matcher(matcher.name, op, pattern.pattern, pattern)  # type: ignore[arg-type]

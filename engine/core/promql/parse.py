@@ -14,11 +14,22 @@ import promql_parser as ast
 
 from engine.core.promql.plan import Compat
 
-__all__ = ["ANY_INFO", "DEPTH_MAX", "EXPR_CHARS_MAX", "LEAVES_MAX", "OPERATORS_MAX", "PromQLError", "bare", "parse"]
+__all__ = [
+    "ANY_INFO",
+    "DEPTH_MAX",
+    "EXPR_CHARS_MAX",
+    "LEAVES_MAX",
+    "OPERATORS_MAX",
+    "PromQLError",
+    "bare",
+    "parse",
+    "pattern_of",
+]
 
 EXPR_CHARS_MAX = 16_384
 LEAVES_MAX = 62  # which selectors fed a label set is remembered as bits of an int64
 DEPTH_MAX = 100
+HIDDEN = "__re2:"  # before a regular expression in hexadecimal digits
 ANY_INFO = "__any_info_series__"  # a label that no series has: a matcher that is not the writer's
 READ_CHARS_MAX = 1_000  # a mistake is looked for with one attempt to parse per character
 OPERATORS_MAX = 1_000  # the parser recurses and would overflow its stack, killing the process, at some thousands
@@ -33,6 +44,7 @@ _GROUPED_DIGITS = re.compile(
 )
 _INFO = re.compile(r"\binfo\s*\(")
 _SECOND = re.compile(r",\s*\{(?=\s*(\})?)")
+_PATTERN_FOLLOWS = re.compile(r"[=!]~\s*\Z")
 _HOLT_WINTERS = re.compile(r"\bholt_winters(?=\s*\()")
 
 
@@ -63,7 +75,7 @@ def parse(expr: str, *, compat: Compat = "prometheus3") -> Any:
     try:
         with contextlib.suppress(ValueError):
             return ast.parse(expr)
-        return ast.parse(_with_any_info(expr))
+        return ast.parse(_with_any_info(_hidden(expr)))
     except ValueError as error:
         hint = ""
         if _HOLT_WINTERS.search(bare(expr)):
@@ -103,6 +115,24 @@ def _string(quoted: str) -> str:
                 "write the character itself",
             )
     return quoted
+
+
+def _hidden(expr: str) -> str:
+    """The same with regular expressions in a writing that the parser, which has another idea of them, lets pass."""
+    pieces, end = [], 0
+    for quoted in _QUOTED.finditer(expr):
+        before, text = expr[end : quoted.start()], quoted.group()
+        if _PATTERN_FOLLOWS.search(before) and text[0] != "#":
+            written: Any = ast.parse(text)
+            text = f'"{HIDDEN}{written.val.encode().hex()}"'
+        pieces += [before, text]
+        end = quoted.end()
+    return "".join([*pieces, expr[end:]])
+
+
+def pattern_of(value: str) -> str:
+    """The regular expression of a matcher of a parsed expression."""
+    return bytes.fromhex(value[len(HIDDEN) :]).decode() if value.startswith(HIDDEN) else value
 
 
 def _with_any_info(expr: str) -> str:

@@ -3,8 +3,8 @@
 Prometheus matches with RE2: anchored at both ends, `.` matches a newline, `\\d` and `\\w` are ASCII, and no
 pattern takes longer than its text. Python's `re` backtracks, and the text of a label comes from outside: `(a+)+b`
 against thirty a's would hold the core for minutes (fault F76). So Python only parses the pattern; matching
-walks all its states at once and remembers which set of states follows on which character. What Python and
-RE2 read differently is refused.
+walks all its states at once and remembers which set of states follows on which character. What Python can't read as
+RE2 does is left to RE2 itself, if it is installed, and else refused.
 """
 
 from __future__ import annotations
@@ -14,22 +14,25 @@ from re import _constants as code  # type: ignore[attr-defined]  # the parser's 
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any, Final, TypeAlias
 
-__all__ = ["Regex", "RegexError", "one_character"]
+from engine.core.promql.re2_itself import RE2Pattern, re2_pattern
+from engine.core.promql.re2_syntax import OnlyRE2, RegexError, python_text
+
+__all__ = ["EDGES", "Regex", "RegexError", "one_character"]
 
 PATTERN_CHARS_MAX: Final = 4_096
 STATES_MAX: Final = 10_000
 REPEAT_MAX: Final = 1_000  # as in RE2
 CACHED_MAX: Final = 10_000
 
-# What Python's `re` reads differently from RE2, or will (nested sets); a rule must not mean two things.
-_PIECE = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\?(?:P<|[imsU]*[:)])?|[*+?}]\+|\{,", re.DOTALL)
-_ESCAPES_UNLIKE_RE2 = frozenset("pPCQzZAuU123456789")
-_SETS_OF_SETS = re.compile(r"\[|--|&&|~~|\|\|")
+EDGES: Final = {
+    code.AT_BEGINNING: False,
+    code.AT_BEGINNING_STRING: False,
+    code.AT_END: True,
+    code.AT_END_STRING: True,
+}
+"""Where a text begins (False) or ends (True), as Python's parser says it."""
+_ONLY_RE2: Final = {code.AT_BOUNDARY: r"\b", code.AT_NON_BOUNDARY: r"\B"}
 _States: TypeAlias = frozenset[int]
-
-
-class RegexError(ValueError):
-    """A pattern is not valid, is too large, or means different things to Python and to RE2."""
 
 
 class Regex:
@@ -42,19 +45,36 @@ class Regex:
         RegexError: Says what is wrong with the pattern.
     """
 
-    __slots__ = ("_accepts", "_classes", "_edges", "_edges_at", "_empty", "_follows", "_start", "dot_all", "pattern")
+    __slots__ = (
+        "_accepts",
+        "_classes",
+        "_edges",
+        "_edges_at",
+        "_empty",
+        "_follows",
+        "_start",
+        "dot_all",
+        "pattern",
+        "re2",
+    )
 
     def __init__(self, pattern: str, *, dot_all: bool = True) -> None:
         if len(pattern) > PATTERN_CHARS_MAX:
             raise RegexError(f"a regular expression has at most {PATTERN_CHARS_MAX} characters, not {len(pattern)}")
-        if found := _unlike_re2(pattern):
-            raise RegexError(f'"{pattern}" uses "{found}", which Python and RE2 read differently')
-        try:
-            tree = parser.parse(pattern, re.ASCII | re.DOTALL if dot_all else re.ASCII)
-        except (re.error, OverflowError, RecursionError) as error:
-            raise RegexError(f'"{pattern}" is not a regular expression: {error}') from error
         self.pattern = pattern
         self.dot_all = dot_all
+        self.re2: RE2Pattern | None = None
+        """RE2's own, where only that reads the pattern."""
+        try:
+            self._compile()
+        except RegexError as error:
+            self.re2 = re2_pattern(pattern, error, dot_all=dot_all)
+
+    def _compile(self) -> None:
+        try:
+            tree = parser.parse(python_text(self.pattern), re.ASCII | re.DOTALL if self.dot_all else re.ASCII)
+        except (re.error, OverflowError, RecursionError) as error:
+            raise RegexError(f'"{self.pattern}" is not a regular expression: {error}') from error
         # State n goes to _edges[n][1] on a character of class _edges[n][0], and to all of _empty[n] on none.
         self._edges: list[tuple[int, int] | None] = []
         self._empty: list[list[int]] = []
@@ -78,6 +98,8 @@ class Regex:
 
     def matches(self, text: str) -> bool:
         """Whether the whole text matches."""
+        if self.re2 is not None:
+            return self.re2.fullmatch(text) is not None
         states = self._start
         for character in text:
             states = self._follows.get((states, character)) or self._step(states, character)
@@ -143,10 +165,10 @@ class Regex:
         elif item in (code.MAX_REPEAT, code.MIN_REPEAT):
             least, most, inner = argument
             self._repeat(least, most, inner, start, end, flags)
-        elif item is code.AT and argument in (code.AT_BEGINNING, code.AT_END) and not flags & re.MULTILINE:
-            self._edges_at.setdefault(argument is code.AT_END, {}).setdefault(start, []).append(end)
+        elif item is code.AT and argument in EDGES and not flags & re.MULTILINE:
+            self._edges_at.setdefault(EDGES[argument], {}).setdefault(start, []).append(end)
         else:
-            raise RegexError(f'"{self.pattern}" uses a construct that RE2 does not have or that is not supported')
+            raise OnlyRE2(self.pattern, _ONLY_RE2.get(argument, "(?m)") if item is code.AT else str(item))
 
     def _repeat(self, least: int, most: Any, inner: Any, start: int, end: int, flags: int) -> None:
         unbounded = most is code.MAXREPEAT
@@ -204,20 +226,3 @@ _CATEGORIES: dict[Any, str] = {
     code.CATEGORY_WORD: r"\w",
     code.CATEGORY_NOT_WORD: r"\W",
 }
-
-
-def _unlike_re2(pattern: str) -> str:
-    """The first piece of a regular expression that Python and RE2 read differently, or an empty string."""
-    for match in _PIECE.finditer(pattern):
-        piece = match.group()
-        if piece[0] == "\\":
-            unlike = piece[1] in _ESCAPES_UNLIKE_RE2
-        elif piece[0] == "[":
-            unlike = _SETS_OF_SETS.search(piece, 1) is not None
-        elif piece[0] == "(":
-            unlike = piece == "(?" or ("i" in piece and not pattern.isascii())  # the case of é is another matter
-        else:
-            unlike = True
-        if unlike:
-            return piece
-    return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import sys
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -68,10 +69,23 @@ def test_a_dot_matches_a_newline_since_prometheus_3() -> None:
     assert relabelled("label_replace", [{"a": "x\ny"}], "b", "1", "a", ".*", compat2=True) == [{"a": "x\ny"}]
 
 
-@pytest.mark.parametrize("regex", ["(.*", r"(?=a)", r"\p{L}", "a**"])
+@pytest.mark.parametrize("regex", ["(.*", r"(?=a)", r"\Z", "a**"])
 def test_what_is_no_regular_expression_of_re2_is_an_error(regex: str) -> None:
     with pytest.raises(EvaluationError, match="label_replace"):
         relabelled("label_replace", [{"a": "b"}], "b", "", "a", regex)
+
+
+def test_groups_of_what_only_re2_reads() -> None:
+    pytest.importorskip("re2", reason="google-re2 is not installed: pip install 'longwatch[re2]'")
+    labels = [{"a": "éa-7"}, {"a": "7"}]
+    got = relabelled("label_replace", labels, "b", "$2 ${word}", "a", r"(?P<word>\pL+)-(\d)(x)?")
+    assert [one.get("b") for one in got] == ["7 éa", None]
+
+
+def test_without_re2_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "re2", None)
+    with pytest.raises(EvaluationError, match=r"label_replace\(\): .*pip install 'longwatch\[re2\]'"):
+        relabelled("label_replace", [{"a": "b"}], "b", "", "a", r"\pL")
 
 
 def test_label_names_are_checked_as_the_version_does() -> None:

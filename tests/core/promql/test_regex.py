@@ -60,6 +60,32 @@ def test_it_agrees_with_python(left: str, right: str, either: bool, text: str) -
         ("(?i)ABC", "abc", True),
         ("[0-9a-f]{8}", "deadbeef", True),
         ("a{0}", "", True),
+        # RE2's ways of writing, none of them Python's.
+        (r"\Qa.b\E+", "a.bb", True),
+        (r"\Qa.b\E", "axb", False),
+        (r"\Q[", "[", True),
+        ("(?<n>a)b", "ab", True),
+        (r"\Aab\z", "ab", True),
+        (r"a\zb", "ab", False),
+        ("[[:alpha:]_]+", "aZ_", True),
+        ("[^[:alpha:]]+", "1-", True),
+        ("[[:punct:]]+", "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~", True),
+        ("[[:print:]]+", " ~", True),
+        ("[[:space:]]+", "\t\n\v\f\r ", True),
+        (r"\s", "\v", False),
+        (r"[\s]", "\v", False),
+        (r"[^\s]", "\v", True),
+        (r"[\s\S]{3}", "\v é", True),
+        (r"\S", "é", True),
+        ("a{,3}", "a{,3}", True),
+        ("[[a]]", "[]", True),
+        ("[a&&b]", "&", True),
+        ("[a||b~~]+", "|~a", True),
+        (r"\x{1F600}\x41", "\U0001f600A", True),
+        (r"[\x{e0}-\x{ff}]", "é", True),
+        (r"\101\07", "A\a", True),
+        (r"[^]a]", "]", False),
+        (r"a$\n", "a\n", False),
     ],
 )
 def test_what_promql_means(pattern: str, text: str, matches: bool) -> None:
@@ -87,13 +113,11 @@ def test_f76_no_text_makes_it_slow(pattern: str) -> None:
     [
         ("(", "not a regular expression"),
         ("a**", "not a regular expression"),
-        ("[[:alpha:]]", "read differently"),
-        (r"\pL", "read differently"),
-        (r"(a)\1", "read differently"),
-        ("(?=a)", "read differently"),
-        ("a++", "read differently"),
-        (r"a\b", "not supported"),
-        ("(?m)^a", "not supported"),
+        (r"(a)\1", "RE2 has no"),
+        ("(?=a)", "RE2 has no"),
+        ("a++", "RE2 has no"),
+        ("[[:letter:]]", "longwatch.re2|invalid character class"),
+        ("[a", "a .? ?is never closed"),
         ("a{1001}", "repeats more than"),
         ("(a{1000}){1000}", "too large"),
         ("a" * (PATTERN_CHARS_MAX + 1), "at most"),
@@ -110,3 +134,81 @@ def test_it_is_a_value() -> None:
     assert Regex("a+") != Regex("a*")
     assert len({Regex("a"), Regex("a")}) == 1
     assert "a+" in repr(Regex("a+"))
+
+
+ONLY_RE2 = [
+    (r"\pL+", "éß", True),
+    (r"\p{Greek}", "λ", True),
+    (r"\PL", "λ", False),
+    (r".*\bb\b.*", "a b c", True),
+    (r".*\bb\b.*", "abc", False),
+    ("(?i)É", "é", True),
+    ("(?i)k", "k", True),
+    ("a(?i)b", "aB", True),
+    ("(?U)a+", "aa", True),
+    ("(?m)a$\n^b", "a\nb", True),
+    (r"[\d-z]", "-", True),
+    ("[[:^alpha:]]", "1", True),
+    (r"\pL.\pL", "a\nb", True),
+    (r"\pL", "\ud800", False),
+]
+
+
+@pytest.mark.parametrize(("pattern", "text", "matches"), ONLY_RE2)
+def test_what_only_re2_reads_is_left_to_it(pattern: str, text: str, matches: bool) -> None:
+    pytest.importorskip("re2", reason="google-re2 is not installed: pip install 'longwatch[re2]'")
+    assert Regex(pattern).matches(text) is matches
+
+
+def test_before_prometheus_3_a_dot_was_no_newline_there_either() -> None:
+    pytest.importorskip("re2", reason="google-re2 is not installed: pip install 'longwatch[re2]'")
+    assert not Regex(r"\pL.\pL", dot_all=False).matches("a\nb")
+
+
+@pytest.mark.parametrize("pattern", [r"\pL\C", r"\pQ", r"\pL(?=a)", r"\pL**", r"\pL\1"])
+def test_what_go_does_not_read_is_refused_with_re2_too(pattern: str) -> None:
+    pytest.importorskip("re2", reason="google-re2 is not installed: pip install 'longwatch[re2]'")
+    with pytest.raises(RegexError, match="is not a regular expression"):
+        Regex(pattern)
+
+
+@given(patterns, texts)
+def test_re2_agrees_with_what_is_matched_here(pattern: str, text: str) -> None:
+    """What is matched without the extra means the same to RE2 itself."""
+    re2 = pytest.importorskip("re2", reason="google-re2 is not installed: pip install 'longwatch[re2]'")
+    options = re2.Options()
+    options.dot_nl = True
+    assert Regex(pattern).matches(text) == (re2.compile(pattern, options).fullmatch(text) is not None)
+
+
+def test_every_class_is_re2s() -> None:
+    """Each character of the first 384 in each class that has a name, and outside of it."""
+    re2 = pytest.importorskip("re2", reason="google-re2 is not installed: pip install 'longwatch[re2]'")
+    names = [
+        "alnum",
+        "alpha",
+        "ascii",
+        "blank",
+        "cntrl",
+        "digit",
+        "graph",
+        "lower",
+        "print",
+        "punct",
+        "space",
+        "upper",
+        "word",
+        "xdigit",
+    ]
+    written = [
+        *(f"[[:{name}:]]" for name in names),
+        *(f"[^[:{name}:]]" for name in names),
+        r"[\s]",
+        r"\S",
+        r"[^\S]",
+        r"\w",
+    ]
+    for pattern in written:
+        ours, theirs = Regex(pattern), re2.compile(pattern)
+        different = [chr(at) for at in range(384) if ours.matches(chr(at)) != (theirs.fullmatch(chr(at)) is not None)]
+        assert different == [], pattern

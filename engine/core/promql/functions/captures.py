@@ -12,7 +12,8 @@ from re import _constants as code  # type: ignore[attr-defined]  # the parser's 
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any, Final, TypeAlias
 
-from engine.core.promql.regex import Regex, one_character
+from engine.core.promql.re2_syntax import python_text
+from engine.core.promql.regex import EDGES, Regex, one_character
 
 __all__ = ["Captures", "repeats"]
 
@@ -36,15 +37,21 @@ class Captures:
         RegexError: Says what is wrong with the pattern.
     """
 
-    __slots__ = ("_groups", "_pattern", "_program", "names")
+    __slots__ = ("_groups", "_pattern", "_program", "_re2", "names")
 
     def __init__(self, pattern: str, *, dot_all: bool = True) -> None:
-        Regex(pattern, dot_all=dot_all)  # refuses what RE2 has not or reads differently, and what is too large
+        regex = Regex(pattern, dot_all=dot_all)  # refuses what is not RE2's, and what is too large
+        self._re2 = regex.re2
+        self.names: dict[str, int] = {}
+        if self._re2 is not None:
+            self.names = self._re2.names
+            return
         flags = re.ASCII | re.DOTALL if dot_all else re.ASCII
-        tree = parser.parse(pattern, flags)
-        self.names: dict[str, int] = dict(tree.state.groupdict)
+        text = python_text(pattern)
+        tree = parser.parse(text, flags)
+        self.names = dict(tree.state.groupdict)
         self._groups: int = tree.state.groups
-        self._pattern = re.compile(pattern, flags) if sum(repeats(tree)) <= SIMPLE_REPEATS_MAX else None
+        self._pattern = re.compile(text, flags) if sum(repeats(tree)) <= SIMPLE_REPEATS_MAX else None
         self._program: list[_Step] = []
         if self._pattern is None:
             self._add(tree, tree.state.flags)
@@ -52,6 +59,8 @@ class Captures:
 
     def fullmatch(self, text: str) -> Groups | None:
         """The groups if the pattern matches the whole text."""
+        if self._re2 is not None:
+            return self._re2.fullmatch(text)
         if self._pattern is not None:
             match = self._pattern.fullmatch(text)
             return None if match is None else (text, *match.groups(""))
@@ -123,7 +132,7 @@ class Captures:
             least, most, inner = argument
             self._repeat(least, most, inner, flags, greedy=item is code.MAX_REPEAT)
         elif item is code.AT:
-            program.append(("edge", argument is code.AT_END))
+            program.append(("edge", EDGES[argument]))
         else:
             program.append(("character", one_character(item, argument, flags)))
 
