@@ -38,8 +38,20 @@ class Fields:
 
     def __init__(self, file: str) -> None:
         self.file = file
+        self.unread_line = 0
+        """Where a further document starts, which is not read; 0 if none does."""
         self._problems: list[Problem] = []
         self._left_out = 0
+
+    def parse(self, data: bytes) -> Node | None:
+        """The tree of the first document. What is wrong with it as a whole becomes a problem, and None is returned."""
+        try:
+            document = parse_yaml(data)
+        except YamlError as error:
+            self.error(error.line, "", str(error))
+            return None
+        self.unread_line = document.next_line
+        return document.root
 
     @property
     def problems(self) -> list[Problem]:
@@ -160,7 +172,7 @@ def read_yaml(path: Path, name: str, fields: Fields) -> Node | None:
             if os.fstat(file.fileno()).st_size > YAML_BYTES_MAX:
                 raise YamlError(f"it is larger than {YAML_BYTES_MAX // 1024 // 1024} MiB", 0)
             data = file.read(YAML_BYTES_MAX + 1)
-        return parse_yaml(data)
+        return fields.parse(data)
     except YamlError as error:
         fields.error(error.line, "", str(error))
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-__all__ = ["YAML_BYTES_MAX", "Mapping", "Node", "Scalar", "Sequence", "YamlError", "parse_yaml"]
+__all__ = ["YAML_BYTES_MAX", "Document", "Mapping", "Node", "Scalar", "Sequence", "YamlError", "parse_yaml"]
 
 YAML_BYTES_MAX = 16 * 1024 * 1024
 DEPTH_MAX = 30
@@ -85,11 +85,23 @@ class Mapping(NamedTuple):
 Node = Scalar | Sequence | Mapping
 
 
-def parse_yaml(data: bytes) -> Node | None:
-    """Read one document; None if there is none.
+class Document(NamedTuple):
+    """The first document of a text.
+
+    Args:
+        root: None if there is none.
+        next_line: Where another document starts, which is not read; 0 if there is no other.
+    """
+
+    root: Node | None
+    next_line: int = 0
+
+
+def parse_yaml(data: bytes) -> Document:
+    """Read the first document, as Prometheus' tools do, which pay no attention to what follows.
 
     Raises:
-        YamlError: Not YAML or not UTF-8, a key written twice, more than one document, or over a limit.
+        YamlError: Not YAML or not UTF-8, a key written twice, or over a limit.
     """
     if len(data) > YAML_BYTES_MAX:
         raise YamlError(f"it is larger than {YAML_BYTES_MAX // 1024 // 1024} MiB", 0)
@@ -118,7 +130,7 @@ class _Builder:
         self._count = 0
         self._aliases = 0
 
-    def document(self) -> Node | None:
+    def document(self) -> Document:
         root: Node | None = None
         documents = 0
         for event in self._events:
@@ -126,10 +138,10 @@ class _Builder:
                 documents += 1
                 if documents > 1:
                     mark: Any = event.start_mark
-                    raise YamlError("a second document starts here; a file has one", mark.line + 1)
+                    return Document(root, mark.line + 1)
             elif not isinstance(event, yaml.StreamStartEvent | yaml.StreamEndEvent | yaml.DocumentEndEvent):
                 root = self._node(event, 1)
-        return root
+        return Document(root)
 
     def _node(self, event: Any, depth: int) -> Node:
         line, column = event.start_mark.line + 1, event.start_mark.column + 1

@@ -19,7 +19,7 @@ def plain(node: Node | None) -> object:
 
 
 def test_nodes_know_their_place() -> None:
-    tree = parse_yaml(b"a:\n  - b: |\n      two\n      lines\n    c: 'x'\n")
+    tree = parse_yaml(b"a:\n  - b: |\n      two\n      lines\n    c: 'x'\n").root
     assert isinstance(tree, Mapping)
     ((key, items),) = tree.pairs
     assert (key.line, key.column) == (1, 1)
@@ -50,7 +50,7 @@ def test_nodes_know_their_place() -> None:
     ],
 )
 def test_scalars_stay_as_written(text: str, kind: str) -> None:
-    tree = parse_yaml(f"a: {text}".encode())
+    tree = parse_yaml(f"a: {text}".encode()).root
     assert isinstance(tree, Mapping)
     value = tree.pairs[0][1]
     assert isinstance(value, Scalar)
@@ -58,14 +58,14 @@ def test_scalars_stay_as_written(text: str, kind: str) -> None:
 
 
 def test_nothing_is_nothing() -> None:
-    assert parse_yaml(b"") is None
-    assert parse_yaml(b"# a comment\n") is None
-    assert plain(parse_yaml(b"---\n")) == ""
+    assert parse_yaml(b"").root is None
+    assert parse_yaml(b"# a comment\n").root is None
+    assert plain(parse_yaml(b"---\n").root) == ""
 
 
 def test_anchors_and_merges() -> None:
     """As operators use them: a rule is another one with another threshold."""
-    tree = parse_yaml(b"- &a {x: 1, y: 2}\n- <<: *a\n  y: 3\n- <<: [*a, {z: 4}]\n- *a\n")
+    tree = parse_yaml(b"- &a {x: 1, y: 2}\n- <<: *a\n  y: 3\n- <<: [*a, {z: 4}]\n- *a\n").root
     assert plain(tree) == [
         {"x": "1", "y": "2"},
         {"y": "3", "x": "1"},
@@ -88,7 +88,6 @@ BOMB = b"a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + b"".join(
         (b"\ta: 1\n", 1, "not YAML: "),
         (b"a: \xff\n", 1, "not UTF-8: byte 0xff"),
         (b"x\na: \x01\n", 2, "not YAML: a control character"),
-        (b"a: 1\n---\nb: 2\n", 2, "a second document starts here"),
         (b"a: *nope\n", 1, "nope"),
         (b"? [1]\n: 2\n", 1, "a key is a text"),
         (
@@ -118,7 +117,14 @@ def test_refused_with_its_line(data: bytes, line: int, says: str) -> None:
 @given(st.binary(max_size=60) | st.text("ab:-[]{}&*<!|>'\"\n #?,%@`~1 ", max_size=60).map(str.encode))
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     try:
-        tree = parse_yaml(data)
+        tree = parse_yaml(data).root
     except YamlError:
         return
     assert isinstance(plain(tree), dict | list | str | None)
+
+
+def test_what_follows_the_first_document_is_not_read() -> None:
+    root, next_line = parse_yaml(b"---\na: 1\n---\n{nothing that: is: yaml\n")
+    assert (plain(root), next_line) == ({"a": "1"}, 3)
+    assert parse_yaml(b"a: 1\n...\n").next_line == 0
+    assert parse_yaml(b"---\n---\na: 1\n").root == parse_yaml(b"---\n").root

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from engine.errors import Problem
 from engine.rulefiles import RuleFile, lint_rule_file, read_rule_file
-from engine.rulefiles.lint import INTERVAL_MS
+from engine.rulefiles.lint import INTERVAL_MS, duplicate_rules, unread
 from engine.text import clean
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def run_check_rules(
         beside: What the configuration beside them says; None: there is none.
 
     Returns:
-        0 if all of them can be used, else 2.
+        0 if all of them can be used, also if a rule is in one twice, as promtool has it; else 2.
     """
     from engine.rulefiles.compile import compiler
 
@@ -64,7 +64,9 @@ def run_check_rules(
     recorded.update(beside.recorded)
     good = True
     for path, file, problems in read:
-        warnings = lint_rule_file(file, beside.provided, recorded, beside.interval_ms) if file is not None else []
+        warnings: list[Problem] = []
+        if file is not None:
+            warnings = unread(file) + lint_rule_file(file, beside.provided, recorded, beside.interval_ms)
         good &= _tell(path, file, problems, warnings, strict, stream)
     return 0 if good else 2
 
@@ -83,9 +85,10 @@ def _tell(
     for warning in warnings:
         print(f"warning: {warning}", file=stream)
     good = file is not None and not (strict and warnings)
-    counts = [_count(len(problems), "error"), _count(len(warnings), "warning")]
+    twice = duplicate_rules(file) if file is not None else 0
+    counts = [_count(len(problems), "error"), _count(twice, "duplicate rule"), _count(len(warnings) - twice, "warning")]
     noted = ", ".join(count for count in counts if count)
-    if file is not None and good:
+    if file is not None and good and not twice:
         print(f"  SUCCESS: {file.rules_count} rules found{', ' + noted if noted else ''}", file=stream)
     else:
         print(f"  FAILED: {noted}", file=stream)

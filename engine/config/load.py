@@ -145,6 +145,7 @@ def _rule_files(engine: EngineTable, folder: Path, report: Report) -> tuple[tupl
         return (), ()
     from engine.rulefiles.compile import compiler, grid_groups  # reads YAML: only for those who use it
     from engine.rulefiles.find import find_rule_files
+    from engine.rulefiles.lint import unread
     from engine.rulefiles.read import load_rule_files
 
     for index, pattern in enumerate(engine.rule_files):
@@ -156,6 +157,9 @@ def _rule_files(engine: EngineTable, folder: Path, report: Report) -> tuple[tupl
         grid_groups(files, default_interval_ms=int(engine.evaluation_interval), compile_expr=compile_expr)
     except ConfigError as error:
         return (), error.problems
+    for file in files:
+        for warning in unread(file):
+            report.warn(("engine", "rule_files"), f"{warning.file}:{warning.line}: {warning.message}", warning.hint)
     return files, ()
 
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import TypeAlias
 
 from engine.durations import format_ms
 from engine.errors import Problem, nearest
 from engine.rulefiles.metrics import metrics_of
 from engine.rulefiles.shape import RuleDef, RuleFile, RuleGroup
 
-__all__ = ["INTERVAL_MS", "lint_rule_file"]
+__all__ = ["INTERVAL_MS", "duplicate_rules", "lint_rule_file", "unread"]
 
 INTERVAL_MS = 60_000
 """Prometheus' default evaluation interval; of groups that name none."""
 
 # Made by the evaluator itself, or by every scrape.
 _ALWAYS_THERE = frozenset({"ALERTS", "ALERTS_FOR_STATE", "up"})
+_Seen: TypeAlias = dict[tuple[str, str, frozenset[tuple[str, str]]], tuple[str, int]]
+"""By kind, name and labels of a rule, where it is: its group and line."""
 SHOWN_MAX = 3
 _OWN_PREFIXES = ("longwatch_", "scrape_")
 
@@ -34,7 +37,7 @@ def lint_rule_file(
         interval_ms: Of groups that name none.
     """
     warnings: list[Problem] = []
-    seen: dict[tuple[str, str, frozenset[tuple[str, str]]], tuple[str, int]] = {}
+    seen: _Seen = {}
     names = {rule.name for group in file.groups for rule in group.rules if rule.kind == "record"} | set(recorded)
     for group in file.groups:
         for number, rule in enumerate(group.rules, 1):
@@ -48,11 +51,21 @@ def lint_rule_file(
     return warnings
 
 
-def _duplicate(
-    group: RuleGroup,
-    rule: RuleDef,
-    seen: dict[tuple[str, str, frozenset[tuple[str, str]]], tuple[str, int]],
-) -> tuple[str, str] | None:
+def unread(file: RuleFile) -> list[Problem]:
+    """What is said of a file of which a part is not read; empty if all of it is."""
+    if not file.unread_line:
+        return []
+    message = "a second document starts here, and neither Prometheus nor this engine reads it"
+    return [Problem(file.path, file.unread_line, "", message, "write its groups above, or in a file of their own")]
+
+
+def duplicate_rules(file: RuleFile) -> int:
+    """How many rules have the name and the labels of an earlier one: promtool says FAILED of such a file."""
+    seen: _Seen = {}
+    return sum(_duplicate(group, rule, seen) is not None for group in file.groups for rule in group.rules)
+
+
+def _duplicate(group: RuleGroup, rule: RuleDef, seen: _Seen) -> tuple[str, str] | None:
     key = (rule.kind, rule.name, frozenset(group.labels_of(rule).items()))
     if key not in seen:
         seen[key] = group.name, rule.line

@@ -15,7 +15,7 @@ from engine.rulefiles.shape import RuleDef, RuleFile, RuleGroup
 from engine.templates import compile_go_template
 from engine.text import clean
 from engine.yamlfields import Fields, read_yaml, words
-from engine.yamltree import Mapping, Node, Scalar, YamlError, parse_yaml
+from engine.yamltree import Mapping, Node, Scalar
 
 __all__ = ["CheckExpr", "load_rule_files", "parse_rule_file", "read_rule_file"]
 
@@ -73,19 +73,15 @@ def read_rule_file(path: Path, check_expr: CheckExpr, name: str = "") -> tuple[R
 def parse_rule_file(data: bytes, name: str, check_expr: CheckExpr) -> tuple[RuleFile | None, list[Problem]]:
     """Read what a file has; returns as `read_rule_file`."""
     fields = Fields(name)
-    try:
-        tree = parse_yaml(data)
-    except YamlError as error:
-        fields.error(error.line, "", str(error))
-        tree = None
-    return _finished(tree, fields, check_expr)
+    return _finished(fields.parse(data), fields, check_expr)
 
 
 def _finished(tree: Node | None, fields: Fields, check_expr: CheckExpr) -> tuple[RuleFile | None, list[Problem]]:
     reader = _Reader(fields, check_expr)
     groups = reader.groups(tree)
     problems = fields.problems
-    return (None if problems else RuleFile(path=fields.file, groups=groups)), problems
+    file = None if problems else RuleFile(path=fields.file, groups=groups, unread_line=fields.unread_line)
+    return file, problems
 
 
 class _Reader:

@@ -65,11 +65,13 @@ class RuleFile(msgspec.Struct, frozen=True, kw_only=True):
         path: As the operator named it, for messages.
         name: Relative to the folder of the configuration if it lies there, the same wherever the engine is started:
             for the identity of rules. Empty if nobody gave it one.
+        unread_line: Where a second YAML document starts, which is not read; 0 if there is none.
     """
 
     path: str
     name: str = ""
     groups: tuple[RuleGroup, ...] = ()
+    unread_line: int = 0
 
     @property
     def rules_count(self) -> int:

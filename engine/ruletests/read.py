@@ -24,7 +24,7 @@ from engine.ruletests.shape import (
 )
 from engine.text import clean
 from engine.yamlfields import Fields, read_yaml, words
-from engine.yamltree import Mapping, Node, Scalar, YamlError, parse_yaml
+from engine.yamltree import Mapping, Node, Scalar
 
 __all__ = ["parse_test_file", "read_test_file"]
 
@@ -63,12 +63,7 @@ def parse_test_file(
 ) -> tuple[RuleTestFile | None, list[Problem]]:
     """Read what a file has; returns as `read_test_file`."""
     fields = Fields(name)
-    try:
-        tree = parse_yaml(data)
-    except YamlError as error:
-        fields.error(error.line, "", str(error))
-        tree = None
-    return _finished(tree, fields, folder, check_expr)
+    return _finished(fields.parse(data), fields, folder, check_expr)
 
 
 def _finished(

@@ -1,6 +1,8 @@
 """`check rules.yml`."""
 
 import io
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,44 @@ def test_warnings_are_errors_when_strict() -> None:
     assert "for 5s is shorter than the group's interval 1m" in lines[1]
     code, lines = check(strict=True, r_yml=text)
     assert (code, lines[-1]) == (2, "  FAILED: 1 warning")
+
+
+def test_a_rule_that_is_there_twice_fails_as_promtool_has_it() -> None:
+    """promtool says FAILED and ends with 0; it takes a flag to end otherwise, and so it does here."""
+    text = "groups:\n- name: g\n  rules:\n  - {alert: A, expr: up}\n  - {alert: A, expr: up > 1, for: 1s}\n"
+    code, lines = check(r_yml=text)
+    assert (code, lines[-1]) == (0, "  FAILED: 1 duplicate rule, 1 warning")
+    assert "the same alert with the same labels is on line 4" in lines[1]
+    assert check(strict=True, r_yml=text)[0] == 2
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("twice", "groups:\n- name: g\n  rules:\n  - {alert: A, expr: up}\n  - {alert: A, expr: up > 1}\n"),
+        ("two documents", f"{GOOD}---\ngroups: [nothing\n"),
+        ("a long offset", GOOD.replace("expr: up", "expr: up offset 300y")),
+        ("a shorter offset", GOOD.replace("expr: up", "expr: up offset -292y")),
+    ],
+)
+def test_promtool_says_the_same(name: str, text: str) -> None:
+    Path("r.yml").write_text(text)
+    done = subprocess.run(["promtool", "check", "rules", "r.yml"], capture_output=True, text=True, check=False)
+    code, lines = check(r_yml=text)
+    assert (code == 0) == (done.returncode == 0), name
+    assert ("FAILED" in lines[-1]) == ("FAILED" in done.stdout + done.stderr), name
+
+
+def test_a_second_document_is_not_read_and_told() -> None:
+    Path("r.yml").write_text(f"{GOOD}---\ngroups: [nothing\n")
+    code, lines = check(r_yml=Path("r.yml").read_text())
+    told = "a second document starts here, and neither Prometheus nor this engine reads it"
+    hint = "write its groups above, or in a file of their own"
+    line = GOOD.count("\n") + 1
+    assert (code, lines[1:]) == (0, [f"warning: r.yml:{line}: {told} ({hint})", "  SUCCESS: 2 rules found, 1 warning"])
+    code, lines = check(run_toml=f"[engine]\nrule_files = ['r.yml']\n{CONFIG}")
+    assert (code, lines[0]) == (0, f"warning: run.toml:2: engine.rule_files: r.yml:{line}: {told} ({hint})")
 
 
 def test_rules_that_the_probes_beside_them_cannot_feed() -> None:

@@ -47,6 +47,8 @@ SCALAR_FUNCTIONS = frozenset({"pi", "scalar", "time"})
 
 TARGET_INFO = "target_info"  # what info() joins where no metric is asked for
 
+DURATION_MAX_MS = (2**63 - 1) // 1_000_000  # Prometheus counts nanoseconds in 64 bits
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _AT_NEGATIVE = re.compile(r"@\s*-")
 _AT_SECONDS = re.compile(r"tv_sec: (-?\d+),\s*tv_nsec: (\d+)")
@@ -260,7 +262,10 @@ def _matching(modifier: Any) -> Matching:
 
 def _ms(duration: timedelta | None) -> int:
     """Milliseconds; the parser gives no finer ones."""
-    return 0 if duration is None else duration // timedelta(milliseconds=1)
+    found = 0 if duration is None else duration // timedelta(milliseconds=1)
+    if abs(found) > DURATION_MAX_MS:
+        raise PromQLError("duration out of range", "a duration has at most 292 years, as in Prometheus")
+    return found
 
 
 def _unsupported(what: str) -> PromQLError:
