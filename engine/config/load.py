@@ -28,7 +28,7 @@ from engine.config.shape import Config, EngineTable
 from engine.errors import ConfigError, Problem, nearest
 from engine.rulefiles.shape import RuleFile
 
-__all__ = ["Examined", "built_in", "examine", "load", "load_text"]
+__all__ = ["Examined", "built_in", "examine", "load", "load_rules", "load_text"]
 
 TABLES = ("engine", "probe", "pack", "rule", "sink")
 _TABLES = "tables are [engine], [probe.NAME], [pack.NAME], [rule.NAME] and [sink.NAME]"
@@ -57,6 +57,14 @@ def load(path: Path, overrides: Sequence[str] = (), environ: Mapping[str, str] |
         ConfigError: With every problem, in file order.
     """
     return _config(examine(path, overrides, environ))
+
+
+def load_rules(path: Path, environ: Mapping[str, str] | None = None) -> Config:
+    """Read the rules of a configuration file, and what holds for them: its `[engine]`, packs and rules. What its probes
+    and sinks need (variables of the environment, files of secrets) need not be there. Raises `ConfigError`."""
+    document = read_document(path)
+    tree = {name: table for name, table in document.tree.items() if name not in ("probe", "sink")}
+    return _config(_examine(document._replace(tree=tree), path, (), environ))
 
 
 def load_text(

@@ -7,22 +7,30 @@ brings the core with it.
 from engine.ruletests.read import parse_test_file, read_test_file
 from engine.ruletests.shape import (
     AlertRuleTest,
+    BlindSpan,
     ExpectedAlert,
     ExpectedSample,
+    ExpectedTransition,
     InputSeries,
     PromqlExprTest,
+    Restart,
     RuleTestFile,
     RuleTestGroup,
+    TransitionTest,
 )
 
 __all__ = [
     "AlertRuleTest",
+    "BlindSpan",
     "ExpectedAlert",
     "ExpectedSample",
+    "ExpectedTransition",
     "InputSeries",
     "PromqlExprTest",
+    "Restart",
     "RuleTestFile",
     "RuleTestGroup",
+    "TransitionTest",
     "parse_test_file",
     "read_test_file",
 ]

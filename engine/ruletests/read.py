@@ -1,4 +1,4 @@
-"""A file of rule tests to values: promtool's fields, and `state` and `states` beside them. Every problem is found."""
+"""A file of rule tests to values: promtool's fields, and those of the longer form. Every problem is found."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import get_args
 
-from engine.core.promql.notation import parse_labels, parse_values
+from engine.core.promql.notation import parse_labels
 from engine.durations import format_ms
 from engine.errors import Problem
+from engine.ruletests.course import Course
 from engine.ruletests.shape import (
     STATES,
     AlertRuleTest,
@@ -22,17 +23,20 @@ from engine.ruletests.shape import (
     RuleTestGroup,
     State,
 )
+from engine.ruletests.values import read_values
 from engine.text import clean
 from engine.yamlfields import Fields, read_yaml, words
 from engine.yamltree import Mapping, Node, Scalar
 
 __all__ = ["parse_test_file", "read_test_file"]
 
-_FILE = ("rule_files", "evaluation_interval", "fuzzy_compare", "group_eval_order", "tests")
+_FILE = ("rule_files", "config", "evaluation_interval", "fuzzy_compare", "group_eval_order", "tests")
 _TEST = (
     *("name", "interval", "start_timestamp", "input_series", "alert_rule_test", "promql_expr_test"),
     *("external_labels", "external_url"),
+    *("until", "blind", "restarts", "transitions"),
 )
+_COURSE = _TEST[8:]
 _SERIES = ("series", "values")
 _ALERT_TEST = ("eval_time", "alertname", "exp_alerts", "states")
 _ALERT = ("exp_labels", "exp_annotations", "state")
@@ -91,10 +95,13 @@ class _Reader:
             path=self._fields.file,
             folder=folder,
             rule_files=self._texts(values, "rule_files"),
+            config=self._fields.text(values.get("config"), "", "config"),
             evaluation_interval_ms=interval_ms,
             fuzzy_compare=self._fields.boolean(values.get("fuzzy_compare"), "", "fuzzy_compare"),
             group_eval_order=self._order(values),
-            tests=tuple(self._test(node, number, interval_ms) for number, node in enumerate(tests, 1)),
+            tests=tuple(
+                self._test(node, number, interval_ms, exact="config" in values) for number, node in enumerate(tests, 1)
+            ),
         )
 
     def _texts(self, values: dict[str, Node], name: str) -> tuple[str, ...]:
@@ -108,11 +115,12 @@ class _Reader:
             self._fields.error(node, "", f"group name repeated in evaluation order: {name}")
         return names
 
-    def _test(self, node: Node, number: int, default_ms: int) -> RuleTestGroup:
+    def _test(self, node: Node, number: int, default_ms: int, *, exact: bool) -> RuleTestGroup:
         values = self._fields.table(node, f"test {number}", _TEST)
         name = self._fields.text(values.get("name"), f"test {number}", "name")
         address = f'test {number}, "{name}"' if name else f"test {number}"
         parts = {key: self._fields.items(values.get(key), address, key) for key in _TEST[3:6]}
+        course = Course(self._fields, values, address)
         return RuleTestGroup(
             name=name,
             interval_ms=self._fields.duration_ms(values.get("interval"), address, "interval") or default_ms,
@@ -122,6 +130,11 @@ class _Reader:
             promql_expr_tests=tuple(self._expr_test(item, address) for item in parts["promql_expr_test"]),
             external_labels=words(self._fields.texts(values.get("external_labels"), address, "external_labels")),
             external_url=self._fields.text(values.get("external_url"), address, "external_url"),
+            transition_tests=course.transition_tests,
+            blind=course.blind,
+            restarts=course.restarts,
+            until_ms=course.until_ms,
+            exact=exact or any(key in values for key in _COURSE),
             line=node.line,
         )
 
@@ -146,7 +159,7 @@ class _Reader:
         self._checked(parse_labels, series, values.get("series", node), f'{address}, series "{clean(series, 80)}"')
         # How often a value is repeated is the runner's to bound: it stops at the last time that is looked at.
         once = _TIMES.sub("x1", numbers)
-        self._checked(parse_values, once, values.get("values", node), f'{address}, series "{clean(series, 80)}"')
+        self._checked(read_values, once, values.get("values", node), f'{address}, series "{clean(series, 80)}"')
         return InputSeries(series=series, values=numbers, line=node.line)
 
     def _checked(self, check: _CheckExpr, text: str, node: Node, address: str) -> None:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from engine.core.groups import GridGroup
 from engine.core.promql.plan import Compat, QueryPlan
 from engine.errors import ConfigError, Problem
-from engine.rulefiles.compile import compiler, grid_groups
-from engine.rulefiles.find import find_rule_files
-from engine.rulefiles.read import read_rule_file
-from engine.rulefiles.shape import RuleFile
+from engine.rulefiles.compile import compiler
 from engine.ruletests.inputs import InputError
 from engine.ruletests.play import Failure, play
 from engine.ruletests.read import read_test_file
+from engine.ruletests.rules import Rules, gather
 from engine.ruletests.shape import RuleTestFile, RuleTestGroup
 from engine.text import clean
 
@@ -70,12 +66,12 @@ class _Run:
         try:
             if not file.tests:
                 self._say("  WARNING: there are no tests in it")
-            groups = self._groups(file)
-            self._warn_of_names(file, groups)
+            rules = gather(file, self._compat, self._compile, lambda text: self._say(f"  WARNING: {text}"))
+            self._warn_of_names(file, rules)
             failures = [
                 (test, failure)
                 for number, test in enumerate(file.tests, 1)
-                for failure in self._play(file, test, number, groups)
+                for failure in self._play(file, test, number, rules)
             ]
         except ConfigError as error:
             return self._bad(error.problems)
@@ -87,44 +83,19 @@ class _Run:
             self._tell(test, failure)
         return _FAILED
 
-    def _groups(self, file: RuleTestFile) -> list[GridGroup]:
-        """The groups of all rule files in the order of evaluation. Raises `ConfigError`."""
-        rule_files: dict[str, RuleFile] = {}
-        problems: list[Problem] = []
-        for pattern in file.rule_files:
-            paths, _ = find_rule_files([pattern], file.folder)
-            if not paths:  # promtool goes on, too
-                self._say(f"  WARNING: no file match pattern {clean(pattern)}")
-            for path in paths:
-                if (real := os.path.realpath(path)) in rule_files:
-                    continue
-                read, found = read_rule_file(path, self._compile)
-                problems += found
-                if read is not None:
-                    rule_files[real] = read
-        if problems:
-            raise ConfigError(problems)
-        interval_ms = file.evaluation_interval_ms
-        groups = grid_groups(rule_files.values(), default_interval_ms=interval_ms, compile_expr=self._compile)
-        places = {name: place for place, name in enumerate(file.group_eval_order)}
-        return sorted(groups, key=lambda group: places.get(group.name, -1))
-
-    def _warn_of_names(self, file: RuleTestFile, groups: Sequence[GridGroup]) -> None:
+    def _warn_of_names(self, file: RuleTestFile, rules: Rules) -> None:
         """A name that nothing has makes a test that can't fail."""
-        alerts = {rule.name for group in groups for rule in group.rules if rule.kind == "alert"}
         for test in file.tests:
-            for one in test.alert_rule_tests:
-                if one.alertname not in alerts:
-                    self._say(
-                        f'  WARNING: line {one.line}: no alert in the rule files is called "{clean(one.alertname)}"'
-                    )
+            named = [(one.line, one.alertname) for one in test.alert_rule_tests]
+            named += [(one.line, one.alertname) for one in test.transition_tests]
+            for line, name in named:
+                if not rules.has(name):
+                    self._say(f'  WARNING: line {line}: no alert in the rule files is called "{clean(name)}"')
         for name in file.group_eval_order:
-            if name not in {group.name for group in groups}:
+            if name not in {group.name for group in rules.groups}:
                 self._say(f'  WARNING: group_eval_order: no group in the rule files is called "{clean(name)}"')
 
-    def _play(
-        self, file: RuleTestFile, test: RuleTestGroup, number: int, groups: Sequence[GridGroup]
-    ) -> Iterator[Failure]:
+    def _play(self, file: RuleTestFile, test: RuleTestGroup, number: int, rules: Rules) -> Iterator[Failure]:
         shown = -1
 
         def tell(share: float) -> None:
@@ -134,7 +105,7 @@ class _Run:
                 self._progress(f"{self._name}: test {number} of {len(file.tests)}: {shown} %")
 
         try:
-            yield from play(file, test, groups, self._compile, compat=self._compat, progress=tell)
+            yield from play(file, test, rules, progress=tell)
         except InputError as error:
             raise ConfigError([Problem(file.path, error.line, f"test {number}", str(error))]) from error
 
