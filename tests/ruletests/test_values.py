@@ -36,9 +36,9 @@ def test_as_many_as_are_wanted(text: str, first: int | None) -> None:
 
 
 def test_promtools_notation_is_untouched() -> None:
-    with pytest.raises(NotationError, match="or stale$"):
+    with pytest.raises(NotationError, match=r"or stale$"):
         parse_values("ended")
-    with pytest.raises(NotationError, match="_x3, stale, ended or target_down$"):
+    with pytest.raises(NotationError, match=r"_x3, stale, ended or target_down$"):
         read_values("1 endedx")
     with pytest.raises(NotationError, match="native histogram"):
         read_values("ended {{schema:1 sum:1}}")
