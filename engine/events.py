@@ -171,6 +171,7 @@ class Transition(msgspec.Struct, frozen=True, gc=False, tag="transition"):
         fired_ms: When it began to fire; 0 if it never did.
         severity: Of a rule with levels, the one that is reached; empty for others, whose severity is a label.
         severity_before: The one that was, if it fired before.
+        flapping: It has been going back and forth, see `engine.core.flaps`: a mark, and no state.
     """
 
     time_ms: int
@@ -185,6 +186,7 @@ class Transition(msgspec.Struct, frozen=True, gc=False, tag="transition"):
     fired_ms: int = 0
     severity: str = ""
     severity_before: str = ""
+    flapping: bool = False
 
     @property
     def fingerprint(self) -> str:

@@ -21,6 +21,7 @@ class AlertStatus(msgspec.Struct, frozen=True):
         keeping: The condition has ended and `keep_firing_for` runs.
         due_ms: When it will fire (pending), reach its next level or resolve (keeping) if nothing changes; 0 where none.
         severity: Of the highest level that is set, for a rule with levels.
+        flapping: It has been going back and forth, see `engine.core.flaps`.
     """
 
     rule: str
@@ -35,6 +36,7 @@ class AlertStatus(msgspec.Struct, frozen=True):
     due_ms: int = 0
     annotations: dict[str, str] = {}
     severity: str = ""
+    flapping: bool = False
 
     @property
     def shown_labels(self) -> dict[str, str]:

@@ -89,6 +89,8 @@ def _alert(identity: str, labels: dict[str, str], last: Transition, superseded: 
     firing = last.kind == "firing" and not last.changes_level
     started_ms = last.time_ms if firing else last.fired_ms or last.active_since_ms
     annotations = _text_map(last.annotations)
+    if last.flapping:
+        annotations["longwatch_flapping"] = "true"
     if superseded:
         annotations["longwatch_reason"] = LEVEL_REASON + _text(last.severity)
     elif last.kind == "lost":

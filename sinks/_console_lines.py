@@ -60,18 +60,21 @@ def transition_line(transition: Transition, zone: ZoneInfo) -> Line:
     lasted = format_ms(max(0, transition.time_ms - transition.active_since_ms))
     parts = [_labels(transition.shown_labels, leave_out=("alertname",))]
     kind = transition.kind
+    flapping = ["flapping"] if transition.flapping else []
     if kind in ("pending", "firing"):
         if not math.isnan(transition.value):
             parts.append(f"value={transition.value:.6g}")
         told = [f"was {_value(transition.severity_before)}"] if transition.changes_level else []
         if kind == "firing" and transition.active_since_ms != transition.time_ms:
             told.append(f"true since {since if since_day == day else f'{since_day} {since}'}")
+        told += flapping
         if told:
             parts.append(f"({', '.join(told)})")
     elif kind == "lost":
         parts.append(f"after {lasted}: no data, its state is not known")
     else:
-        parts.append(f"after {lasted}" + ("" if transition.reason == "recovered" else f" ({transition.reason})"))
+        why = [] if transition.reason == "recovered" else [transition.reason]
+        parts.append(f"after {lasted}" + (f" ({', '.join([*why, *flapping])})" if why or flapping else ""))
     text = " ".join(part for part in parts if part)
     if summary := transition.annotations.get("summary", ""):
         text = f"{text}: {clean(summary, SUMMARY_CHARS_MAX)}"

@@ -47,6 +47,8 @@ class Blindness:
         parts, self.to_ms = self._parts, blind.to_ms
         parts.lander.blind(from_ms, blind.to_ms)
         parts.store.skip(from_ms, blind.to_ms)
+        for book in parts.books:
+            book.flaps.skip(blind.to_ms - from_ms)
         rows = parts.book.rows.taken()
         parts.book.blind(from_ms, blind.to_ms, rows[~np.isin(parts.book.rows.rule[rows], list(running))])
         for chain in parts.chains:

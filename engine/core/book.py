@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from engine.core.alert_rows import FREE, Ints, Rows
 from engine.core.alerts import Code, Given, Phase
 from engine.core.columns import Column
+from engine.core.flaps import Flaps
 from engine.core.life import Alerting, Life, terms_of
 from engine.core.notices import Notices, Output
 from engine.core.points import Points, Walk
@@ -78,7 +79,9 @@ class AlertBook:
         self.shares = ShareBook(rules)
         self._life = Life(self.rows, self._terms, self.shares)
         self._any_fires = any(rule.on_missing == "fire" for rule in rules)
-        self._notices = Notices(rules, first)
+        spans_ms = [min(level.for_ms for level in rule.levels) + rule.keep_firing_for_ms for rule in rules]
+        self.flaps = Flaps(spans_ms, alerts_max)
+        self._notices = Notices(rules, first, self.flaps)
 
     # -- label sets --------------------------------------------------------------------------------------------
 

@@ -292,7 +292,7 @@ class Core:
     def counters(self) -> dict[str, int]:
         """What was counted since the start: `samples_accepted_total`, `samples_late_total`,
         `samples_dropped_total_<reason>`, `events_total`, `transitions_total`, `alerts_refused_total`,
-        `instants_missed_total`, `series_evicted_total`, `resolved_forgotten_total`."""
+        `instants_missed_total`, `series_evicted_total`, `resolved_forgotten_total`, `flaps_forgotten_total`."""
         return reading.counters(self._parts)
 
     def take_health(self) -> list[Health]:

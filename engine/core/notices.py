@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from engine.core.alert_rows import OFF, Ints
 from engine.core.alerts import STATES, Code, Phase
+from engine.core.flaps import Flaps
 from engine.core.store import NEVER_MS
 from engine.events import Transition
 from engine.status import AlertStatus
@@ -41,11 +42,13 @@ class Notices:
     Args:
         rules: By number.
         first: What is added to the number of a rule in outputs.
+        flaps: Marks those of alerts that go back and forth.
     """
 
-    def __init__(self, rules: Sequence[Alerting], first: int) -> None:
+    def __init__(self, rules: Sequence[Alerting], first: int, flaps: Flaps) -> None:
         self._rules = rules
         self._first = first
+        self._flaps = flaps
         self._sources: dict[int, Labelled] = {}
         self._severities = [[*(level.severity for level in rule.levels), ""] for rule in rules]  # -1 is none
         self._made = 0
@@ -130,6 +133,7 @@ class Notices:
             rule = all_rules[which]
             labels, key = named.get(place) or self.named(which, place, slot)
             number += 1
+            mark = self._flaps.is_on if old == 1 and new == 2 else self._flaps.change
             transition = Transition(
                 time_ms,
                 rule.name,
@@ -143,6 +147,7 @@ class Notices:
                 fired,
                 severities[which][level],
                 severities[which][last],
+                mark(which, key, time_ms),
             )
             made.append((order, time_ms, first + which, key, number, transition))
         self._made = number
@@ -190,7 +195,7 @@ class Notices:
         self, book: AlertBook, row: int, number: int, place: int, slot: int, value: float, now_ms: int
     ) -> AlertStatus:
         own, rule = book.rows, self._rules[number]
-        labels, _ = self.named(number, place, slot)
+        labels, key = self.named(number, place, slot)
         phase, level = Phase(int(own.phase[row])), int(own.level[row])
         known_ms = int(own.known(np.array([row]), now_ms)[0])
         runs = own.run[:, row]
@@ -219,6 +224,7 @@ class Notices:
             due_ms=0 if stands or due_ms == NEVER_MS else due_ms,
             annotations=rule.describe(_with(labels, self._severities[number][level]), value),
             severity=self._severities[number][level],
+            flapping=self._flaps.is_on(number, key, now_ms),
         )
 
 

@@ -50,7 +50,10 @@ def latest(parts: Parts, metric: str) -> dict[str, float]:
 
 def counters(parts: Parts) -> dict[str, int]:
     """What was counted since the start."""
-    return dict(parts.tally.counters) | {"alerts_refused_total": sum(int(book.refused.sum()) for book in parts.books)}
+    return dict(parts.tally.counters) | {
+        "alerts_refused_total": sum(int(book.refused.sum()) for book in parts.books),
+        "flaps_forgotten_total": sum(sum(book.flaps.forgotten) for book in parts.books),
+    }
 
 
 def take_health(parts: Parts) -> list[Health]:

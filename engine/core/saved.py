@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from engine.core.alert_rows import FREE, OFF, Ints
 from engine.core.alerts import Code, Phase
 from engine.core.book import AlertBook
+from engine.core.flaps import SavedFlaps
 from engine.core.life import Level
 
 __all__ = ["SavedAlerts", "SavedLevel", "load_alerts", "save_alerts", "save_levels"]
@@ -43,6 +44,7 @@ class SavedAlerts(msgspec.Struct):
         columns: Of the alerts, by name.
         run: By level, since when it runs.
         spans: Of each alert by level, when it was true, for a rule with `of`.
+        flaps: When its alerts changed lately.
     """
 
     levels: list[SavedLevel]
@@ -52,6 +54,7 @@ class SavedAlerts(msgspec.Struct):
     columns: dict[str, bytes]
     run: list[bytes]
     spans: list[list[list[int]]] = []
+    flaps: SavedFlaps | None = None
 
 
 def save_levels(levels: Sequence[Level]) -> list[SavedLevel]:
@@ -76,6 +79,7 @@ def save_alerts(book: AlertBook, rule: int, places: Ints) -> SavedAlerts:
         columns={name: _bytes(column[rows]) for name, column in _columns(book)},
         run=[_bytes(own.run[level, rows]) for level in range(len(levels))],
         spans=book.shares.saved(rows.tolist()) if book.shares.of_rule[rule] else [],
+        flaps=book.flaps.saved(rule),
     )
 
 
@@ -104,6 +108,7 @@ def load_alerts(book: AlertBook, rule: int, saved: SavedAlerts, places: Ints, *,
     if len(slots) and int(columns["level"].max()) >= len(levels):
         raise ValueError("a level that there is not")
     book.note_refusals(rule, saved.refused)
+    book.flaps.load(rule, saved.flaps)
     at = np.flatnonzero((places != FREE) & fits)
     if len(np.unique(places[at])) < len(at):
         raise ValueError("a label set with two alerts")

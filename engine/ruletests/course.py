@@ -22,7 +22,7 @@ __all__ = ["Course"]
 _BLIND = ("from", "to", "scope")
 _RESTART = ("at", "down")
 _TRANSITIONS = ("alertname", "exp_transitions")
-_TRANSITION = ("at", "kind", "reason", "severity", "value", "labels")
+_TRANSITION = ("at", "kind", "reason", "severity", "value", "flapping", "labels")
 
 
 class Course:
@@ -124,6 +124,7 @@ class Course:
             reason=None if reason is None else self._word(reason, address, "reason", REASONS),
             severity=None if severity is None else self._fields.text(severity, address, "severity"),
             value=self._fields.number(values["value"], address, "value") if "value" in values else None,
+            flapping=self._fields.boolean(values["flapping"], address, "flapping") if "flapping" in values else None,
             labels=words(self._fields.texts(values["labels"], address, "labels")) if "labels" in values else None,
             line=node.line,
         )

@@ -95,6 +95,7 @@ class ExpectedTransition(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
     severity: str | None = None
     value: float | None = None
+    flapping: bool | None = None
     labels: dict[str, str] | None = None
     line: int = 0
 

@@ -93,6 +93,8 @@ def _fits(one: ExpectedTransition, got: Transition) -> bool:
         same = one.severity == got.shown_labels.get("severity", "")
     if same and one.value is not None:
         same = one.value == got.value or (math.isnan(one.value) and math.isnan(got.value))
+    if same and one.flapping is not None:
+        same = one.flapping == got.flapping
     if same and one.labels is not None:
         same = _without(one.labels, "alertname") == _labels(got, one)
     return same
@@ -109,7 +111,7 @@ def _without(labels: Mapping[str, str], *names: str) -> dict[str, str]:
 
 
 def _wanted(one: ExpectedTransition) -> str:
-    words = [one.kind, one.severity or "", one.reason or ""]
+    words = [one.kind, one.severity or "", one.reason or "", "flapping" if one.flapping else ""]
     return _text(words, one.labels, one.value)
 
 
@@ -117,8 +119,11 @@ def _got(got: Transition, one: ExpectedTransition | None, many: bool) -> str:
     """What is compared with `one`; all that tells it from others where there is none."""
     severity = got.shown_labels.get("severity", "") if one is None or one.severity is not None else ""
     reason = got.reason if one is None or one.reason is not None else ""
+    flapping = "flapping" if got.flapping and one is not None and one.flapping is not None else ""
     labels = _labels(got, one) if (many if one is None else one.labels is not None) else None
-    return _text([got.kind, severity, reason], labels, None if one is None or one.value is None else got.value)
+    return _text(
+        [got.kind, severity, reason, flapping], labels, None if one is None or one.value is None else got.value
+    )
 
 
 def _text(words: Sequence[str], labels: Mapping[str, str] | None, value: float | None) -> str:

@@ -31,6 +31,7 @@ _CORE: Final = {
     "alerts_not_restored_total": "longwatch_alerts_not_restored_total",
     "alerts_begun_anew_total": "longwatch_alerts_begun_anew_total",
     "resolved_forgotten_total": "longwatch_resolved_forgotten_total",
+    "flaps_forgotten_total": "longwatch_flaps_forgotten_total",
     "instants_missed_total": "longwatch_instants_missed_total",
 }
 _CORE_DROPPED: Final = "samples_dropped_total_"

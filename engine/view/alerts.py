@@ -48,7 +48,7 @@ def _urgency(alert: AlertStatus, at_ms: int) -> tuple[bool, int, str, int]:
 
 def _alert(alert: AlertStatus, since_ms: int, scene: Scene, width: int) -> Line:
     line: Line = [(fit(alert.state.upper(), 9), "bad" if alert.state == "firing" else "warn")]
-    labels = labels_text(alert.shown_labels)
+    labels = ("flapping " if alert.flapping else "") + labels_text(alert.shown_labels)
     if width < TABLE_CELLS_MIN:
         clock_cells = 26 if width >= 50 else max(min(16, width - 20), 0)
         line.append((fit(f"{literal(alert.rule)} {labels}", width - clock_cells - 10) + " ", "strong"))

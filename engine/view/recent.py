@@ -48,6 +48,7 @@ class RecentLines:
             labels = labels_text(record.shown_labels)
             told = " ".join(part for part in (record.kind.upper(), literal(record.rule), labels) if part)
             why = f"{record.reason}: was {literal(record.severity_before)}" if record.changes_level else record.reason
+            why += ", flapping" if record.flapping else ""
             self.add(f"{self._time(record.time_ms)} {told}{value} ({why})", _KIND_STYLE[record.kind])
         elif isinstance(record, Health):
             message = f": {record.message}" if record.message else ""

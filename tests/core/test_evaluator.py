@@ -427,6 +427,7 @@ def test_old_and_repeated_samples_are_dropped_and_counted() -> None:
         "samples_accepted_total": 2,
         "samples_dropped_total_old": 3,
         "alerts_refused_total": 0,
+        "flaps_forgotten_total": 0,
     }
     assert core.take_health() == []  # so common that it is a count, not an event
 

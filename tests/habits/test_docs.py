@@ -18,7 +18,10 @@ METRIC = re.compile(r"(?<![\w./-])longwatch_[a-z0-9_]+(?![\w./-])")
 SUFFIXES = ("_total", "_bucket", "_sum", "_count", "_created")
 
 # Strings of that shape that are not metrics -> what they are.
-NOT_METRICS: dict[str, str] = {"longwatch_reason": "an annotation of the webhook sink"}
+NOT_METRICS: dict[str, str] = {
+    "longwatch_reason": "an annotation of the webhook sink",
+    "longwatch_flapping": "an annotation of the webhook sink",
+}
 
 
 # --- config options -------------------------------------------------------------------------------

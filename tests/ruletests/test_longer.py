@@ -139,6 +139,8 @@ def test_the_list_is_the_whole_list_of_that_alert_and_of_no_other(tmp_path: Path
         ("{at: 2m, kind: firing, labels: {}}", 1),
         ("{at: 2m, kind: firing, labels: {job: a, severity: critical}}", 1),
         ("{at: 2m, kind: firing, value: 7.5}", 1),
+        ("{at: 2m, kind: firing, flapping: false}", 0),
+        ("{at: 2m, kind: firing, flapping: true}", 1),
         ("{at: 2m, kind: firing, reason: level}", 1),
         ("{at: 2m1ms, kind: firing}", 1),
         ("{at: 2m, kind: resolved}", 1),

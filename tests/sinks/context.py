@@ -79,6 +79,7 @@ def transition(
     fired_ms: int = 0,
     severity: str = "",
     severity_before: str = "",
+    flapping: bool = False,
 ) -> Transition:
     before, after, usual = _STEPS[kind]
     every = {"alertname": rule, "instance": "a", "severity": "critical"} if labels is None else labels
@@ -95,4 +96,5 @@ def transition(
         fired_ms,
         severity,
         severity_before,
+        flapping,
     )

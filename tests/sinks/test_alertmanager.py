@@ -82,6 +82,13 @@ def test_a_lost_alert_is_never_called_resolved() -> None:
     assert alert["annotations"] == {"summary": "hot", "longwatch_reason": "lost: no data; state unknown"}
 
 
+def test_a_flapping_alert_is_annotated() -> None:
+    (alert,) = body_of(transition("firing", NOW_MS, flapping=True))["alerts"]
+    assert alert["annotations"]["longwatch_flapping"] == "true"
+    (alert,) = body_of(transition("firing", NOW_MS))["alerts"]
+    assert "longwatch_flapping" not in alert["annotations"]
+
+
 LEVELS = {"alertname": "HighCpu", "instance": "a"}
 
 

@@ -93,6 +93,16 @@ async def test_a_change_of_severity_says_what_it_was() -> None:
     ]
 
 
+async def test_an_alert_that_goes_back_and_forth_says_so() -> None:
+    told: list[Record] = [
+        transition("firing", NOW_MS, value=82.0, flapping=True),
+        transition("resolved", NOW_MS, flapping=True),
+    ]
+    fired, resolved = await printed(told)
+    assert fired.endswith(" value=82 (true since 07:55:00, flapping)")
+    assert resolved.endswith(" after 5m (flapping)")
+
+
 async def test_pending_and_cleared_are_asked_for() -> None:
     records: list[Record] = [transition("pending", NOW_MS - 300_000, value=97.0), transition("cleared"), SICK]
     assert len(await printed(records)) == 1

@@ -122,6 +122,12 @@ def test_an_alert_with_levels_shows_the_one_reached_and_when_the_next_is_due() -
     assert "severity=critical" in row(text, "Full")
 
 
+def test_an_alert_that_goes_back_and_forth_says_so_before_its_labels() -> None:
+    text = text_at(120, 40, status(alerts=(alert("Fickle", flapping=True), alert("Calm"))))
+    assert "flapping instance=a" in row(text, "Fickle")
+    assert "flapping" not in row(text, "Calm")
+
+
 def test_a_deadline_that_is_not_what_is_left_of_for_is_shown() -> None:
     """Under `of` what was true before counts; under `count` a clock runs though nothing is known."""
     of = pending("Share", due_ms=NOW_MS + 40_000)

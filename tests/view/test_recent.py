@@ -83,3 +83,12 @@ def test_a_change_of_severity_says_what_it_was() -> None:
     ((text, style),) = kept.latest(1)
     assert text.endswith("FIRING HighCpu instance=a severity=critical value 95 (level: was warning)")
     assert style == "bad"
+
+
+def test_an_alert_that_goes_back_and_forth_says_so() -> None:
+    kept = lines()
+    kept.add_record(
+        Transition(T_MS, "R", {"alertname": "R"}, "firing", "inactive", "recovered", 9.0, T_MS, flapping=True)
+    )
+    ((text, _),) = kept.latest(1)
+    assert text.endswith("RESOLVED R value 9 (recovered, flapping)")
