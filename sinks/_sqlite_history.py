@@ -85,7 +85,7 @@ class SqliteHistory:
     async def transitions(self, start_ms: int, end_ms: int) -> list[Transition]:
         """Transitions, oldest first."""
         ((version,),) = (await self._query((sql.READ_VERSION, ())))[0]
-        statement = sql.READ_TRANSITIONS_1 if version == 1 else sql.READ_TRANSITIONS
+        statement = sql.READ_OLDER_TRANSITIONS.get(version, sql.READ_TRANSITIONS)
         (rows,) = await self._query((statement, (start_ms, end_ms)))
         found = []
         for number, row in enumerate(rows):
@@ -102,7 +102,9 @@ class SqliteHistory:
                     active_since_ms,
                     msgspec.json.decode(annotations, type=dict[str, str]),
                     fired_ms,
-                    *row[10:],
+                    severity=row[10],
+                    severity_before=row[11],
+                    flapping=bool(row[12]),
                 )
             )
             if number % ROWS_PER_TURN == ROWS_PER_TURN - 1:

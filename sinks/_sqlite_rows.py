@@ -117,6 +117,7 @@ def transition_row(record: Transition) -> tuple[Any, ...]:
         record.fingerprint,
         _JSON.encode(record.labels).decode(),
         _JSON.encode(record.annotations).decode(),
+        record.flapping,
     )
 
 

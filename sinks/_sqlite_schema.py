@@ -13,8 +13,8 @@ __all__ = ["APPLICATION_ID", "MINUTE_MS", "PRAGMAS", "USER_VERSION", "statements
 
 APPLICATION_ID: Final = 0x4C574831
 """`LWH1`, at offset 68 of the file's header: this is a history of Longwatch and nobody else's."""
-USER_VERSION: Final = 2
-"""2 since transitions have severities."""
+USER_VERSION: Final = 3
+"""2 since transitions have severities, 3 since they are marked as flapping."""
 MINUTE_MS: Final = 60_000
 
 # WAL lets people read while we write. Automatic checkpoints are off because they swallow I/O errors
@@ -58,19 +58,21 @@ _TRANSITIONS: Final = """
         fingerprint     TEXT NOT NULL,
         labels          TEXT NOT NULL,
         annotations     TEXT NOT NULL,
+        flapping        INTEGER NOT NULL DEFAULT 0,
         UNIQUE (time_ms, rule, labels, before, after, severity_before, severity)
     ) STRICT"""
+_TRANSITIONS_2: Final = _TRANSITIONS.replace("        flapping        INTEGER NOT NULL DEFAULT 0,\n", "")
 _V_TRANSITIONS: Final = """
     CREATE VIEW v_transitions AS
     SELECT strftime('%Y-%m-%dT%H:%M:%fZ', time_ms / 1000.0, 'unixepoch') AS time,
            rule, kind, coalesce(nullif(severity, ''), json_extract(labels, '$.severity')) AS severity, reason, value,
            strftime('%Y-%m-%dT%H:%M:%fZ', active_since_ms / 1000.0, 'unixepoch') AS active_since,
-           labels, annotations, fingerprint, time_ms, active_since_ms, fired_ms
+           labels, annotations, fingerprint, time_ms, active_since_ms, fired_ms, flapping
     FROM transitions"""
 
 SCHEMA: Final = (
     "PRAGMA application_id = 1280788529",  # APPLICATION_ID; a PRAGMA takes no parameters
-    "PRAGMA user_version = 2",  # USER_VERSION
+    "PRAGMA user_version = 3",  # USER_VERSION
     """
     CREATE TABLE meta (
         key   TEXT PRIMARY KEY,
@@ -184,15 +186,20 @@ _MIGRATIONS: Final = {
     1: (
         "DROP VIEW v_transitions",
         "ALTER TABLE transitions RENAME TO transitions_1",
-        _TRANSITIONS,
+        _TRANSITIONS_2,
         """
         INSERT INTO transitions
         SELECT id, time_ms, rule, kind, before, after, '', '', reason, value, active_since_ms, fired_ms, fingerprint,
                labels, annotations
         FROM transitions_1""",
         "DROP TABLE transitions_1",
-        _V_TRANSITIONS,
         "PRAGMA user_version = 2",
+    ),
+    2: (
+        "DROP VIEW IF EXISTS v_transitions",
+        "ALTER TABLE transitions ADD COLUMN flapping INTEGER NOT NULL DEFAULT 0",
+        _V_TRANSITIONS,
+        "PRAGMA user_version = 3",
     ),
 }
 """By the version of a file, what makes it one of the next version."""
@@ -218,8 +225,8 @@ ADD_SAMPLE: Final = "INSERT INTO samples VALUES (?, ?, ?, ?) ON CONFLICT DO NOTH
 ADD_TRANSITION: Final = """
 INSERT INTO transitions
     (time_ms, rule, kind, before, after, severity_before, severity, reason, value, active_since_ms, fired_ms,
-     fingerprint, labels, annotations)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"""
+     fingerprint, labels, annotations, flapping)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"""
 ADD_HEALTH: Final = "INSERT INTO health (time_ms, component, status, reason, message, count) VALUES (?, ?, ?, ?, ?, ?)"
 ADD_EVENT: Final = "INSERT INTO events (time_ms, type, body) VALUES (?, ?, ?)"
 FIND_RUN: Final = "SELECT run_id FROM runs WHERE name = ? AND started_ms = ? AND ended_ms = 0"
@@ -263,12 +270,18 @@ READ_METRICS: Final = "SELECT DISTINCT metric FROM series ORDER BY metric LIMIT 
 READ_VERSION: Final = "SELECT user_version FROM pragma_user_version LIMIT ?"
 READ_TRANSITIONS: Final = """
 SELECT time_ms, rule, labels, before, after, reason, value, active_since_ms, annotations, fired_ms, severity,
-       severity_before
+       severity_before, flapping
 FROM transitions WHERE time_ms >= ? AND time_ms < ? ORDER BY time_ms, id LIMIT ?"""
-READ_TRANSITIONS_1: Final = """
-SELECT time_ms, rule, labels, before, after, reason, value, active_since_ms, annotations, fired_ms, '', ''
-FROM transitions WHERE time_ms >= ? AND time_ms < ? ORDER BY time_ms, id LIMIT ?"""
-"""Of a file of version 1 that no engine has opened since."""
+READ_OLDER_TRANSITIONS: Final = {
+    1: """
+SELECT time_ms, rule, labels, before, after, reason, value, active_since_ms, annotations, fired_ms, '', '', 0
+FROM transitions WHERE time_ms >= ? AND time_ms < ? ORDER BY time_ms, id LIMIT ?""",
+    2: """
+SELECT time_ms, rule, labels, before, after, reason, value, active_since_ms, annotations, fired_ms, severity,
+       severity_before, 0
+FROM transitions WHERE time_ms >= ? AND time_ms < ? ORDER BY time_ms, id LIMIT ?""",
+}
+"""By version, of files that no engine has opened since."""
 READ_HEALTH: Final = """
 SELECT time_ms, component, status, reason, message, count
 FROM health WHERE time_ms >= ? AND time_ms < ? ORDER BY time_ms, id LIMIT ?"""

@@ -134,18 +134,35 @@ async def test_severities_come_back_and_two_changes_in_one_instant_are_two(tmp_p
     assert rows(tmp_path, "SELECT kind, severity FROM v_transitions") == [("firing", "critical"), ("firing", "warning")]
 
 
-FILE_1 = (Path(__file__).parent / "files/history_1.sql").read_text(encoding="utf-8")
+FILE_1, FILE_2 = (
+    (Path(__file__).parent / f"files/history_{version}.sql").read_text(encoding="utf-8") for version in (1, 2)
+)
 ROW_1 = (
     f"INSERT INTO transitions VALUES (7, {NOW_MS - 5}, 'R', 'firing', 'pending', 'firing', 'held', NULL, 1, 5, 'f',"
     ' \'{"alertname":"R","severity":"info"}\', \'{}\')'
 )
+ROW_2 = ROW_1.replace("'held'", "'', '', 'held'")
 
 
-async def test_a_file_of_the_version_before_is_read_as_it_is_and_brought_forward_when_opened(tmp_path: Path) -> None:
+async def test_a_flapping_alert_is_marked(tmp_path: Path) -> None:
+    marked, other = (
+        transition("firing", NOW_MS, value=1.0, flapping=True),
+        transition("resolved", NOW_MS + 1, value=0.0),
+    )
+    async with opened(tmp_path) as sink:
+        await sink.write([marked, other])
+        assert await sink.transitions(0, NOW_MS + 2) == [marked, other]
+    assert rows(tmp_path, "SELECT flapping FROM v_transitions ORDER BY time_ms") == [(1,), (0,)]
+
+
+@pytest.mark.parametrize("old", [FILE_1 + ROW_1, FILE_2 + ROW_2], ids=["1", "2"])
+async def test_a_file_of_a_version_before_is_read_as_it_is_and_brought_forward_when_opened(
+    tmp_path: Path, old: str
+) -> None:
     """F119. What was in it stays, and it is then like a new one."""
     path = tmp_path / "history.db"
     with closing(sqlite3.connect(path)) as connection, connection:
-        connection.executescript(FILE_1 + ROW_1)
+        connection.executescript(old)
     (before,) = await open_history(path).transitions(0, NOW_MS)
     async with opened(tmp_path) as sink:
         (after,) = await sink.transitions(0, NOW_MS)
