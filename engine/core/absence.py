@@ -1,8 +1,8 @@
 """Why a label set is absent from an expression's result: it is false, its inputs have ended, or nobody knows.
 
-Only the newest samples of what the expression reads can tell. What a rule has recorded says nothing by itself: behind
-it stand the inputs of that rule, and they are asked. So a rule over a recorded series says the same as one in which
-the recorded expression is written out.
+Only the newest samples of what the expression reads can tell: one for most of it, two for `rate` and its like. What a
+rule has recorded says nothing by itself: behind it stand the inputs of that rule, and they are asked. So a rule over a
+recorded series says the same as one in which the recorded expression is written out.
 """
 
 from __future__ import annotations
@@ -15,12 +15,24 @@ from numpy.typing import NDArray
 
 from engine.core.alerts import Code
 from engine.core.dependencies import selects
+from engine.core.promql.functions import NEEDS_TWO
 from engine.core.promql.labels import Shape
-from engine.core.promql.plan import Call, Matcher, Node, Plan, QueryPlan, Selector, SetOperation, children
+from engine.core.promql.plan import (
+    Call,
+    Matcher,
+    Node,
+    Plan,
+    QueryPlan,
+    RangeSelector,
+    Selector,
+    SetOperation,
+    Subquery,
+    children,
+)
 from engine.core.promql.vector import Bools
 from engine.core.recent import Recent
 from engine.core.rules import RecordingRule
-from engine.core.store import Mark, Store
+from engine.core.store import STALE_AFTER_INTERVALS, Mark, Store
 
 __all__ = ["Absence", "Evidence", "Inputs", "Sources", "evidence_of", "inputs_at", "rests_on", "sources_of"]
 
@@ -40,6 +52,9 @@ class Evidence(NamedTuple):
     aside: frozenset[str] = frozenset()
     asked: tuple[Matcher, ...] = ()
     recorded: bool = False
+    two_in_ms: int = 0
+    """If it is not 0, a series says nothing, fresh or not, while a window of this length that should hold two samples
+    does not: after a gap, say."""
 
 
 Sources: TypeAlias = Sequence[tuple[RecordingRule, tuple[Evidence, ...]]]
@@ -57,31 +72,46 @@ def sources_of(rules: Sequence[RecordingRule]) -> Sources:
 def evidence_of(plan: Plan | QueryPlan, sources: Sources) -> tuple[Evidence, ...]:
     """The series whose silence is no answer to an expression: not those of which absence is the meaning."""
     found: dict[object, Evidence] = {}
-    for leaf in _speaking(plan.root):
-        for one in _behind(leaf, sources):
+    for leaf, two_in_ms in _speaking(plan.root):
+        for one in _behind(leaf, two_in_ms, sources):
             found[one.selector.metric, one.selector.matchers, one[1:]] = one
     return tuple(found.values())
 
 
-def _behind(leaf: Selector, sources: Sources) -> Iterator[Evidence]:
+def _behind(leaf: Selector, two_in_ms: int | None, sources: Sources) -> Iterator[Evidence]:
     writers = [(rule, behind) for rule, behind in sources if selects(leaf, rule.record)]
-    yield Evidence(leaf, recorded=bool(writers and leaf.metric))
+    yield Evidence(leaf, recorded=bool(writers and leaf.metric), two_in_ms=two_in_ms or 0)
     for rule, behind in writers:
         # A matcher that lets no label through, too, is about a label that the inputs may still have.
         asked = [matcher for matcher in leaf.matchers if matcher.label not in rule.labels and not matcher.matches("")]
         for one in behind:
             aside, matchers = one.aside.union(rule.labels), (*one.asked, *asked)
-            yield one._replace(aside=aside, asked=tuple(each for each in matchers if each.label not in one.aside))
+            asked_of_it = tuple(each for each in matchers if each.label not in one.aside)
+            # What was recorded before the instant does not hang on the window that ends at it.
+            window_ms = one.two_in_ms if two_in_ms == 0 else 0
+            yield one._replace(aside=aside, asked=asked_of_it, two_in_ms=window_ms)
 
 
-def _speaking(node: Node) -> Iterator[Selector]:
+def _speaking(node: Node) -> Iterator[tuple[Selector, int | None]]:
+    """Selectors, each with the window before the instant in which it needs two samples: 0 where the newest sample will
+    do, None where it looks at other instants."""
     match node:
         case Selector():
-            yield node
+            yield node, None if node.offset_ms or node.at is not None else 0
         case SetOperation(op="unless"):
             yield from _speaking(node.left)
         case Call(function="absent" | "absent_over_time"):
             return
+        case Subquery():
+            yield from ((leaf, None) for leaf, _ in _speaking(node.operand))
+        case RangeSelector():
+            yield node.selector, None
+        case Call() if node.function in NEEDS_TWO:
+            for child in children(node):
+                if isinstance(child, RangeSelector) and not child.selector.offset_ms and child.selector.at is None:
+                    yield child.selector, child.range_ms
+                else:
+                    yield from _speaking(child)
         case _:
             for child in children(node):
                 yield from _speaking(child)
@@ -138,12 +168,26 @@ def inputs_at(evidence: Evidence, recent: Recent, store: Store, at_ms: int) -> I
     """The series of one evidence at an instant."""
     cells = recent.cells(evidence.selector, at_ms)
     fresh = cells.vectors(cells.times + store.stale_after(cells.handles) >= at_ms)[0].present
+    if evidence.two_in_ms:
+        fresh &= ~_short(evidence, recent, store.stale_after(cells.handles), at_ms)
     marks = store.marks(cells.handles)
     speaks = _answering(cells.shape, evidence.asked)
     if evidence.recorded:
         speaks &= marks == Mark.LIVE
     unseen = fresh & store.unseen(cells.handles, at_ms)
     return Inputs(evidence, cells.shape, speaks, fresh, marks == Mark.ENDED, unseen)
+
+
+def _short(evidence: Evidence, recent: Recent, stale_after: NDArray[np.int64], at_ms: int) -> Bools:
+    """Series of which the window before an instant should hold two samples, and does not.
+
+    Of those that come more seldom, and of those that never age, it says nothing that a sample is not there.
+    """
+    expected = stale_after <= evidence.two_in_ms * STALE_AFTER_INTERVALS // 2
+    if not expected.any():
+        return expected
+    _, window = recent.window(evidence.selector, at_ms - evidence.two_in_ms, at_ms)
+    return expected & (window.counts() < 2)
 
 
 def rests_on(

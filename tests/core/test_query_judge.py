@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import msgspec
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.core.conditions import split_condition
 from engine.core.evaluator import Core
 from engine.core.promql.query_compile import compile_query
-from engine.core.rules import Rule, compile_rule
+from engine.core.rules import Rule, compile_recording, compile_rule
 from engine.events import STALE, SampleBatch, Transition
 from tests.core.test_evaluator_properties import batches, run, same, samples
 
@@ -134,3 +135,62 @@ def test_of_two_series_that_differ_in_their_metric_alone_the_one_that_holds_coun
     core = Core([rule('{__name__=~"a|b"}', when="> 2")])
     script = [(0, {"a": 5.0, "b": 1.0}), (1, {"a": 5.0, "b": 1.0, 'b{i="new"}': 0.0}), (2, {"a": 1.0, "b": 5.0})]
     assert kinds(play(core, script, 2)) == [(0, "firing", "condition")]
+
+
+COUNTED = [
+    "rate(x[20s]) > 0",
+    "increase(x[20s]) > 0",
+    "irate(x[20s]) > 0",
+    "delta(x[20s]) > 0",
+    "idelta(x[20s]) > 0",
+    "deriv(x[20s]) > 0",
+    "predict_linear(x[20s], 600) > 200",
+    "sum by (job) (rate(x[20s])) > 0",
+    "rate(x[20s]) / 2 > 0",
+]
+
+
+@pytest.mark.parametrize("expr", COUNTED)
+def test_the_first_sample_after_a_gap_is_no_evidence_for_what_needs_two(expr: str) -> None:
+    """The input is fresh again, and still there is no rate: nobody knows, and the alert goes on."""
+    core = Core([rule(expr)])
+    before = [(s, {"x": float(s)}) for s in range(0, 30, 5)]
+    after = [(s, {"x": float(s)}) for s in range(100, 130, 5)]
+    assert kinds(play(core, before + after, 130, 5_000)) == [(5, "firing", "condition")]
+    still = [(s, {"x": 125.0}) for s in range(130, 160, 5)]
+    assert [kind[1:] for kind in kinds(play(core, still, 160, 5_000))] == [("resolved", "recovered")]
+
+
+def test_a_window_that_runs_out_of_samples_before_the_series_is_stale_is_no_evidence() -> None:
+    core = Core([rule("rate(x[10s]) > 0")])
+    script = [(s, {"x": float(s)}) for s in range(0, 30, 5)]  # stale after 15 s, two samples for less than 10 s
+    assert kinds(play(core, script, 60, 5_000)) == [(5, "firing", "condition")]
+    assert core.alerts()[0].paused
+
+
+@pytest.mark.parametrize("end", ["ended", "flat", "one of two"])
+def test_what_is_known_still_resolves(end: str) -> None:
+    """A series that has ended, one that stands still, and a group of which one input has its samples."""
+    core = Core([rule("sum(rate(x[20s])) > 0")])
+    both = [(s, {"x": float(s), 'x{i="b"}': 0.0}) for s in range(0, 30, 5)]
+    gap = [(s, {'x{i="b"}': 0.0}) for s in range(30, 100, 5)]
+    last = {"ended": {"x": STALE, 'x{i="b"}': STALE}, "flat": {"x": 25.0, 'x{i="b"}': 0.0}}.get(end, {'x{i="b"}': 0.0})
+    more = [(s, last) for s in range(30, 60, 5)] if end != "one of two" else gap
+    made = kinds(play(core, both + more, more[-1][0], 5_000))
+    assert made[0] == (5, "firing", "condition")
+    assert [kind for _, kind, _ in made[1:]] == ["resolved"]
+
+
+def test_a_series_of_which_a_window_never_holds_two_is_judged_by_what_there_is() -> None:
+    """Samples that come every minute, and a window of one: their absence from it says nothing new."""
+    core = Core([rule("increase(x[65s]) > 0")])
+    assert kinds(play(core, [(0, {"x": 1.0}), (60, {"x": 2.0})], 130, 60_000)) == [
+        (60, "firing", "condition"),
+        (65, "resolved", "recovered"),
+    ]
+
+
+def test_what_is_recorded_of_a_rate_is_as_unknown_as_the_rate() -> None:
+    core = Core([rule("r > 0"), compile_recording("r", "r", "rate(x[20s])")])
+    script = [(s, {"x": float(s)}) for s in (*range(0, 30, 5), *range(100, 130, 5))]
+    assert kinds(play(core, script, 130, 5_000)) == [(5, "firing", "condition")]

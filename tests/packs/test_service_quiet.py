@@ -159,14 +159,16 @@ def test_a_gap_of_scrapes(gap_s: int, told_down: bool) -> None:
     assert made == []
 
 
-def test_a_gap_holds_what_fires() -> None:
-    """Four minutes without a scrape: the last five are still known, and an alert neither resolves nor begins anew."""
+@pytest.mark.parametrize("back_s", [645, 1005])
+def test_a_gap_holds_what_fires(back_s: int) -> None:
+    """Four minutes without a scrape, of which the last five are still known, and ten, after which the first scrape
+    gives no rate yet: an alert neither resolves nor begins anew."""
     core, service = core_of(), Service()
     made = []
-    for at_s in range(0, 1201, 15):
+    for at_s in range(0, 1501, 15):
         service.requests(80)
         service.requests(20, "500")
-        if not 405 <= at_s < 645:
+        if not 405 <= at_s < back_s:
             made += play(core, [service.scrape(at_s)])
         made += core.advance(batch(at_s, {}).time_ms)
     assert told(made) == [(315.0, "HighErrorRate critical", "firing")]

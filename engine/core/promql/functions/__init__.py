@@ -33,6 +33,7 @@ __all__ = [
     "COMPAT2_RANGE",
     "COMPAT2_VECTOR",
     "KEEPS_NAME",
+    "NEEDS_TWO",
     "RANGE",
     "REFUSED",
     "VECTOR",
@@ -61,6 +62,20 @@ KEEPS_NAME = frozenset(
         "sort_desc",
     }
 )
+
+NEEDS_TWO = frozenset(
+    {
+        "delta",
+        "deriv",
+        "double_exponential_smoothing",
+        "idelta",
+        "increase",
+        "irate",
+        "predict_linear",
+        "rate",
+    }
+)
+"""Functions of ranges that have no value for a series of which the range holds a single sample."""
 
 _NATIVE = "it reads native histograms, and this version has float samples only"
 REFUSED: dict[str, str] = {
