@@ -7,7 +7,7 @@ recorded series says the same as one in which the recorded expression is written
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from engine.core.alerts import Code
 from engine.core.dependencies import selects
+from engine.core.lineage import EVERY_LABEL, Kept, lineage
 from engine.core.promql.functions import NEEDS_TWO
-from engine.core.promql.labels import Shape
+from engine.core.promql.labels import NAME, Shape
 from engine.core.promql.plan import (
     Call,
     Matcher,
@@ -42,6 +43,7 @@ class Evidence(NamedTuple):
 
     Args:
         selector: Which series.
+        kept: Labels that the label sets have from these series: where one is absent, it is absent in both.
         aside: Labels that are not compared: rules that record on the way have set them.
         asked: What selectors on the way ask of labels that the series may have.
         recorded: They are recorded by rules whose inputs are evidence of their own. That one ended says nothing; that
@@ -49,6 +51,7 @@ class Evidence(NamedTuple):
     """
 
     selector: Selector
+    kept: Kept = EVERY_LABEL
     aside: frozenset[str] = frozenset()
     asked: tuple[Matcher, ...] = ()
     recorded: bool = False
@@ -65,22 +68,27 @@ def sources_of(rules: Sequence[RecordingRule]) -> Sources:
     """The evidence for what rules record. Each must come after those that it reads."""
     sources: list[tuple[RecordingRule, tuple[Evidence, ...]]] = []
     for rule in rules:
-        sources.append((rule, evidence_of(rule.plan, sources)))
+        sources.append((rule, evidence_of(rule.plan, sources, rule.labels)))
     return sources
 
 
-def evidence_of(plan: Plan | QueryPlan, sources: Sources) -> tuple[Evidence, ...]:
-    """The series whose silence is no answer to an expression: not those of which absence is the meaning."""
+def evidence_of(plan: Plan | QueryPlan, sources: Sources, unknown: Collection[str] = ()) -> tuple[Evidence, ...]:
+    """The series whose silence is no answer to an expression: not those of which absence is the meaning.
+
+    Args:
+        unknown: Labels that who asks about label sets does not know.
+    """
     found: dict[object, Evidence] = {}
+    kept = {leaf: labels.without(unknown) for leaf, labels in lineage(plan.root).items()}
     for leaf, two_in_ms in _speaking(plan.root):
-        for one in _behind(leaf, two_in_ms, sources):
+        for one in _behind(leaf, kept[leaf.leaf], two_in_ms, sources):
             found[one.selector.metric, one.selector.matchers, one[1:]] = one
     return tuple(found.values())
 
 
-def _behind(leaf: Selector, two_in_ms: int | None, sources: Sources) -> Iterator[Evidence]:
+def _behind(leaf: Selector, kept: Kept, two_in_ms: int | None, sources: Sources) -> Iterator[Evidence]:
     writers = [(rule, behind) for rule, behind in sources if selects(leaf, rule.record)]
-    yield Evidence(leaf, recorded=bool(writers and leaf.metric), two_in_ms=two_in_ms or 0)
+    yield Evidence(leaf, kept, recorded=bool(writers and leaf.metric), two_in_ms=two_in_ms or 0)
     for rule, behind in writers:
         # A matcher that lets no label through, too, is about a label that the inputs may still have.
         asked = [matcher for matcher in leaf.matchers if matcher.label not in rule.labels and not matcher.matches("")]
@@ -89,7 +97,7 @@ def _behind(leaf: Selector, two_in_ms: int | None, sources: Sources) -> Iterator
             asked_of_it = tuple(each for each in matchers if each.label not in one.aside)
             # What was recorded before the instant does not hang on the window that ends at it.
             window_ms = one.two_in_ms if two_in_ms == 0 else 0
-            yield one._replace(aside=aside, asked=asked_of_it, two_in_ms=window_ms)
+            yield one._replace(kept=kept.meet(one.kept), aside=aside, asked=asked_of_it, two_in_ms=window_ms)
 
 
 def _speaking(node: Node) -> Iterator[tuple[Selector, int | None]]:
@@ -146,7 +154,7 @@ class Absence:
             return Code.FALSE
         unknown = ended = False
         for one in self._inputs:
-            mine = one.speaks & _agreeing(one.shape, labels, one.evidence.aside)
+            mine = one.speaks & _agreeing(one.shape, labels, one.evidence)
             if mine.any() and not one.fresh[mine].any():
                 gone = bool(one.ended[mine].all())
                 ended |= gone
@@ -158,7 +166,7 @@ class Absence:
     def waits(self, labels: Mapping[str, str]) -> bool:
         """Whether a series that speaks for a label set was not seen since a restart."""
         return any(
-            bool((one.unseen & one.speaks & _agreeing(one.shape, labels, one.evidence.aside)).any())
+            bool((one.unseen & one.speaks & _agreeing(one.shape, labels, one.evidence)).any())
             for one in self._inputs
             if one.unseen.any()
         )
@@ -206,7 +214,7 @@ def rests_on(
             continue
         speaks = _answering(cells.shape, one.asked)
         for at, labels in enumerate(label_sets):
-            mine = speaks & _agreeing(cells.shape, labels, one.aside)
+            mine = speaks & _agreeing(cells.shape, labels, one)
             found[at] |= bool(mine.any() and inside[mine].all())
     return found
 
@@ -221,11 +229,14 @@ def _answering(shape: Shape, asked: Sequence[Matcher]) -> Bools:
     return answers
 
 
-def _agreeing(shape: Shape, labels: Mapping[str, str], aside: frozenset[str]) -> Bools:
-    """Rows whose labels are those of a label set, as far as both have them; all rows if no label is shared."""
+def _agreeing(shape: Shape, labels: Mapping[str, str], evidence: Evidence) -> Bools:
+    """Rows whose labels are those of a label set; of labels that it does not have from them, as far as both have
+    them."""
     agrees = np.ones(len(shape), dtype=np.bool_)
-    for name, text in labels.items():
-        if name in shape.columns and name not in aside:
-            column = shape.column(name)
-            agrees &= (column == shape.interner.code(text)) | (column == 0)
+    for name in {*labels, *shape.columns} - evidence.aside - {NAME}:
+        column, code = shape.column(name), shape.interner.code(labels.get(name, ""))
+        if evidence.kept.has(name):
+            agrees &= column == code
+        elif code:
+            agrees &= (column == code) | (column == 0)
     return agrees

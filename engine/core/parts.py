@@ -7,7 +7,7 @@ It is made once, from rules and limits. Nothing happens here: who feeds the part
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -123,16 +123,18 @@ class Parts:
         first = len(self.judges) + sum(len(runner.group.rules) for runner in self.runners)
         owners: Owners = {}
         return [
-            Recorder(index, rule, self._expression(index, rule.plan), owners, self.tally)
+            Recorder(index, rule, self._expression(index, rule.plan, unknown=rule.labels), owners, self.tally)
             for index, rule in enumerate(rules, first)
         ]
 
-    def _expression(self, index: int, plan: QueryPlan, measure: Node | None = None) -> Expression:
+    def _expression(
+        self, index: int, plan: QueryPlan, measure: Node | None = None, unknown: Collection[str] = ()
+    ) -> Expression:
         self._want(plan, 0)
         if measure is not None:
             plan = msgspec.structs.replace(plan, root=measure)
         parts = self.store, self.recent, self.timers
-        evidence = evidence_of(plan, self._sources)
+        evidence = evidence_of(plan, self._sources, unknown)
         return Expression(index, plan, evidence, *parts, resolution_ms=self._resolution_ms)
 
     def _want(self, plan: QueryPlan, offset_ms: int, slack_ms: int = 0) -> None:

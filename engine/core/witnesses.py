@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.core.absence import Evidence, inputs_at
-from engine.core.promql.labels import Codes, Shape
+from engine.core.promql.labels import NAME, Codes, Shape
 from engine.core.promql.vector import Bools
 from engine.core.recent import Recent
 from engine.core.store import Store
@@ -41,28 +41,31 @@ def witnesses(
             continue
         inputs = inputs_at(one, recent, store, recent.horizon_ms)
         rows = np.flatnonzero(gone[handles] & inputs.speaks)
-        for names, asked in _by_names(inputs.shape, label_sets, one.aside):
+        for names, asked in _by_names(inputs.shape, label_sets, one):
             columns = [inputs.shape.column(name)[rows] for name in names]
             have = np.stack(columns, axis=1) if columns else np.zeros((len(rows), 0), dtype=np.int64)
-            found += [handles[rows[first]] for first in _agreeing(have, asked, inputs.ended[rows])]
+            strict = np.array([one.kept.has(name) for name in names], dtype=np.bool_)
+            found += [handles[rows[first]] for first in _agreeing(have, asked, strict, inputs.ended[rows])]
     return np.concatenate(found)
 
 
 def _by_names(
-    shape: Shape, label_sets: Sequence[Mapping[str, str]], aside: frozenset[str]
+    shape: Shape, label_sets: Sequence[Mapping[str, str]], evidence: Evidence
 ) -> Iterator[tuple[tuple[str, ...], Codes]]:
     """The labels that are compared, and the codes that each label set has for them: shape (n, names)."""
     by_names: dict[tuple[str, ...], list[list[int]]] = {}
     for labels in label_sets:
-        names = tuple(name for name in labels if name in shape.columns and name not in aside)
-        by_names.setdefault(names, []).append([shape.interner.code(labels[name]) for name in names])
+        known = {*labels, *shape.columns} - evidence.aside - {NAME}
+        names = tuple(sorted(name for name in known if name in labels or evidence.kept.has(name)))
+        by_names.setdefault(names, []).append([shape.interner.code(labels.get(name, "")) for name in names])
     for names, codes in by_names.items():
         yield names, np.array(codes, dtype=np.int64).reshape(len(codes), len(names))
 
 
-def _agreeing(have: Codes, asked: Codes, ended: Bools) -> Iterator[Codes]:
-    """Rows that agree with what is asked, one of each kind: a label that a row does not have is not compared."""
-    patterns, pattern_of = np.unique(have == 0, axis=0, return_inverse=True)
+def _agreeing(have: Codes, asked: Codes, strict: Bools, ended: Bools) -> Iterator[Codes]:
+    """Rows that agree with what is asked, one of each kind: a label that a row does not have is not compared, unless
+    it is one of the strict."""
+    patterns, pattern_of = np.unique((have == 0) & ~strict, axis=0, return_inverse=True)
     for number, absent in enumerate(patterns):
         rows = np.flatnonzero(pattern_of.ravel() == number)
         both = np.concatenate([have[rows][:, ~absent], asked[:, ~absent]])
