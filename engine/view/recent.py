@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from datetime import datetime, tzinfo
+from datetime import tzinfo
 from typing import ClassVar
 
 from engine.events import Health, Record, Transition
 from engine.ports import Options, RecordKind, SinkContext
-from engine.view.cells import labels_text, literal, number
+from engine.telling import local, transition_words
+from engine.view.cells import literal
 
 __all__ = ["RecentLines", "RecentSink", "recent_factory"]
 
@@ -44,16 +45,12 @@ class RecentLines:
     def add_record(self, record: Record) -> None:
         """Keep a transition or a health event as a line; other records are not for people."""
         if isinstance(record, Transition):
-            value = "" if record.value != record.value else f" value {number(record.value)}"  # NaN
-            labels = labels_text(record.shown_labels)
-            told = " ".join(part for part in (record.kind.upper(), literal(record.rule), labels) if part)
-            why = f"{record.reason}: was {literal(record.severity_before)}" if record.changes_level else record.reason
-            why += ", flapping" if record.flapping else ""
-            self.add(f"{self._time(record.time_ms)} {told}{value} ({why})", _KIND_STYLE[record.kind])
+            told = f"{record.kind.upper()} {record.rule} {transition_words(record, self._zone)}"
+            self.add(f"{local(record.time_ms, self._zone)[1]} {literal(told)}", _KIND_STYLE[record.kind])
         elif isinstance(record, Health):
             message = f": {record.message}" if record.message else ""
             told = f"{record.status} {record.component} {record.reason}{message}"
-            self.add(f"{self._time(record.time_ms)} {literal(told)}", _HEALTH_STYLE[record.status])
+            self.add(f"{local(record.time_ms, self._zone)[1]} {literal(told)}", _HEALTH_STYLE[record.status])
 
     def follow(self, write: Callable[[str], None]) -> None:
         """From now on hand each new line to `write`, too: the view is gone, and nobody shows them."""
@@ -62,9 +59,6 @@ class RecentLines:
     def latest(self, count: int) -> list[tuple[str, str]]:
         """The newest lines, oldest of them first."""
         return list(self._lines)[-count:] if count > 0 else []
-
-    def _time(self, ms: int) -> str:
-        return f"{datetime.fromtimestamp(ms / 1000, self._zone):%H:%M:%S}"
 
 
 class RecentSink:

@@ -72,6 +72,7 @@ LEAF_MAY_IMPORT = {
     "engine.resolver",
     "engine.secrets",
     "engine.series",
+    "engine.telling",
     "engine.text",
 }
 
@@ -82,6 +83,7 @@ VALUES = {
     "engine.errors",
     "engine.events",
     "engine.series",
+    "engine.telling",
     "engine.text",
 }
 

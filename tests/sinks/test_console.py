@@ -24,6 +24,7 @@ from engine.errors import SinkError
 from engine.events import Health, Record
 from engine.ports import Recorder
 from engine.text import clean
+from engine.view.recent import RecentLines
 from sinks import console as module
 from sinks._console_lines import health_line, plain, styled, transition_line
 from sinks.console import ConsoleOptions, ConsoleSink
@@ -72,7 +73,7 @@ async def test_one_plain_line_for_each_record() -> None:
     labels = "HighCpu instance=a severity=critical"
     assert lines == [
         f"2027-01-15 09:00:00 FIRING   {labels} value=97.2 (true since 08:55:00)",
-        f"2027-01-15 09:07:30 RESOLVED {labels} after 12m30s",
+        f"2027-01-15 09:07:30 RESOLVED {labels} after 12m30s (recovered)",
         f"2027-01-15 09:07:30 RESOLVED {labels} after 12m30s (rule_removed)",
         f"2027-01-16 08:55:00 LOST     {labels} after 1d: no data, its state is not known",
         "2027-01-15 09:00:00 DEGRADED probe.health timeout x3: no answer within 10s",
@@ -89,7 +90,7 @@ async def test_a_change_of_severity_says_what_it_was() -> None:
     assert [line.partition(" HighCpu ")[2] for line in await printed(told)] == [
         "instance=a severity=warning value=82 (true since 07:55:00)",
         "instance=a severity=critical value=95 (was warning, true since 07:55:00)",
-        "instance=a severity=critical after 5m",
+        "instance=a severity=critical after 5m (recovered)",
     ]
 
 
@@ -100,7 +101,7 @@ async def test_an_alert_that_goes_back_and_forth_says_so() -> None:
     ]
     fired, resolved = await printed(told)
     assert fired.endswith(" value=82 (true since 07:55:00, flapping)")
-    assert resolved.endswith(" after 5m (flapping)")
+    assert resolved.endswith(" after 5m (recovered, flapping)")
 
 
 async def test_pending_and_cleared_are_asked_for() -> None:
@@ -373,3 +374,14 @@ def test_a_pipe_nobody_reads_does_not_hold_up_the_exit() -> None:
     os.close(reads)
     assert errors.splitlines() == ["done"]
     assert process.returncode == 0
+
+
+async def test_the_live_view_says_the_same() -> None:
+    labels = {"alertname": "HighCpu", "instance": "a b"}
+    for kind in ("pending", "firing", "resolved", "lost", "cleared"):
+        one = transition(kind, NOW_MS, labels, annotations={"summary": "hot"})
+        (line,) = await printed([one], pending=True)
+        kept = RecentLines(UTC)
+        kept.add_record(one)
+        ((text, _),) = kept.latest(1)
+        assert text.split() == line.split()[1:]
