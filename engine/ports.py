@@ -24,6 +24,7 @@ __all__ = [
     "Clock",
     "ClockJump",
     "History",
+    "KnownLabels",
     "Notices",
     "Notification",
     "Options",
@@ -104,13 +105,26 @@ class ProbeContext(msgspec.Struct, frozen=True, kw_only=True):
     call: Callable[[Callable[[], T]], Awaitable[T]]
 
 
+class KnownLabels(NamedTuple):
+    """What is known of the labels of a metric's series before anything was measured.
+
+    Args:
+        labels: Labels that each series has.
+        complete: Whether none has others.
+    """
+
+    labels: Mapping[str, str]
+    complete: bool = False
+
+
 @runtime_checkable
 class Probe(Protocol):
     """Measures. `collect` is never called while an earlier call is under way.
 
     Class attributes of one that a configuration can name: `Options` (its configuration), `DEFAULT_INTERVAL` and
     `DEFAULT_TIMEOUT`, as text, and, so that `check` can tell a misspelt metric, `METRICS`; with `METRICS_OPEN` true
-    where its target names further ones.
+    where its target names further ones. So that `check` can tell a selector that selects nothing, a static
+    `known_labels(metric, options, name, labels) -> KnownLabels`, `name` and `labels` as in the context.
     """
 
     async def open(self) -> None:

@@ -9,7 +9,7 @@ the loop's default executor.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Final, Literal, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
@@ -17,7 +17,7 @@ import aiohttp
 import msgspec
 
 from engine.events import Event
-from engine.ports import Options, ProbeContext
+from engine.ports import KnownLabels, Options, ProbeContext
 from engine.secrets import Secret
 from probes.asking import Asker, authority, budget_s, check_headers, check_url, failure
 from probes.batcher import Batcher, key
@@ -84,6 +84,12 @@ class HttpProbe:
         "probe_failure_info",
     )
 
+    @staticmethod
+    def known_labels(metric: str, options: HttpOptions, name: str, labels: Mapping[str, str]) -> KnownLabels:
+        """See `Probe`."""
+        own = {"instance": authority(urlsplit(options.url.reveal())), "probe": name} | dict(labels)
+        return KnownLabels(own, complete=metric != "probe_failure_info")
+
     def __init__(self, options: HttpOptions, context: ProbeContext) -> None:
         url = urlsplit(options.url.reveal())
         if options.preset == "health" and url.path in {"", "/"}:
@@ -93,8 +99,8 @@ class HttpProbe:
         self._context = context
         self._headers = {name: value.reveal() for name, value in options.headers.items()}
         self._budget_s = budget_s(context.timeout_ms)
-        own = {"instance": authority(url), "probe": context.name}
-        self._batcher = Batcher(own | dict(context.labels), context.interval_ms)
+        own = self.known_labels("probe_success", options, context.name, context.labels).labels
+        self._batcher = Batcher(own, context.interval_ms)
         self._asker = Asker(context, options.insecure_tls, {"Accept-Encoding": "identity"})
 
     async def open(self) -> None:

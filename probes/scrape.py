@@ -8,7 +8,7 @@ over a part of an exposition, never show more of the URL than host and port, and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Annotated, ClassVar, Final
 from urllib.parse import urlsplit
@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from engine.events import STALE, Event, Health, SampleBatch
-from engine.ports import Options, ProbeContext
+from engine.ports import KnownLabels, Options, ProbeContext
 from engine.secrets import Secret
 from engine.series import series_text
 from probes.asking import Asker, authority, budget_s, check_headers, check_url, failure
@@ -83,6 +83,16 @@ class ScrapeProbe:
     )
     METRICS_OPEN: ClassVar[bool] = True
 
+    @staticmethod
+    def known_labels(metric: str, options: ScrapeOptions, name: str, labels: Mapping[str, str]) -> KnownLabels:
+        """See `Probe`. With `honor_labels` what the target says of itself wins, so nothing is known of that."""
+        url = urlsplit(options.url.reveal())
+        job, instance = options.job or name, options.instance or authority(url)
+        own = {"job": job, "instance": instance} | dict(labels)
+        if metric in ScrapeProbe.METRICS:
+            return KnownLabels(own, complete=metric != "scrape_failure_info")
+        return KnownLabels({} if options.honor_labels else own)
+
     def __init__(self, options: ScrapeOptions, context: ProbeContext) -> None:
         url = urlsplit(options.url.reveal())
         if url.path in {"", "/"}:
@@ -102,8 +112,7 @@ class ScrapeProbe:
                 "X-Prometheus-Scrape-Timeout-Seconds": f"{self._budget_s:g}",
             },
         )
-        job, instance = options.job or context.name, options.instance or authority(url)
-        self._labels = {"job": job, "instance": instance} | dict(context.labels)
+        self._labels = dict(self.known_labels("up", options, context.name, context.labels).labels)
         self._own = tuple(
             series_text(metric, self._labels) for metric in ("up", "scrape_duration_seconds", "scrape_samples_scraped")
         )

@@ -13,6 +13,7 @@ from engine.config.document import OVERRIDE_SOURCE
 from engine.config.levels import compares_nothing
 from engine.config.report import quote
 from engine.config.shape import Config, RuleConfig, RuleTable
+from engine.config.unselected import OWN_PREFIX, unselected
 from engine.errors import Problem, nearest
 
 if TYPE_CHECKING:
@@ -20,12 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["cross_check", "provided_metrics", "recorded_metrics"]
 
-OWN_PREFIX = "longwatch_"
-
 
 def cross_check(config: Config) -> tuple[Problem, ...]:
-    """Return a warning for each expression that is no condition, and each metric that no probe here provides and no
-    rule records; and those of `lint_rule_file`.
+    """Return a warning for each expression that is no condition, for each metric that no probe here provides and no
+    rule records, and for labels that none gives it; and those of `lint_rule_file`.
 
     If a probe does not say what it provides, nothing is said about metrics.
     """
@@ -36,6 +35,7 @@ def cross_check(config: Config) -> tuple[Problem, ...]:
         if message:
             line = 0 if rule.file == OVERRIDE_SOURCE else rule.line
             warnings.append(Problem(rule.file, line, f"rule.{rule.name}.expr", message, hint))
+    warnings += unselected(config, lambda rule: _compiled(rule).plan.leaves, recorded)
     if provided is None:
         return tuple(warnings)
     provided |= recorded

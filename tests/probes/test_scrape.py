@@ -692,3 +692,17 @@ async def test_a_real_node_exporter() -> None:
         "node_load5",
         "node_load15",
     }
+
+
+@pytest.mark.parametrize("honor_labels", [False, True])
+async def test_labels_are_known_before_anything_is_measured(honor_labels: bool) -> None:
+    """What `check` says of selectors is what the series have."""
+    async with target('x{job="other",pod="p"} 1\n') as at:
+        options = ScrapeOptions(url=Secret(at.url), honor_labels=honor_labels)
+        async with scraping(at.url, honor_labels=honor_labels, labels={"zone": "b"}) as probe:
+            (batch,) = [event for event in await probe.collect() if isinstance(event, SampleBatch)]
+    for series in batch.series:
+        metric, labels = split_series(series)
+        known = ScrapeProbe.known_labels(metric, options, "it", {"zone": "b"})
+        assert known.labels.items() <= labels.items()
+        assert not known.complete or known.labels == labels
