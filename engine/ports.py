@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol, TypeA
 
 import msgspec
 
-from engine.events import DomainEvent, Event, Health, Record, SampleBatch, Transition
+from engine.events import Blind, DomainEvent, Event, Health, Record, SampleBatch, Transition
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -244,11 +244,21 @@ class Notices(Protocol):
 
 
 class SeriesSamples(msgspec.Struct, frozen=True, eq=False):
-    """Stored samples of one series: `times_ms` int64 and `values` float64, both of shape (n,), ascending."""
+    """Stored samples of one series: `times_ms` int64 and `values` float64, both of shape (n,), ascending.
+
+    Args:
+        interval_ms: How often its probe measured it when it was last heard of, 0 where nobody knew; None if that is
+            not stored.
+        down_ms: Times of the stale markers that mean that the target was down; others mean that the series ended.
+        means: How many of the first samples are 1-minute means.
+    """
 
     series: str
     times_ms: NDArray[np.int64]
     values: NDArray[np.float64]
+    interval_ms: int | None = None
+    down_ms: frozenset[int] = frozenset()
+    means: int = 0
 
 
 class RunInfo(msgspec.Struct, frozen=True):
@@ -279,6 +289,12 @@ class History(Protocol):
 
     async def runs(self) -> list[RunInfo]:
         """Runs, newest first."""
+
+    async def events(self, start_ms: int, end_ms: int) -> list[DomainEvent]:
+        """Domain events, oldest first. Of a type that is not built in there is the tag and the time."""
+
+    async def blind(self, start_ms: int, end_ms: int) -> list[Blind]:
+        """Blind spans that have a part between the two times, in the order in which they were noticed."""
 
 
 @runtime_checkable

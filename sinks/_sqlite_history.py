@@ -18,11 +18,12 @@ import msgspec
 import numpy as np
 
 from engine.errors import SinkError
-from engine.events import STALE, Health, Transition
+from engine.events import STALE, Blind, DomainEvent, Health, Transition
 from engine.ports import History, RunInfo, SeriesSamples
 from sinks import _sqlite_schema as sql
 from sinks._sqlite_db import connect
 from sinks._sqlite_errors import sink_error
+from sinks._sqlite_rows import EventReader
 
 __all__ = ["QUERY_ROWS_MAX", "SqliteHistory", "open_history"]
 
@@ -65,17 +66,22 @@ class SqliteHistory:
             (sql.READ_ROLLUPS, (metric, start_ms, min(end_ms, raw_from))),
             (sql.READ_SAMPLES, (metric, max(start_ms, raw_from), end_ms)),
         )
-        columns: dict[str, tuple[list[int], list[float]]] = {}
+        intervals = await self._intervals(metric)
+        columns: dict[str, tuple[list[int], list[float], list[int]]] = {}
         for number, (series, time_ms, value, special) in enumerate([*rollups, *raw]):
-            times, values = columns.setdefault(series, ([], []))
+            times, values, down = columns.setdefault(series, ([], [], []))
             times.append(time_ms)
             values.append(_value(value, special))
+            if special == "target_down":
+                down.append(time_ms)
             if number % ROWS_PER_TURN == ROWS_PER_TURN - 1:
                 await asyncio.sleep(0)
-        return [
-            SeriesSamples(series, np.array(times, dtype=np.int64), np.array(values, dtype=np.float64))
-            for series, (times, values) in sorted(columns.items())
-        ]
+        found = []
+        for series, (times, values, down) in sorted(columns.items()):
+            arrays = np.array(times, dtype=np.int64), np.array(values, dtype=np.float64)
+            means = int(np.searchsorted(arrays[0], raw_from)) if rollups else 0
+            found.append(SeriesSamples(series, *arrays, intervals.get(series), frozenset(down), means))
+        return found
 
     async def metrics(self) -> list[str]:
         """Names of the metrics, in their order. Samples of some may be gone already: a series outlives them."""
@@ -84,8 +90,7 @@ class SqliteHistory:
 
     async def transitions(self, start_ms: int, end_ms: int) -> list[Transition]:
         """Transitions, oldest first."""
-        ((version,),) = (await self._query((sql.READ_VERSION, ())))[0]
-        statement = sql.READ_OLDER_TRANSITIONS.get(version, sql.READ_TRANSITIONS)
+        statement = sql.READ_OLDER_TRANSITIONS.get(await self._version(), sql.READ_TRANSITIONS)
         (rows,) = await self._query((statement, (start_ms, end_ms)))
         found = []
         for number, row in enumerate(rows):
@@ -120,6 +125,37 @@ class SqliteHistory:
         """Runs, newest first."""
         (rows,) = await self._query((sql.READ_RUNS, ()))
         return [RunInfo(*row) for row in rows]
+
+    async def events(self, start_ms: int, end_ms: int) -> list[DomainEvent]:
+        """Domain events, oldest first. Of a type that is not built in there is the tag and the time."""
+        (rows,) = await self._query((sql.READ_EVENTS, (start_ms, end_ms)))
+        return [event for event in await self._decoded(rows) if isinstance(event, DomainEvent)]
+
+    async def blind(self, start_ms: int, end_ms: int) -> list[Blind]:
+        """Blind spans that have a part between the two times, in the order in which they were noticed."""
+        (rows,) = await self._query((sql.READ_BLIND, (start_ms, end_ms)))
+        spans = [event for event in await self._decoded(rows) if isinstance(event, Blind)]
+        return [span for span in spans if span.to_ms > start_ms]
+
+    async def _decoded(self, rows: list[Any]) -> list[DomainEvent | Blind]:
+        reader = EventReader()
+        found: list[DomainEvent | Blind] = []
+        for number, (body,) in enumerate(rows):
+            found.append(reader.event(body))
+            if number % ROWS_PER_TURN == ROWS_PER_TURN - 1:
+                await asyncio.sleep(0)
+        return found
+
+    async def _intervals(self, metric: str) -> dict[str, int]:
+        """Of each series of a metric the interval, where it is stored."""
+        if await self._version() < sql.VERSION_WITH_INTERVALS:
+            return {}
+        (rows,) = await self._query((sql.READ_INTERVALS, (metric,)))
+        return dict(rows)
+
+    async def _version(self) -> int:
+        ((version,),) = (await self._query((sql.READ_VERSION, ())))[0]
+        return int(version)
 
     async def _raw_from(self) -> int:
         (rows,) = await self._query((sql.READ_RAW_FROM, ()))

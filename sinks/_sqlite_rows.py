@@ -15,11 +15,13 @@ import msgspec
 import numpy as np
 
 from engine.codec import EventCodec
+from engine.errors import SinkError
 from engine.events import STALE_BITS, Blind, DomainEvent, Health, Record, Sample, SampleBatch, Transition
 from engine.series import split_series
 from engine.text import clean
 
 __all__ = [
+    "EventReader",
     "EventWriter",
     "Parted",
     "health_row",
@@ -63,13 +65,13 @@ def storable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def series_row(text: str, seen_ms: int) -> tuple[str, str, str, int]:
-    """(metric, labels as JSON, text, seen_ms). A text in no known form keeps itself as its metric."""
+def series_row(text: str, seen_ms: int, interval_ms: int) -> tuple[str, str, str, int, int]:
+    """(metric, labels as JSON, text, seen_ms, interval_ms). A text in no known form keeps itself as its metric."""
     try:
         metric, labels = split_series(text)
     except ValueError:
         metric, labels = clean(text), {}
-    return metric, _JSON.encode(labels).decode(), text, seen_ms
+    return metric, _JSON.encode(labels).decode(), text, seen_ms, interval_ms
 
 
 def sample_rows(records: Iterable[Sample | SampleBatch], ids: Mapping[str, int]) -> Iterator[tuple[Any, ...]]:
@@ -141,3 +143,40 @@ class EventWriter:
             self._codec = EventCodec(*self._types, *fresh)
             self._types.update(fresh)
         return [(e.time_ms, str(e.__struct_config__.tag), self._codec.to_json(e).decode()) for e in events]
+
+
+class EventReader:
+    """Rows of `events` back to domain events and blind spans."""
+
+    def __init__(self) -> None:
+        self._codec = EventCodec()
+        self._bare: dict[str, type[DomainEvent]] = {}
+
+    def event(self, body: str) -> DomainEvent | Blind:
+        """The event with this JSON form. Of a type that is not built in there is no more than its tag and its time.
+
+        Raises:
+            SinkError: It is none.
+        """
+        try:
+            tag = msgspec.json.decode(body, type=_Tagged).type
+            if tag in self._codec.tags:
+                event = self._codec.from_json(body.encode())
+                if isinstance(event, DomainEvent | Blind):
+                    return event
+                raise ValueError(f"{tag} is no event")
+            return msgspec.json.decode(body, type=self._type(tag))
+        except (ValueError, TypeError) as error:
+            raise SinkError("bad_record", f"a row of events can't be read: {error}", retryable=False) from None
+
+    def _type(self, tag: str) -> type[DomainEvent]:
+        known = self._bare.get(tag)
+        if known is None:
+            made = msgspec.defstruct("UnknownEvent", [], bases=(DomainEvent,), tag=tag, frozen=True, kw_only=True)
+            assert issubclass(made, DomainEvent)
+            known = self._bare[tag] = made
+        return known
+
+
+class _Tagged(msgspec.Struct):
+    type: str

@@ -13,8 +13,9 @@ __all__ = ["APPLICATION_ID", "MINUTE_MS", "PRAGMAS", "USER_VERSION", "statements
 
 APPLICATION_ID: Final = 0x4C574831
 """`LWH1`, at offset 68 of the file's header: this is a history of Longwatch and nobody else's."""
-USER_VERSION: Final = 3
-"""2 since transitions have severities, 3 since they are marked as flapping."""
+USER_VERSION: Final = 4
+"""2 since transitions have severities, 3 since they are marked as flapping, 4 since series have the interval of their probe."""
+VERSION_WITH_INTERVALS: Final = 4
 MINUTE_MS: Final = 60_000
 
 # WAL lets people read while we write. Automatic checkpoints are off because they swallow I/O errors
@@ -72,7 +73,7 @@ _V_TRANSITIONS: Final = """
 
 SCHEMA: Final = (
     "PRAGMA application_id = 1280788529",  # APPLICATION_ID; a PRAGMA takes no parameters
-    "PRAGMA user_version = 3",  # USER_VERSION
+    "PRAGMA user_version = 4",  # USER_VERSION
     """
     CREATE TABLE meta (
         key   TEXT PRIMARY KEY,
@@ -80,11 +81,12 @@ SCHEMA: Final = (
     ) STRICT, WITHOUT ROWID""",
     """
     CREATE TABLE series (
-        id      INTEGER PRIMARY KEY,
-        metric  TEXT NOT NULL,
-        labels  TEXT NOT NULL,
-        text    TEXT NOT NULL UNIQUE,
-        seen_ms INTEGER NOT NULL
+        id          INTEGER PRIMARY KEY,
+        metric      TEXT NOT NULL,
+        labels      TEXT NOT NULL,
+        text        TEXT NOT NULL UNIQUE,
+        seen_ms     INTEGER NOT NULL,
+        interval_ms INTEGER
     ) STRICT""",
     "CREATE INDEX series_by_metric ON series (metric)",
     """
@@ -201,6 +203,7 @@ _MIGRATIONS: Final = {
         _V_TRANSITIONS,
         "PRAGMA user_version = 3",
     ),
+    3: ("ALTER TABLE series ADD COLUMN interval_ms INTEGER", "PRAGMA user_version = 4"),
 }
 """By the version of a file, what makes it one of the next version."""
 
@@ -218,8 +221,8 @@ SET_META: Final = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SE
 # --- writing ---------------------------------------------------------------------------------------
 
 ADD_SERIES: Final = """
-INSERT INTO series (metric, labels, text, seen_ms) VALUES (?, ?, ?, ?)
-ON CONFLICT (text) DO UPDATE SET seen_ms = max(seen_ms, excluded.seen_ms)"""
+INSERT INTO series (metric, labels, text, seen_ms, interval_ms) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (text) DO UPDATE SET seen_ms = max(seen_ms, excluded.seen_ms), interval_ms = excluded.interval_ms"""
 FIND_SERIES: Final = "SELECT text, id FROM series WHERE text IN (SELECT value FROM json_each(?))"
 ADD_SAMPLE: Final = "INSERT INTO samples VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
 ADD_TRANSITION: Final = """
@@ -266,6 +269,8 @@ SELECT series.text, rollups.minute_ms, rollups.sum / rollups.count, NULL
 FROM rollups JOIN series ON series.id = rollups.series_id
 WHERE series.metric = ? AND rollups.minute_ms >= ? AND rollups.minute_ms < ?
 ORDER BY rollups.minute_ms LIMIT ?"""
+READ_INTERVALS: Final = "SELECT text, interval_ms FROM series WHERE metric = ? AND interval_ms IS NOT NULL LIMIT ?"
+"""Of a file of version 4 or later."""
 READ_METRICS: Final = "SELECT DISTINCT metric FROM series ORDER BY metric LIMIT ?"
 READ_VERSION: Final = "SELECT user_version FROM pragma_user_version LIMIT ?"
 READ_TRANSITIONS: Final = """
@@ -285,6 +290,13 @@ FROM transitions WHERE time_ms >= ? AND time_ms < ? ORDER BY time_ms, id LIMIT ?
 READ_HEALTH: Final = """
 SELECT time_ms, component, status, reason, message, count
 FROM health WHERE time_ms >= ? AND time_ms < ? ORDER BY time_ms, id LIMIT ?"""
+READ_EVENTS: Final = """
+SELECT body FROM events
+WHERE time_ms >= ? AND time_ms < ? AND type != 'blind' ORDER BY time_ms, id LIMIT ?"""
+# A span is noticed when it is over, or after that.
+READ_BLIND: Final = """
+SELECT body FROM events
+WHERE time_ms > ? AND type = 'blind' AND body ->> 'from_ms' < ? ORDER BY time_ms, id LIMIT ?"""
 READ_RUNS: Final = """
 SELECT run_id, name, started_ms, ended_ms, outcome
 FROM runs ORDER BY started_ms DESC, run_id DESC LIMIT ?"""

@@ -115,13 +115,17 @@ class Store:
             self._ids.clear()
             self._ids_day = day
         unseen: dict[str, str] = {}
+        intervals: dict[str, int] = {}
         for record in samples:
             for text in record.series if isinstance(record, SampleBatch) else (record.series,):
                 if text not in self._ids:
                     unseen[text] = storable(text)
+                    intervals[unseen[text]] = record.interval_ms
         if not unseen:
             return
-        await database.run_many(sql.ADD_SERIES, (series_row(text, day * DAY_MS) for text in unseen.values()))
+        await database.run_many(
+            sql.ADD_SERIES, (series_row(text, day * DAY_MS, interval_ms) for text, interval_ms in intervals.items())
+        )
         wanted = msgspec.json.encode(list(unseen.values())).decode()
         found: dict[Any, Any] = dict(await database.fetch(sql.FIND_SERIES, (wanted,)))
         self._ids.update((text, found[stored]) for text, stored in unseen.items())

@@ -19,7 +19,7 @@ import msgspec
 
 from engine.durations import Duration
 from engine.errors import SinkError
-from engine.events import Health, Record, SampleBatch, Transition
+from engine.events import Blind, DomainEvent, Health, Record, SampleBatch, Transition
 from engine.ports import Options, RecordKind, RunInfo, SeriesSamples, SinkContext
 from sinks import _sqlite_schema as sql
 from sinks._sqlite_db import Database
@@ -308,3 +308,11 @@ class SqliteSink:
     async def runs(self) -> list[RunInfo]:
         """Runs, newest first."""
         return await self._history().runs()
+
+    async def events(self, start_ms: int, end_ms: int) -> list[DomainEvent]:
+        """As `SqliteHistory.events`."""
+        return await self._history().events(start_ms, end_ms)
+
+    async def blind(self, start_ms: int, end_ms: int) -> list[Blind]:
+        """Blind spans that have a part between the two times."""
+        return await self._history().blind(start_ms, end_ms)

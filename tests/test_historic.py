@@ -8,7 +8,7 @@ import pytest
 from engine.core.promql.query import evaluate_instant
 from engine.core.promql.query_compile import compile_query
 from engine.core.promql.vector import Vector
-from engine.events import STALE, Health, Transition
+from engine.events import STALE, Blind, DomainEvent, Health, Transition
 from engine.historic import source_of
 from engine.ports import History, RunInfo, SeriesSamples
 
@@ -46,6 +46,12 @@ class Told(History):
         raise NotImplementedError
 
     async def runs(self) -> list[RunInfo]:
+        raise NotImplementedError
+
+    async def events(self, start_ms: int, end_ms: int) -> list[DomainEvent]:
+        raise NotImplementedError
+
+    async def blind(self, start_ms: int, end_ms: int) -> list[Blind]:
         raise NotImplementedError
 
 

@@ -76,7 +76,8 @@ class SpanRecord:
             before = self._open.pop(key, None)
             if before is not None and _continues(before, piece):
                 from_ms = min(before.from_ms, piece.from_ms)
-                piece = Blind(piece.time_ms, from_ms, max(before.to_ms, piece.to_ms), *key)
+                to_ms, series = max(before.to_ms, piece.to_ms), piece.series or before.series
+                piece = Blind(piece.time_ms, from_ms, to_ms, *key, series)
             elif before is not None:
                 told.append(before)
             self._open[key] = piece

@@ -215,3 +215,10 @@ def test_it_alternates_and_ends(steps: list[tuple[int, int, bool, bool]]) -> Non
     assert [t.kind for t in told] == ["firing", "resolved"] * (len(told) // 2)
     assert round(sum(t.value for t in told if t.kind == "resolved") * 1000) == left_ms
     assert [t.time_ms for t in told] == sorted(t.time_ms for t in told)
+
+
+def test_a_span_put_together_keeps_the_series_that_its_probe_stands_for() -> None:
+    record = SpanRecord()
+    pieces: list[Event] = [Blind(at, at - 1_000, at, "probe.shop", "offline", ("up",)) for at in (1_000, 2_000)]
+    assert record.take(pieces, 2_000) == []
+    assert record.take([], 2_000, everything=True) == [Blind(2_000, 0, 2_000, "probe.shop", "offline", ("up",))]

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import math
 import os
+import re
 import sqlite3
 import struct
 import subprocess
@@ -32,6 +33,7 @@ from engine.events import (
     DomainEvent,
     Health,
     Sample,
+    SampleBatch,
     SecurityViolation,
     TradeClosed,
 )
@@ -181,7 +183,9 @@ async def test_a_file_of_a_version_before_is_read_as_it_is_and_brought_forward_w
         with closing(sqlite3.connect(tmp_path / name)) as connection:
             assert connection.execute("PRAGMA user_version").fetchone() == (USER_VERSION,)
             told = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
-            shapes.append(sorted([*row[:3], " ".join((row[3] or "").split())] for row in told))
+            shapes.append(
+                sorted([*row[:3], re.sub(r" ?([(),]) ?", r"\1", " ".join((row[3] or "").split()))] for row in told)
+            )
     assert shapes[0] == shapes[1]
 
 
@@ -201,6 +205,47 @@ async def test_health_events_and_facts_come_back(tmp_path: Path) -> None:
     ]
     assert rows(tmp_path, "SELECT count(*) FROM v_events") == [(4,)]
     assert rows(tmp_path, "SELECT count(*) FROM health") == [(1,)]  # F138
+
+
+async def test_events_come_back_and_of_unknown_types_when_they_were(tmp_path: Path) -> None:
+    trade, rejected = TradeClosed(time_ms=NOW_MS, symbol="X", pnl=math.inf), OrderRejected(time_ms=NOW_MS, price=1.5)
+    spans = [
+        Blind(NOW_MS, NOW_MS - 500, NOW_MS - 100, "*", "suspend"),
+        Blind(NOW_MS + 9, NOW_MS - 50, NOW_MS + 5, "probe.health", "offline", ("up", "probe_success")),
+    ]
+    async with opened(tmp_path) as sink:
+        await sink.write([spans[0], trade, rejected, spans[1]])
+        found = await sink.events(NOW_MS, NOW_MS + 1)
+        assert await sink.events(NOW_MS + 1, NOW_MS + 100) == []
+        assert await sink.blind(NOW_MS - 200, NOW_MS) == spans
+        assert await sink.blind(NOW_MS - 100, NOW_MS) == spans[1:]
+        assert await sink.blind(NOW_MS - 500, NOW_MS - 50) == spans[:1]
+    assert found[0] == trade
+    assert [(one.time_ms, one.__struct_config__.tag) for one in found] == [
+        (NOW_MS, "trade_closed"),
+        (NOW_MS, "order_rejected_for_sqlite"),
+    ]
+    with closing(sqlite3.connect(tmp_path / "history.db")) as connection, connection:
+        connection.execute('UPDATE events SET body = \'{"type":"health"}\'')
+    with pytest.raises(SinkError, match="a row of events can't be read"):
+        await open_history(tmp_path / "history.db").events(0, NOW_MS + 1)
+
+
+async def test_a_series_comes_with_its_interval_and_a_stale_marker_with_its_cause(tmp_path: Path) -> None:
+    batch = SampleBatch(NOW_MS, ("up", "cpu"), np.array([1.0, STALE]), 5_000, "target_down")
+    async with opened(tmp_path) as sink:
+        await sink.write([batch, Sample(NOW_MS + 1, "cpu", STALE, 5_000, "ended"), Sample(NOW_MS, "load", 1.0)])
+        (cpu,), (up,), (load,) = [await sink.samples(name, 0, NOW_MS + 2) for name in ("cpu", "up", "load")]
+        assert (cpu.interval_ms, up.interval_ms, load.interval_ms) == (5_000, 5_000, 0)
+        assert (cpu.down_ms, cpu.times_ms.tolist(), cpu.means) == ({NOW_MS}, [NOW_MS, NOW_MS + 1], 0)
+    async with opened(tmp_path) as sink:  # another run, in which it is measured less often
+        await sink.write([Sample(NOW_MS + 2, "up", 1.0, 30_000)])
+        assert [one.interval_ms for one in await sink.samples("up", 0, NOW_MS + 2)] == [30_000]
+    with closing(sqlite3.connect(tmp_path / "old.db")) as connection, connection:
+        connection.executescript(FILE_1)
+        connection.execute("INSERT INTO series VALUES (1, 'up', '{}', 'up', 0)")
+        connection.execute("INSERT INTO samples VALUES (7, 1, 1.0, NULL)")
+    assert [one.interval_ms for one in await open_history(tmp_path / "old.db").samples("up", 0, 9)] == [None]
 
 
 HOSTILE = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40)
