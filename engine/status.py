@@ -20,6 +20,7 @@ class AlertStatus(msgspec.Struct, frozen=True):
         paused: The condition is unknown, so the clock stands.
         keeping: The condition has ended and `keep_firing_for` runs.
         due_ms: When it will fire (pending), reach its next level or resolve (keeping) if nothing changes; 0 where none.
+        fading: It is pending under `of` and its condition is false by now: at `due_ms` it is over, and does not fire.
         severity: Of the highest level that is set, for a rule with levels.
         flapping: It has been going back and forth, see `engine.core.flaps`.
     """
@@ -37,6 +38,7 @@ class AlertStatus(msgspec.Struct, frozen=True):
     annotations: dict[str, str] = {}
     severity: str = ""
     flapping: bool = False
+    fading: bool = False
 
     @property
     def shown_labels(self) -> dict[str, str]:

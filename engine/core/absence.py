@@ -35,7 +35,7 @@ from engine.core.recent import Recent
 from engine.core.rules import RecordingRule
 from engine.core.store import STALE_AFTER_INTERVALS, Mark, Store
 
-__all__ = ["Absence", "Evidence", "Inputs", "Sources", "evidence_of", "inputs_at", "rests_on", "sources_of"]
+__all__ = ["Absence", "Evidence", "Inputs", "Sources", "evidence_of", "inputs_at", "rests_on", "sources_of", "speaking"]
 
 
 class Evidence(NamedTuple):
@@ -196,6 +196,15 @@ def _short(evidence: Evidence, recent: Recent, stale_after: NDArray[np.int64], a
         return expected
     _, window = recent.window(evidence.selector, at_ms - evidence.two_in_ms, at_ms)
     return expected & (window.counts() < 2)
+
+
+def speaking(
+    evidence: Sequence[Evidence], labels: Mapping[str, str], recent: Recent, at_ms: int
+) -> Iterator[NDArray[np.int64]]:
+    """The series that speak for a label set, by evidence."""
+    for one in evidence:
+        cells = recent.cells(one.selector, at_ms)
+        yield cells.handles[_answering(cells.shape, one.asked) & _agreeing(cells.shape, labels, one)]
 
 
 def rests_on(

@@ -386,6 +386,11 @@ class AlertBook:
         ends: NDArray[np.bool_] = (self.rows.phase[rows] == _FIRING) & ((codes & Code.WHENS) == 0) & (left == 0)
         return ends
 
+    def key_of(self, row: int) -> tuple[tuple[str, str], ...]:
+        """The labels of an alert, in their order."""
+        place = int(self.rows.place[row])
+        return self._notices.named(int(self.rows.rule[row]), place, int(self.slot_of.array[place]))[1]
+
     def rows_of(self, rule: int) -> Ints:
         """The rows of one rule's alerts."""
         return np.flatnonzero((self.rows.place != FREE) & (self.rows.rule == rule))

@@ -25,6 +25,7 @@ from engine.core.promql.plan import Compat, QueryPlan
 from engine.core.promql.vector import Value
 from engine.core.restart import restart
 from engine.core.rules import RecordingRule, Rule
+from engine.core.seats import Seat, seats_of
 from engine.core.snapshot import put, take
 from engine.core.store import NEVER_MS
 from engine.errors import StateError
@@ -288,6 +289,10 @@ class Core:
     def latest(self, metric: str) -> dict[str, float]:
         """The fresh values of a metric at the watermark, by canonical series text."""
         return reading.latest(self._parts, metric)
+
+    def seats(self) -> list[Seat]:
+        """Its alerting rules at work, for `engine.core.explain`; to be read between two steps only."""
+        return seats_of(self._parts)
 
     def counters(self) -> dict[str, int]:
         """What was counted since the start: `samples_accepted_total`, `samples_late_total`,

@@ -105,7 +105,7 @@ class Expression:
         self._resolution_ms = resolution_ms
         self._view = FreshView(recent, store)
         self._constants: Constants = {}
-        self._evidence = evidence
+        self.evidence = evidence
         nodes = list(walk(plan.root))
         self._ticks = any(map(_changes_with_time, nodes))
         self._needs_no_sample = not plan.leaves or any(map(_is_of_nothing, nodes))
@@ -128,21 +128,29 @@ class Expression:
         self._plan_tick(at_ms)
         return evaluate_instant(self.plan, self._view, at_ms, constants=self._constants)
 
+    def seen(self, at_ms: int) -> Value:
+        """`value` for who reads: it plans nothing.
+
+        Raises:
+            EvaluationError: It has no value.
+        """
+        return evaluate_instant(self.plan, self._view, at_ms, constants=self._constants)
+
     def forget_shapes(self) -> None:
         """Label sets have got other codes: what was made of the old ones means nothing any more."""
         self._constants.clear()
 
     def witnesses(self, label_sets: Sequence[Mapping[str, str]], gone: Bools) -> NDArray[np.int64]:
         """Of the series that are to go, those without which it could not be said why label sets are absent."""
-        return witnesses(self._evidence, label_sets, self._recent, self._store, gone)
+        return witnesses(self.evidence, label_sets, self._recent, self._store, gone)
 
     def rests_on(self, label_sets: Sequence[Mapping[str, str]], handles: NDArray[np.int64], at_ms: int) -> Bools:
         """Which label sets have, behind some selector, no other inputs than these series."""
-        return rests_on(self._evidence, label_sets, handles, self._recent, at_ms)
+        return rests_on(self.evidence, label_sets, handles, self._recent, at_ms)
 
     def absence(self, at_ms: int) -> Absence:
         """Why label sets are absent from its value at an instant."""
-        return Absence(self._evidence, self._recent, self._store, at_ms)
+        return Absence(self.evidence, self._recent, self._store, at_ms)
 
     def stale_after_ms(self, at_ms: int) -> int:
         """After how long its slowest input that is fresh at an instant is stale without a sample."""

@@ -267,6 +267,10 @@ class GridAlerts:
         every.pop(NAME, None)
         return tuple(sorted((name, text) for name, text in every.items() if text))
 
+    def labels_for(self, sample_labels: dict[str, str], value: float, at_ms: int) -> Labels:
+        """The labels of the alert of a sample, whether there is one or not."""
+        return self._alert_labels(sample_labels, value, at_ms)
+
     # -- steps -------------------------------------------------------------------------------------------------
 
     def _tell(self, newly: list[Labels], left: dict[Labels, float], at_ms: int) -> list[Output]:

@@ -141,6 +141,11 @@ class Instants:
         """The earliest instant, or None if there is none or time has not begun."""
         return min(self._next, default=None)
 
+    def first_from(self, index: int, time_ms: int) -> int:
+        """The first instant of a group that is still to come and not before a time."""
+        next_ms, interval_ms = self._next[index], self._groups[index].interval_ms
+        return next_ms + max(0, -(-(time_ms - next_ms) // interval_ms)) * interval_ms
+
     def take(self, instant_ms: int) -> list[int]:
         """The groups with an instant at `instant_ms`; their next one comes an interval later."""
         taken = [index for index, next_ms in enumerate(self._next) if next_ms == instant_ms]

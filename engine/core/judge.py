@@ -508,6 +508,11 @@ class Judge:
         """The labels of a slot's series, without the metric name."""
         return self.binding.labels(slot, self._store.table)
 
+    def conditions_at(self, slots: Ints, times: Ints) -> Codes:
+        """What the condition of slots is at instants by the newest samples, for who reads: the book is told nothing."""
+        states = self._states(slots, times)
+        return self._codes(evaluate(self.rule.measure, lambda leaf: states[leaf][:2]), slots, states)
+
     def values_at(self, slots: Ints, times: Ints) -> Floats:
         """What the expression measures where its comparison is left out; NaN where nothing is known."""
         states = self._states(slots, times)

@@ -236,7 +236,8 @@ class Life:
         if self._shares.any:
             for at in self._shares.among(own, rows):
                 row = int(rows[at])
-                known = int(own.known(rows[at : at + 1], int(own.stepped[row]))[0])
+                seen_ms = max(int(own.stepped[row]), int(own.blind[row]))  # nothing was due in a blind span after it
+                known = int(own.known(rows[at : at + 1], seen_ms)[0])
                 due[at] = min(int(due[at]), self._shares.due(own, row, known) + int(lost[at]))
         due[own.paused[rows] != NEVER_MS] = NEVER_MS
         unknown = own.unknown[rows]

@@ -225,6 +225,7 @@ class Notices:
             annotations=rule.describe(_with(labels, self._severities[number][level]), value),
             severity=self._severities[number][level],
             flapping=self._flaps.is_on(number, key, now_ms),
+            fading=phase is Phase.PENDING and rule.of < 1 and not book.shares.is_on(row),
         )
 
 

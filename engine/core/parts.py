@@ -97,6 +97,10 @@ class Parts:
         for plan in queries:
             self._want(plan, FOR_EVER_MS)
         self.grid = [alerts for runner in self.runners for alerts in runner.alerting.values()]
+        self.group_of = {
+            alerts.book: number for number, runner in enumerate(self.runners) for alerts in runner.alerting.values()
+        }
+        """Of a book of grid mode, the number of its group."""
         self.books = [self.book, *(judge.book for judge in whole), *(alerts.book for alerts in self.grid)]
         drop, keeps = self.tally.drop, self.recent.keeps
         self.layouts = Layouts(self.store, pointwise, batch_samples_max, drop, self.chains, keeps)

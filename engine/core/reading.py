@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 
 from engine.core.alerts import Phase
@@ -29,8 +30,16 @@ def alerts(parts: Parts, limit: int | None) -> list[AlertStatus]:
     for number in np.unique(which[order]).tolist():
         mine = order[which[order] == number]
         made = shown[number][0].statuses(rows[mine], now_ms)
+        if (group := parts.group_of.get(shown[number][0])) is not None:  # its clocks are looked at at instants
+            made = [_at_instant(parts, group, status) for status in made]
         statuses.update(zip(mine.tolist(), made, strict=True))
     return [statuses[place] for place in order.tolist()]
+
+
+def _at_instant(parts: Parts, group: int, status: AlertStatus) -> AlertStatus:
+    if not status.due_ms:
+        return status
+    return msgspec.structs.replace(status, due_ms=parts.instants.first_from(group, status.due_ms))
 
 
 def alert_counts(parts: Parts) -> dict[str, int]:

@@ -69,6 +69,11 @@ class ShareBook:
             runs |= (bool(share.spans) and share.true_for(now) > 0) or share.on
         return bits, runs
 
+    def held(self, row: int, now: int) -> Iterator[tuple[bool, int]]:
+        """Of each level of a row whether it holds, and for how much of its window it held, in known time."""
+        for share in self._shares.get(row, ()):
+            yield share.on, share.true_for(now)
+
     def is_on(self, row: int) -> bool:
         """Whether a condition of the row holds now."""
         return any(share.on for share in self._shares.get(row, ()))

@@ -13,9 +13,6 @@ from engine.view.panels import TABLE_CELLS_MIN, Line, Scene, Section
 
 __all__ = ["alerts"]
 
-_DEADLINE_APART_MS = 2_000
-"""The deadline of a pending alert is shown where it is not what is left of `for`, as under `of`."""
-
 
 def alerts(status: EngineStatus, scene: Scene) -> Section:
     """Alerts that are not inactive: firing before pending, the next to fire first."""
@@ -54,7 +51,7 @@ def _alert(alert: AlertStatus, since_ms: int, scene: Scene, width: int) -> Line:
         line.append((fit(f"{literal(alert.rule)} {labels}", width - clock_cells - 10) + " ", "strong"))
         return line + _alert_clock(alert, since_ms, scene.now_ms, clock_cells, 0)
     wide = width >= 100
-    clock_cells, bar_cells, value_cells = (44, 20, 11) if wide else (34, 10, 0)
+    clock_cells, bar_cells, value_cells = (48, 18, 11) if wide else (34, 6, 0)
     rule_cells = (width - clock_cells - value_cells - 10) * 2 // 5
     line.append((fit(literal(alert.rule), rule_cells) + " ", "strong"))
     line.append((fit(labels, width - 11 - rule_cells - value_cells - clock_cells) + " ", ""))
@@ -81,12 +78,14 @@ def _alert_clock(alert: AlertStatus, since_ms: int, now_ms: int, width: int, bar
         )
         return [(fit(next((form for form in forms if len(form) <= width), forms[-1]), width), "bad")]
     elapsed_ms = min(elapsed_ms, alert.for_ms)
-    left_ms = alert.for_ms - elapsed_ms
     text = f"{short_ms(elapsed_ms)} of {short_ms(alert.for_ms)}"
-    if alert.due_ms > now_ms and abs(alert.due_ms - now_ms - left_ms) >= _DEADLINE_APART_MS:
-        text += f", due in {short_ms(alert.due_ms - now_ms)}"
     if stands:
         return [(fit(f"{text} unknown, clock stands", width), "dim")]
+    room = width - bar_cells - bool(bar_cells)
+    if alert.due_ms > now_ms:  # what is due has not happened before the engine says so
+        deadline = f"{'ends' if alert.fading else 'fires'} in {short_ms(alert.due_ms - now_ms)}"
+        both = f"{text}, {deadline}"
+        text = both if len(both) <= room else deadline
     if not bar_cells:
         return [(fit(text, width), "warn")]
     share = elapsed_ms / alert.for_ms if alert.for_ms else 1.0

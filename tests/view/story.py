@@ -28,7 +28,9 @@ def alert(rule: str = "HighCpu", **changes: Any) -> AlertStatus:
 
 def pending(rule: str = "DiskFull", **changes: Any) -> AlertStatus:
     """An alert that has been pending for 3m12s of 5m."""
-    return alert(rule, **({"state": "pending", "elapsed_ms": 192_000, "value": 91.0} | changes))
+    return alert(
+        rule, **({"state": "pending", "elapsed_ms": 192_000, "value": 91.0, "due_ms": NOW_MS + 108_000} | changes)
+    )
 
 
 def status(**changes: Any) -> EngineStatus:
@@ -70,7 +72,7 @@ _STORY = EngineStatus(
     ),
     alerts=(
         pending(),
-        pending("HealthDown", paused=True, elapsed_ms=MINUTE_MS),
+        pending("HealthDown", paused=True, elapsed_ms=MINUTE_MS, due_ms=0),
         alert(),
         alert("Swap", keeping=True, due_ms=NOW_MS + 2 * MINUTE_MS),
         alert("Lost", paused=True),

@@ -47,7 +47,7 @@ def test_80x24_reads_like_this() -> None:
         "FIRING   HighCpu        instance=a            firing for 12m",
         "FIRING   Lost           instance=a            12m; unknown, clock stands",
         "FIRING   Swap           instance=a            firing for 12m, resolves in 2m",
-        "PENDING  DiskFull       instance=a            ██████░░░░ 3m12s of 5m",
+        "PENDING  DiskFull       instance=a            ████░░ 3m12s of 5m, fires in 1m48s",
         "PENDING  HealthDown     instance=a            1m of 5m unknown, clock stands",
         "─ targets ──────────────────────────────────────────────────────────────────────",
         "failed   health           http     every 30s   no answer yet         connection…",
@@ -88,7 +88,7 @@ def test_20x5_still_says_that_something_fires() -> None:
 def test_a_wide_terminal_shows_values_and_longer_bars() -> None:
     text = text_at(120, 40)
     assert "93.1  firing for 12m" in row(text, "HighCpu  ")
-    assert "█████████████░░░░░░░ 3m12s of 5m" in row(text, "DiskFull")
+    assert "████████████░░░░░░ 3m12s of 5m, fires in 1m48s" in row(text, "DiskFull")
     assert "firing for 12m; unknown, clock stands" in row(text, "Lost")
     assert "connection refused" in row(text, "failed   health")
     assert "up 2h03m  23:13:20 CET" in text
@@ -99,7 +99,7 @@ def test_a_wide_terminal_shows_values_and_longer_bars() -> None:
 
 def test_clocks_run_on_between_two_statuses() -> None:
     later = text_at(80, 24, None, now_ms=NOW_MS + 30_000)
-    assert "███████░░░ 3m42s of 5m" in row(later, "DiskFull")
+    assert "████░░ 3m42s of 5m, fires in 1m18s" in row(later, "DiskFull")
     assert "firing for 12m30s" in row(later, "HighCpu  ")
 
 
@@ -128,31 +128,35 @@ def test_an_alert_that_goes_back_and_forth_says_so_before_its_labels() -> None:
     assert "flapping" not in row(text, "Calm")
 
 
-def test_a_deadline_that_is_not_what_is_left_of_for_is_shown() -> None:
+def test_the_deadline_of_a_pending_alert_is_shown() -> None:
     """Under `of` what was true before counts; under `count` a clock runs though nothing is known."""
     of = pending("Share", due_ms=NOW_MS + 40_000)
     plain = pending("Plain", due_ms=NOW_MS + 108_000)
     runs = pending("Runs", paused=True, due_ms=NOW_MS + 108_000)
-    text = text_at(80, 24, status(alerts=(plain, of, runs)))
-    assert "3m12s of 5m, due in 40s" in row(text, "Share")
-    assert row(text, "Plain").rstrip().endswith("3m12s of 5m")
+    fades = pending("Fades", due_ms=NOW_MS + 200_000, fading=True)
+    text = text_at(80, 24, status(alerts=(plain, of, runs, fades)))
+    assert "3m12s of 5m, fires in 40s" in row(text, "Share")
+    assert row(text, "Plain").rstrip().endswith("3m12s of 5m, fires in 1m48s")
+    assert "3m12s of 5m, ends in 3m20s" in row(text, "Fades")
     assert "clock stands" not in row(text, "Runs")
     order = [line.split()[1] for line in text.splitlines() if line.startswith("PENDING")]
-    assert order == ["Share", "Plain", "Runs"]
+    assert order == ["Share", "Plain", "Runs", "Fades"]
+    long = pending("Long", elapsed_ms=59 * MINUTE_MS + 10_000, for_ms=70 * MINUTE_MS, due_ms=NOW_MS + 650_000)
+    assert row(text_at(80, 24, status(alerts=(long,))), "Long").rstrip().endswith("█████░ fires in 10m50s")
 
 
 def test_a_bar_is_never_fuller_than_full() -> None:
     """The engine says when an alert fires; until it does, the view does not claim it."""
     late = text_at(80, 24, None, now_ms=NOW_MS + 60 * MINUTE_MS)
-    assert "██████████ 5m of 5m" in row(late, "DiskFull")
+    assert "██████ 5m of 5m" in row(late, "DiskFull")
 
 
 def test_a_clock_before_the_status_was_made_does_not_run_backwards() -> None:
-    assert "3m12s of 5m" in row(text_at(80, 24, None, now_ms=NOW_MS - 5_000), "DiskFull")
+    assert "3m12s of 5m, fires in 1m53s" in row(text_at(80, 24, None, now_ms=NOW_MS - 5_000), "DiskFull")
 
 
 def test_firing_comes_first_and_then_what_is_next_to_fire() -> None:
-    far, near = pending("Far", elapsed_ms=1_000), pending("Near", elapsed_ms=299_000)
+    far, near = pending("Far", due_ms=NOW_MS + 299_000), pending("Near", due_ms=NOW_MS + 1_000)
     text = text_at(80, 24, status(alerts=(far, near, alert("Burning"))))
     assert text.index("Burning") < text.index("Near") < text.index("Far")
 
