@@ -69,6 +69,10 @@ def _call(parsed: argparse.Namespace) -> int:
         from engine.cli.query import run_query
 
         return run_query(parsed)
+    if parsed.verb == "explain":
+        from engine.cli.explain import run_explain
+
+        return run_explain(parsed)
     if parsed.verb == "schema":
         from engine.cli.schema import run_schema
 

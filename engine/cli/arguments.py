@@ -117,6 +117,14 @@ def _parser() -> argparse.ArgumentParser:
             "An expression that begins with a minus comes last, after --.",
         )
     )
+    _explain_options(
+        _verb(
+            verbs,
+            "explain",
+            "say why a rule fires or does not, and when it will",
+            "Exit codes: 0 answered; 2 the rule, the labels, the time, the configuration or the history can't be used.",
+        )
+    )
     _verb(verbs, "schema", "print the JSON schema of run.toml")
     health = _verb(
         verbs,
@@ -150,6 +158,23 @@ def _query_options(query: argparse.ArgumentParser) -> None:
     where.add_argument("--config", type=Path, metavar="FILE", help="the configuration whose history to read")
     _set_option(query)
     query.add_argument("--json", action="store_true", help="print the JSON of Prometheus' API")
+
+
+def _explain_options(explain: argparse.ArgumentParser) -> None:
+    explain.add_argument("rule", metavar="RULE", help="the name of an alerting rule, of run.toml or of a rule file")
+    explain.add_argument(
+        "--labels",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="the alerts with these labels alone, e.g. instance=a",
+    )
+    explain.add_argument("--at", metavar="TIME", help="2026-01-31T12:00:00Z, seconds, or 5m for 5m ago; default: now")
+    explain.add_argument("--config", type=Path, metavar="FILE", help="run.toml; without it the built-in configuration")
+    explain.add_argument("--history", type=Path, metavar="FILE", help="the history.db to read; default: its own")
+    _set_option(explain)
+    explain.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def _run_options(run: argparse.ArgumentParser) -> None:

@@ -19,10 +19,11 @@ from engine.errors import LongwatchError
 from engine.registry import resolve
 
 if TYPE_CHECKING:
+    from engine.config.shape import Config
     from engine.core.promql.plan import QueryPlan
     from engine.ports import History
 
-__all__ = ["QueryError", "Span", "run_query", "time_ms"]
+__all__ = ["QueryError", "Span", "history_file", "run_query", "time_ms"]
 
 STEPS_DEFAULT = 100
 NAMES_MAX = 5
@@ -66,7 +67,7 @@ def _answer(arguments: argparse.Namespace, now_ms: int) -> str:
 
     plan = compile_query(arguments.expr)
     span = _span(arguments, now_ms)
-    history = resolve("sink", "sqlite").open_history(_file(arguments))
+    history = resolve("sink", "sqlite").open_history(history_file(arguments))
     source = asyncio.run(source_of(history, plan, span.start_ms, span.end_ms))
     if span.step_ms:
         if plan.type == "string":
@@ -122,19 +123,26 @@ def time_ms(text: str, now_ms: int) -> int:
         ) from None
 
 
-def _file(arguments: argparse.Namespace) -> Path:
-    """The history to read: the one named, else that of the configuration."""
+def history_file(arguments: argparse.Namespace) -> Path:
+    """The history to read: the one named, else that of the configuration.
+
+    Raises:
+        QueryError: There is none.
+    """
     if arguments.history is not None:
         found: Path = arguments.history
     else:
         config = load_config(arguments.config, arguments.overrides)
-        sinks = [sink for sink in config.sinks if sink.type == "sqlite"]
-        if not sinks:
-            which = "the configuration" if arguments.config else "the built-in configuration"
-            instead = "name a file with --history" + ("" if arguments.config else ", or a configuration with --config")
-            raise QueryError(f"{which} has no sink of type sqlite, which keeps a history; {instead}")
-        path: Path | None = getattr(sinks[0].options, "path", None)
-        found = path or state_folder(config.engine.name, config.engine.state_dir, os.environ) / "history.db"
+        found = _history_of(config, "the configuration" if arguments.config else "the built-in configuration")
     if not found.is_file():
         raise QueryError(f"there is no history {found}; name one with --history")
     return found
+
+
+def _history_of(config: Config, which: str) -> Path:
+    sinks = [sink for sink in config.sinks if sink.type == "sqlite"]
+    if not sinks:
+        instead = "name a file with --history" + ("" if config.source else ", or a configuration with --config")
+        raise QueryError(f"{which} has no sink of type sqlite, which keeps a history; {instead}")
+    path: Path | None = getattr(sinks[0].options, "path", None)
+    return path or state_folder(config.engine.name, config.engine.state_dir, os.environ) / "history.db"

@@ -54,8 +54,8 @@ class AlertView(msgspec.Struct, frozen=True, kw_only=True):
         value: What is measured, without the comparison; NaN where nothing is known.
         keeping: The condition has ended, and `keep_firing_for` runs.
         kept_ms: For how long.
-        unknown_ms: Since when nothing is known.
-        paused_ms: Since when the clocks stand.
+        unknown_ms: Since when nothing is known, blind spans since then left out.
+        paused_ms: Since when the clocks stand, likewise.
         lost_ms: How much pauses and blind spans have taken out of the clocks.
         next: What happens if the condition stays as it is.
         inputs: The series that speak for it.

@@ -35,6 +35,7 @@ __all__ = [
     "build_blindness",
     "build_core",
     "build_probes",
+    "build_projectors",
     "build_sentinel",
     "build_sinks",
     "compile_groups",
@@ -129,11 +130,11 @@ def build_core(config: Config, event_types: Iterable[type[DomainEvent]]) -> Core
         groups=compile_groups(config),
         external_labels=limits.external_labels,
         compat=limits.compat,
-        projectors=_projectors(config, event_types),
+        projectors=build_projectors(config, event_types),
     )
 
 
-def _projectors(config: Config, event_types: Iterable[type[DomainEvent]]) -> list[Projector]:
+def build_projectors(config: Config, event_types: Iterable[type[DomainEvent]]) -> list[Projector]:
     """Every projector that is registered: the built-in ones, then those of installed packages, by name.
 
     A third party's is made without arguments. One that can't be loaded or made is an error: what it would have
