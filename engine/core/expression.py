@@ -105,6 +105,7 @@ class Expression:
         self._resolution_ms = resolution_ms
         self._view = FreshView(recent, store)
         self._constants: Constants = {}
+        self._last: tuple[int, Value] | None = None
         self.evidence = evidence
         nodes = list(walk(plan.root))
         self._ticks = any(map(_changes_with_time, nodes))
@@ -126,7 +127,10 @@ class Expression:
             EvaluationError: It has no value.
         """
         self._plan_tick(at_ms)
-        return evaluate_instant(self.plan, self._view, at_ms, constants=self._constants)
+        self._last = None
+        value = evaluate_instant(self.plan, self._view, at_ms, constants=self._constants)
+        self._last = at_ms, value
+        return value
 
     def seen(self, at_ms: int) -> Value:
         """`value` for who reads: it plans nothing.
@@ -134,11 +138,14 @@ class Expression:
         Raises:
             EvaluationError: It has no value.
         """
+        if self._last is not None and self._last[0] == at_ms:
+            return self._last[1]
         return evaluate_instant(self.plan, self._view, at_ms, constants=self._constants)
 
     def forget_shapes(self) -> None:
         """Label sets have got other codes: what was made of the old ones means nothing any more."""
         self._constants.clear()
+        self._last = None
 
     def witnesses(self, label_sets: Sequence[Mapping[str, str]], gone: Bools) -> NDArray[np.int64]:
         """Of the series that are to go, those without which it could not be said why label sets are absent."""

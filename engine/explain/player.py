@@ -59,14 +59,13 @@ class Player:
         after that."""
         now_ms = self.core.watermark_ms
         self.tapes = [tape.go_on() for tape in self.tapes]
+        waiting = [tape.seen() for tape in self.tapes]  # of others nothing comes anyway
         for _ in range(SILENT_STEPS_MAX):
             due_ms = self.core.next_deadline()
-            waiting = any(tape.seat.book.counts[tape.seat.number] for tape in self.tapes)
-            if due_ms is None or due_ms > now_ms + SILENT_MS_MAX or not waiting:
+            done = all(keys <= _outcomes(tape).keys() for tape, keys in zip(self.tapes, waiting, strict=True))
+            if due_ms is None or due_ms > now_ms + SILENT_MS_MAX or done:
                 break
             self._advance(max(due_ms, self.core.watermark_ms + 1))
-            if all(len(_outcomes(tape)) >= tape.seat.book.counts[tape.seat.number] for tape in self.tapes):
-                break
         return [_outcomes(tape) for tape in self.tapes]
 
     # -- steps -------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from engine.ports import History, SeriesSamples
 
 __all__ = ["Reader", "metrics_of"]
 
-PART_MS: Final = 3_600_000
+PART_MS: Final = 6 * 3_600_000
 PART_MS_MIN: Final = 1_000
 MINUTE_MS: Final = 60_000
 """The distance of means, where raw samples are not kept any more."""

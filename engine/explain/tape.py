@@ -122,6 +122,10 @@ class Tape:
         other._states, other._signature = dict(self._states), self._signature
         return other
 
+    def seen(self) -> set[Key]:
+        """The alerts whose data is there."""
+        return {key for key, state in self._states.items() if state.unknown == NEVER_MS}
+
     def look(self, at_ms: int, told: Sequence[Transition] = (), blind: Sequence[Blind] = ()) -> None:
         """Look at the core after a step.
 

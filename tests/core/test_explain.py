@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,8 +13,7 @@ from engine.core.evaluator import Core
 from engine.core.explain import AlertView, describe
 from engine.core.groups import GridGroup, GridRule
 from engine.core.promql.query_compile import compile_query
-from engine.core.rules import LevelTerms, Rule, compile_recording, compile_rule
-from engine.errors import ConfigError
+from engine.core.rules import Rule
 from engine.events import STALE, Blind, Event, Sample, SampleBatch, Transition
 from tests.core.test_evaluator_properties import series
 from tests.core.test_snapshot_properties import pointwise, whole
