@@ -149,13 +149,13 @@ def _silence(silent: Change, rule: RuleAnswer, times: Times) -> str:
     at = times.to(silent.time_ms)
     if silent.what == "unknown":
         then = {
-            "hold": f"and its clocks stand (on_missing = hold; lost after {length(rule.hold_max_ms)})",
-            "count": "and its clocks run on (on_missing = count)",
-            "fire": f"and it fires {length(rule.missing_for_ms)} later (on_missing = fire)",
+            "hold": f"; its clocks stand, lost after {length(rule.hold_max_ms)}",
+            "count": "; its clocks run on",
+            "fire": f"; it fires {length(rule.missing_for_ms)} later",
         }.get(rule.on_missing, "")
-        return f"if no sample comes any more it is unknown from {at}, {then}"
+        return f"if no sample comes any more: unknown from {at}{then}"
     if silent.what in ("false", "left", "keeping"):
-        return f"if no sample comes any more it is false from {at} (on_missing = {rule.on_missing})"
+        return f"if no sample comes any more: false from {at} (on_missing = {rule.on_missing})"
     return f"if no sample comes any more: {_TOLD.get(silent.what, silent.what)} at {at} ({silent.reason})"
 
 

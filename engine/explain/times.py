@@ -10,11 +10,11 @@ from engine.durations import format_ms
 __all__ = ["Times", "length"]
 
 _MS_MAX: Final = 253_402_200_000_000  # before the end of the year 9999 in any time zone
-_COARSE_MS: Final = 60_000
+_COARSE_MS: Final = 10_000
 
 
 def length(ms: int) -> str:
-    """A length of time; of one that is longer than a minute, whole seconds."""
+    """A length of time; of one that is longer than ten seconds, whole seconds."""
     return format_ms(ms - ms % 1000 if ms >= _COARSE_MS else ms)
 
 
