@@ -14,7 +14,7 @@ __all__ = ["APPLICATION_ID", "MINUTE_MS", "PRAGMAS", "USER_VERSION", "statements
 APPLICATION_ID: Final = 0x4C574831
 """`LWH1`, at offset 68 of the file's header: this is a history of Longwatch and nobody else's."""
 USER_VERSION: Final = 4
-"""2 since transitions have severities, 3 since they are marked as flapping, 4 since series have the interval of their probe."""
+"""2 since transitions have severities, 3 since they are marked as flapping, 4 since series have an interval."""
 VERSION_WITH_INTERVALS: Final = 4
 MINUTE_MS: Final = 60_000
 

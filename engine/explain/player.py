@@ -99,8 +99,10 @@ class Player:
         self._note(self.core.feed(events), at_ms, blind)
 
     def _note(self, told: list[Transition], at_ms: int, blind: Sequence[Blind]) -> None:
+        # What comes in a blind span is judged when that is over.
+        seen_ms = max(at_ms, self.core.watermark_ms, 0 if blind else self._blind_to_ms)
         for tape in self.tapes:
-            tape.look(max(at_ms, self.core.watermark_ms), told, blind)
+            tape.look(seen_ms, told, blind)
 
 
 def _outcomes(tape: Tape) -> dict[Key, Change]:
