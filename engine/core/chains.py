@@ -67,6 +67,11 @@ class Chain:
         for judge in self.judges:
             judge.arm_clocks()
 
+    def expect(self, instant_ms: int) -> None:
+        """An input goes stale at `instant_ms`, if no sample comes."""
+        for rule in self._rules:
+            rule.expression.expect(instant_ms)
+
     def blind(self, from_ms: int, to_ms: int) -> None:
         """A span in which nobody could see: nothing is evaluated in it because time passes."""
         for rule in self._rules:

@@ -11,7 +11,7 @@ samples are landed together (`engine.core.runs`), which changes the cost and not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import TypeAlias, TypeVar
 
 from engine.core import reading
@@ -23,6 +23,7 @@ from engine.core.notices import Output
 from engine.core.parts import LOOKBACK_MS, RESOLUTION_MS, SUBQUERY_STEP_MS, Parts
 from engine.core.promql.plan import Compat, QueryPlan
 from engine.core.promql.vector import Value
+from engine.core.refilling import Refill, fill_recent, reach
 from engine.core.restart import restart
 from engine.core.rules import RecordingRule, Rule
 from engine.core.seats import Seat, seats_of
@@ -100,6 +101,7 @@ class Core:
         self._book, self._lander, self._resolved, self._tally = parts.book, parts.lander, parts.resolved, parts.tally
         self._blindness = Blindness(parts)
         self._restored = False
+        self._at_rest = True  # nothing was fed, and no time has passed, since it was made or restored
 
     # -- in and out --------------------------------------------------------------------------------------------
 
@@ -118,6 +120,7 @@ class Core:
             on_error: Is told of an atom that could not be taken, which is a bug; what was made before it is kept
                 and the others are taken. Without it, the error is raised.
         """
+        self._go_on()
         made: list[Output] = []
         for atom in self._lander.atoms(events):
             try:
@@ -156,6 +159,7 @@ class Core:
 
     def advancing(self, now_ms: int) -> Steps:
         """`advance` in steps: a generator that returns the transitions."""
+        self._go_on()
         done: list[Output] = []
         self._begin(now_ms)
         while True:
@@ -247,6 +251,7 @@ class Core:
         Raises:
             EvaluationError: It has none.
         """
+        self._go_on()
         return self._parts.query(plan, at_ms)
 
     def next_deadline(self) -> int | None:
@@ -297,7 +302,8 @@ class Core:
     def counters(self) -> dict[str, int]:
         """What was counted since the start: `samples_accepted_total`, `samples_late_total`,
         `samples_dropped_total_<reason>`, `events_total`, `transitions_total`, `alerts_refused_total`,
-        `instants_missed_total`, `series_evicted_total`, `resolved_forgotten_total`, `flaps_forgotten_total`."""
+        `instants_missed_total`, `series_evicted_total`, `resolved_forgotten_total`, `flaps_forgotten_total`,
+        `samples_refilled_total`."""
         return reading.counters(self._parts)
 
     def take_health(self) -> list[Health]:
@@ -340,12 +346,48 @@ class Core:
                 that raised this may hold half of it: make another.
         """
         parts = self._parts
-        if parts.begun or parts.time_begun or self._restored:
+        if not self._at_rest or self._restored:
             raise StateError("a snapshot is restored into a new core only")
         self._restored = True
         put(parts, self._blindness, data)
         if now_ms is not None:
+            self._go_on()
             restart(parts, self._blindness, now_ms)
+
+    def reach(self, now_ms: int) -> dict[str, int]:
+        """What `refill` needs if the core goes on at `now_ms`: by metric, since when (ms); "" is every metric.
+
+        To be asked after `restore`, if there is a snapshot: then it is little more than the time since."""
+        return reach(self._parts, now_ms)
+
+    def refill(self, batches: Iterable[SampleBatch], now_ms: int) -> None:
+        """Take samples of the past into windows, and go on at `now_ms`: see `refilling`."""
+        _exhaust(self.refilling(batches, now_ms))
+
+    def refilling(self, batches: Iterable[SampleBatch], now_ms: int) -> Generator[None, None, None]:
+        """Take samples of the past into the windows of a core that is new, or was restored without `now_ms`.
+
+        In steps. Nothing is judged, nothing is late; of each series what is newer than its last sample is taken, as
+        far as a query reads its metric, and counted as `samples_refilled_total`. Then the downtime ends, as with
+        `now_ms` of `restore`; a new core was away since the newest of the samples. A series that a snapshot did not
+        hold goes stale by its own age.
+
+        Args:
+            batches: In order of time. Their `interval_ms` says when series go stale that are new to the core.
+
+        Raises:
+            StateError: It was fed, or time has passed.
+        """
+        if not self._at_rest:
+            raise StateError("windows are refilled before the core goes on, and once")
+        self._at_rest = False
+        yield from Refill(self._parts).run(batches, self._blindness, now_ms)
+
+    def _go_on(self) -> None:
+        """Windows are as they will be when the first event comes."""
+        if self._at_rest:
+            self._at_rest = False
+            fill_recent(self._parts)
 
 
 def _exhaust(steps: Generator[None, None, T]) -> T:

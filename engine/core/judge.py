@@ -267,6 +267,11 @@ class Judge:
         if self.watches:
             self._expect(int(np.min(self._stale_from(self._watched(), self.swept_ms), initial=NEVER_MS)))
 
+    def watch_from(self, now_ms: int) -> None:
+        """Plan the next sweep; no input that went stale before an instant is looked at again."""
+        self.swept_ms = max(self.swept_ms, now_ms - 1)
+        self.watch()
+
     def rearm(self) -> None:
         """Set the timer anew: all of them were cleared."""
         sweep_ms, self._sweep_ms = self._sweep_ms, NEVER_MS

@@ -28,7 +28,7 @@ from engine.core.store import NEVER_MS, Landing, Mark, Store, stale_after_ms, st
 from engine.core.tally import Tally
 from engine.events import STALE_BITS, Event, Sample, SampleBatch
 
-__all__ = ["Lander", "Outputs", "SavedLander"]
+__all__ = ["MARKS", "Lander", "Outputs", "SavedLander"]
 
 Positions: TypeAlias = NDArray[np.int64]
 
@@ -37,7 +37,7 @@ POINTS_PER_CHUNK = 256
 RUN_MAX = 4_096
 """Samples that are landed together; few of them are changes."""
 AGELESS_MS = 2**60
-_MARKS = {"ended": Mark.ENDED, "target_down": Mark.TARGET_DOWN}
+MARKS = {"ended": Mark.ENDED, "target_down": Mark.TARGET_DOWN}
 
 
 class SavedLander(NamedTuple):
@@ -164,7 +164,7 @@ class Lander:
         if batch.time_ms < self._blind_to_ms:
             after += self._blind_to_ms - max(batch.time_ms, self._blind_from_ms)
         stale_from = batch.time_ms + int(np.min(after, initial=NEVER_MS)) + 1
-        mark = _MARKS[batch.stale]
+        mark = MARKS[batch.stale]
         landing = Landing(handles, index, batch.time_ms, values, stale_mask(values), mark, after, stale_from)
         if batch.time_ms <= self.watermark_ms:
             self._tally.count("samples_late_total", len(handles))
@@ -209,7 +209,7 @@ class Lander:
         return made
 
     def _land_one(self, run: Run, sample: Sample) -> Outputs:
-        mark, stale = _MARKS[sample.stale], stale_mask(run.values)
+        mark, stale = MARKS[sample.stale], stale_mask(run.values)
         stale_from = int(run.times[0] + run.stale_after[0]) + 1
         landing = Landing(run.handles, run.handles, run.times, run.values, stale, mark, run.stale_after, stale_from)
         touched, chains = self._layouts.touched(run.handles), self._layouts.chains(run.handles)

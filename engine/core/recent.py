@@ -9,7 +9,7 @@ first lands.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -130,6 +130,15 @@ class Recent:
         self._selected.setdefault((selector.metric, selector.matchers), self._empty(selector))
         self._wanted.add((selector.metric, selector.matchers))
         self._spans[selector.metric] = max(span_ms, self._spans.get(selector.metric, 0))
+
+    @property
+    def spans(self) -> Mapping[str, int]:
+        """By metric, how far before an instant some query looks, the lookback apart; "" is every metric."""
+        return self._spans
+
+    def holds(self, metric: str) -> bool:
+        """Whether anything is kept of a metric; of "" whether anything is kept at all."""
+        return bool(self._blocks_of[metric] or metric in self._ragged_of) if metric else bool(self._blocks)
 
     def keeps(self, metric: str) -> bool:
         """Whether some query reads the metric."""

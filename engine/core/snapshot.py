@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 from typing import Final, TypeAlias
 
 import msgspec
-import numpy as np
 
 from engine.core.blindness import Blindness
 from engine.core.chains import Chain
@@ -125,7 +124,6 @@ def _put(parts: Parts, blindness: Blindness, saved: _Snapshot) -> None:
     store.restarted_ms = saved.restarted_ms
     parts.layouts.refill()
     parts.recent.load(saved.recent)
-    _fill_recent(parts)
     parts.begun, parts.time_begun = saved.begun, saved.time_begun
     parts.lander.load(saved.lander)
     parts.tally.load(saved.tally)
@@ -142,16 +140,6 @@ def _put(parts: Parts, blindness: Blindness, saved: _Snapshot) -> None:
     for rule, key in enumerate(keys):
         parts.resolved.load(rule, saved.resolved.get(key, []))
     parts.tally.count("alerts_not_restored_total", unplaced)
-
-
-def _fill_recent(parts: Parts) -> None:
-    """Show queries the last samples of series that none of them read when the snapshot was taken."""
-    handles = parts.layouts.read_by_queries()
-    handles = handles[parts.recent.lacks(handles)]
-    times, values = parts.store.last_ms(handles), parts.store.values(handles)
-    for time_ms in np.unique(times[times >= 0]).tolist():
-        here = times == time_ms
-        parts.recent.land(handles[here], time_ms, values[here])
 
 
 def _put_rule(parts: Parts, judge: Judge | QueryJudge, saved: SavedRule | None, texts: Sequence[str]) -> int:

@@ -198,6 +198,10 @@ class Store:
             self._blind_to.array[handles] = to_ms
             self._blind_ms = max(self._blind_ms, to_ms)
 
+    def age(self, handles: Handles, stale_after: NDArray[np.int64]) -> None:
+        """Say after how long without a sample each series is stale, whatever was blind meanwhile."""
+        self._stale_after.array[handles] = stale_after
+
     def still_blind(self, handles: Index, times: Times | int) -> Times | int:
         """For how long after `times` each series will still be in a blind span of its own; 0 if none will."""
         if self._blind_ms <= np.min(times, initial=NEVER_MS):
