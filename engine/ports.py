@@ -278,6 +278,9 @@ class History(Protocol):
     async def samples(self, metric: str, start_ms: int, end_ms: int) -> list[SeriesSamples]:
         """Samples of every series of a metric, raw where they are still kept, else 1-minute means."""
 
+    async def raw_samples(self, metrics: Sequence[str], start_ms: int, end_ms: int) -> list[SeriesSamples]:
+        """Samples of every series of some metrics as they came, as far as they are still kept so."""
+
     async def metrics(self) -> list[str]:
         """Names of the metrics that it has series of, in their order."""
 

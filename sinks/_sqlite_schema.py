@@ -271,6 +271,16 @@ WHERE series.metric = ? AND rollups.minute_ms >= ? AND rollups.minute_ms < ?
 ORDER BY rollups.minute_ms LIMIT ?"""
 READ_INTERVALS: Final = "SELECT text, interval_ms FROM series WHERE metric = ? AND interval_ms IS NOT NULL LIMIT ?"
 """Of a file of version 4 or later."""
+READ_SERIES: Final = """
+SELECT id, text, interval_ms FROM series WHERE metric IN (SELECT value FROM json_each(?)) LIMIT ?"""
+READ_OLDER_SERIES: Final = READ_SERIES.replace("interval_ms", "NULL")
+"""Of a file before version 4."""
+READ_RAW_SAMPLES: Final = """
+SELECT series_id, time_ms, value, special
+FROM samples
+WHERE time_ms >= ? AND time_ms < ?
+  AND series_id IN (SELECT id FROM series WHERE metric IN (SELECT value FROM json_each(?)))
+ORDER BY time_ms LIMIT ?"""
 READ_METRICS: Final = "SELECT DISTINCT metric FROM series ORDER BY metric LIMIT ?"
 READ_VERSION: Final = "SELECT user_version FROM pragma_user_version LIMIT ?"
 READ_TRANSITIONS: Final = """

@@ -293,6 +293,10 @@ class SqliteSink:
         """As `SqliteHistory.samples`."""
         return await self._history().samples(metric, start_ms, end_ms)
 
+    async def raw_samples(self, metrics: Sequence[str], start_ms: int, end_ms: int) -> list[SeriesSamples]:
+        """As `SqliteHistory.raw_samples`."""
+        return await self._history().raw_samples(metrics, start_ms, end_ms)
+
     async def metrics(self) -> list[str]:
         """Names of the metrics, in their order."""
         return await self._history().metrics()

@@ -64,6 +64,7 @@ class EngineTable(Options, frozen=True, kw_only=True):
         batch_samples_max: How many samples one measurement may have.
         alerts_per_rule_max: How many alerts one rule may have.
         sink_queue_records_max: How many records wait for one sink at most; then the oldest are dropped.
+        refill_samples_max: How many samples of the history windows are refilled with at a start; 0 for none.
         probe_threads_max: How many threads run the blocking calls of probes.
         slice: How long rules are judged before other tasks of the process get a turn.
         shutdown_timeout: How long stopping may take; then what is left is abandoned.
@@ -86,6 +87,7 @@ class EngineTable(Options, frozen=True, kw_only=True):
     batch_samples_max: Annotated[int, Meta(ge=1, le=10_000_000)] = 50_000
     alerts_per_rule_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
     sink_queue_records_max: Annotated[int, Meta(ge=1, le=10_000_000)] = 10_000
+    refill_samples_max: Annotated[int, Meta(ge=0, le=10_000_000)] = 250_000
     probe_threads_max: Annotated[int, Meta(ge=1, le=1_000)] = 16
     slice: _Slice = _ms("2ms")
     shutdown_timeout: _Shutdown = _ms("20s")

@@ -29,6 +29,7 @@ from engine.runtime.assembly import build_blindness, build_core, build_probes, b
 from engine.runtime.contain import Containment, settle
 from engine.runtime.intake import Intake, Refused
 from engine.runtime.overview import KEY_METRICS, Overview
+from engine.runtime.past import build_refiller
 from engine.runtime.pipeline import Parts, Pipeline, deliver_to
 from engine.runtime.report import Reporter
 from engine.runtime.statefiles import StateLock, StatusFile
@@ -245,8 +246,9 @@ class Engine:
         )
         sentinel, folder = build_sentinel(self.config, shared), settings.state_dir
         sinks = build_sinks(self.config, self._extra_sinks, shared, pool, self._rng)
+        core = build_core(self.config, self._event_types)
         stepper = Stepper(
-            build_core(self.config, self._event_types),
+            core,
             shared,
             resolution_ms=int(settings.resolution),
             slice_s=settings.slice.seconds,
@@ -254,6 +256,7 @@ class Engine:
             own=self._own_batch,
             deliver=deliver_to(sinks),
             blindness=build_blindness(self.config, shared, sentinel),
+            refiller=build_refiller(core, sinks, settings.refill_samples_max, pool),
         )
         probes = build_probes(self.config, list(self._extra_probes.values()), shared, pool, sentinel)
         status_file = None if folder is None else StatusFile(folder, self.status, shared, pool)

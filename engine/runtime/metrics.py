@@ -24,6 +24,7 @@ OWN_INTERVAL_MS: Final = 15_000
 _CORE: Final = {
     "samples_accepted_total": "longwatch_samples_accepted_total",
     "samples_late_total": "longwatch_samples_late_total",
+    "samples_refilled_total": "longwatch_samples_refilled_total",
     "series_evicted_total": "longwatch_series_evicted_total",
     "transitions_total": "longwatch_transitions_total",
     "events_total": "longwatch_core_events_total",

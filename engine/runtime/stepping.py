@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, Protocol
 from engine.events import Event, Health, SampleBatch, Transition
 from engine.runtime.blindness import Blindness
 from engine.runtime.contain import describe
+from engine.runtime.past import Refiller
 from engine.runtime.supervisor import Shared
 from engine.status import AlertStatus
 
@@ -66,6 +67,7 @@ class Stepper:
         own: Called at each step with the time; the engine's own metrics, if they are due.
         deliver: Takes the events and the transitions of one step; waits for nothing but its turns of the loop.
         blindness: Watches for what can't be seen; by default one for clock, loop and channel alone.
+        refiller: Knows the past.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Stepper:
         own: Callable[[int], SampleBatch | None],
         deliver: Callable[[list[Event], list[Transition]], Awaitable[None]],
         blindness: Blindness | None = None,
+        refiller: Refiller | None = None,
     ) -> None:
         self._core = core
         self._shared = shared
@@ -91,6 +94,7 @@ class Stepper:
         self._published = Published()
         self._published_step = -1
         self.blindness = blindness if blindness is not None else Blindness(shared)
+        self._refiller = refiller
         self._wake_s = 0.0
         self._news_ms = 0
         self.steps = 0
@@ -112,7 +116,9 @@ class Stepper:
         self._plan_wake()
         with self.blindness.watching():
             # Before anything else: counters that start at 0 must be older than the first event they count.
-            await self._step([], self._shared.clock.now_ms() - 1)
+            begun_ms = self._shared.clock.now_ms()
+            await self._refill(begun_ms)
+            await self._step([], begun_ms - 1)
             while True:
                 batch = await self._next_batch()
                 deadline_ms = self._core.next_deadline()
@@ -201,6 +207,22 @@ class Stepper:
         for event in health:
             self._send(event, now_ms)
 
+    async def _refill(self, now_ms: int) -> None:
+        """Let the core know what was before, as far as it asks and there is a history."""
+        if self._refiller is None:
+            return
+        try:
+            steps = await self._refiller.steps(now_ms)
+        except Exception as error:  # noqa: BLE001  # as in `_drive`
+            self._note_error(error)
+            return
+        if steps is not None:
+            self._inside = True
+            try:
+                await self._drive(steps)
+            finally:
+                self._inside = False
+
     def _take_health(self) -> list[Health]:
         try:
             return self._core.take_health()
@@ -208,7 +230,7 @@ class Stepper:
             self._note_error(error)
             return []
 
-    async def _drive(self, step: Generator[None, None, list[Transition]]) -> list[Transition]:
+    async def _drive(self, step: Generator[None, None, list[Transition] | None]) -> list[Transition]:
         """Run one step of the core, giving way to the loop after each slice."""
         clock = self._shared.clock
         until_s = clock.monotonic() + self._slice_s
@@ -219,8 +241,8 @@ class Stepper:
                     await asyncio.sleep(0)
                     until_s = clock.monotonic() + self._slice_s
         except StopIteration as end:
-            transitions: list[Transition] = end.value
-            return transitions
+            transitions: list[Transition] | None = end.value
+            return transitions or []
         except Exception as error:  # noqa: BLE001  # a bug in the core must not end the watch
             self._note_error(error)
             return []

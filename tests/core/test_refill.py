@@ -278,8 +278,5 @@ def test_it_is_taken_in_steps_and_series_beyond_the_limit_are_dropped() -> None:
     chunks = list(core.refilling([at(n, **{f'a{{i="{n}"}}': 1.0}) for n in range(1, 6)], 10 * SECOND))
     assert len(chunks) >= 5
     assert core.series_count == 3
-    assert core.counters() == {
-        "samples_refilled_total": 3,
-        "samples_dropped_total_series_limit": 2,
-        "alerts_refused_total": 0,
-    }
+    counted = {name: number for name, number in core.counters().items() if number}
+    assert counted == {"samples_refilled_total": 3, "samples_dropped_total_series_limit": 2}

@@ -25,6 +25,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.durations import Duration
 from engine.errors import SinkError
 from engine.events import (
     STALE,
@@ -105,6 +106,28 @@ async def test_values_that_are_no_numbers_keep_their_meaning(tmp_path: Path) -> 
     specials = rows(tmp_path, "SELECT special FROM samples ORDER BY time_ms")
     assert [special for (special,) in specials] == ["NaN", None, None, "ended", None, None, None, "target_down"]
     assert struct.unpack("<Q", bits[3])[0] == STALE_BITS
+
+
+async def test_samples_of_several_metrics_come_back_as_they_came(tmp_path: Path) -> None:
+    """What windows are refilled with: no roll-ups, and markers with their causes."""
+    clock = StillClock()
+    clock.wall_ms += 10 * MINUTE
+    async with opened(tmp_path, clock=clock, keep_raw=Duration.parse("5m")) as sink:
+        await sink.write(
+            [batch(NOW_MS + number * MINUTE, {CPU_A: number, "up": 1.0, "x": 0.0}) for number in range(10)]
+        )
+        clock.pass_s(61)
+        markers = [batch(NOW_MS + 600_000, {CPU_A: STALE}), batch(NOW_MS + 600_000, {"up": STALE}, stale="target_down")]
+        await sink.write(markers)
+        found = await sink.raw_samples(["up", "host_cpu_percent", "none"], NOW_MS, NOW_MS + 600_001)
+        assert await sink.raw_samples([], 0, NOW_MS * 2) == await sink.raw_samples(["none"], 0, NOW_MS * 2) == []
+    assert [one.series for one in found] == [CPU_A, "up"]
+    kept = [NOW_MS + number * MINUTE for number in range(6, 11)]
+    assert [one.times_ms.tolist() for one in found] == [kept, kept]
+    assert found[0].values.tolist()[:4] == [6.0, 7.0, 8.0, 9.0]
+    assert [one.values.view(np.int64)[-1] for one in found] == [STALE_BITS, STALE_BITS]
+    assert [one.down_ms for one in found] == [frozenset(), {NOW_MS + 600_000}]
+    assert [one.interval_ms for one in found] == [0, 0]
 
 
 async def test_transitions_come_back_whole_and_once(tmp_path: Path) -> None:
