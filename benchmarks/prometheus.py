@@ -98,8 +98,14 @@ class Prometheus:
 
 
 @contextmanager
-def running(lookback: str = "10s") -> Iterator[Prometheus]:
+def running(
+    lookback: str = "10s", *, config: Mapping[str, Any] | None = None, groups: Sequence[Mapping[str, Any]] = ()
+) -> Iterator[Prometheus]:
     """A server with an empty database, until the block is left.
+
+    Args:
+        config: What else its configuration says.
+        groups: Its rules at the start.
 
     Raises:
         RuntimeError: It did not start.
@@ -109,10 +115,10 @@ def running(lookback: str = "10s") -> Iterator[Prometheus]:
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory(prefix="longwatch-prometheus-") as name:
         folder = Path(name)
-        rules, config = folder / "rules.yml", folder / "prometheus.yml"
-        rules.write_text('{"groups": []}', encoding="utf-8")
-        config.write_text(json.dumps({"rule_files": [str(rules)]}), encoding="utf-8")
-        command = ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}"]
+        rules, file = folder / "rules.yml", folder / "prometheus.yml"
+        rules.write_text(json.dumps({"groups": list(groups)}), encoding="utf-8")
+        file.write_text(json.dumps({**(config or {}), "rule_files": [str(rules)]}), encoding="utf-8")
+        command = ["prometheus", f"--config.file={file}", f"--storage.tsdb.path={folder / 'data'}"]
         command += [f"--web.listen-address=127.0.0.1:{port}", f"--query.lookback-delta={lookback}"]
         command += ["--web.enable-remote-write-receiver", "--web.enable-lifecycle", "--log.level=error"]
         server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -20,7 +20,8 @@ from engine.status import AlertStatus
 __all__ = ["ALERTS_MAX", "CoreLike", "Published", "Stepper"]
 
 WAIT_S_MIN: Final = 0.001
-"""A timer that is due already is waited for this long, so that the loop gets its turn whatever the core says."""
+"""A timer that was due at the last step already is waited for this long, so that the loop is not held whatever the core
+says."""
 NEWS_EVERY_MS: Final = 1_000
 ALERTS_MAX: Final = 200
 """Alerts that a status lists: each costs the rendering of its annotations. How many there are is counted."""
@@ -96,6 +97,7 @@ class Stepper:
         self.blindness = blindness if blindness is not None else Blindness(shared)
         self._refiller = refiller
         self._wake_s = 0.0
+        self._stepped_ms = -1
         self._news_ms = 0
         self.steps = 0
         self.step_s = 0.0
@@ -171,11 +173,14 @@ class Stepper:
         clock, channel = self._shared.clock, self._shared.channel
         wait_s = self._wake_s - clock.monotonic()
         deadline_ms = self._core.next_deadline()
+        least_s = WAIT_S_MIN
         if deadline_ms is not None:
             wait_s = min(wait_s, (deadline_ms - clock.now_ms()) / 1000)
+            if deadline_ms > self._stepped_ms:  # it has come since the last step began: one turn of the loop is enough
+                least_s = 0.0
         batch: list[Event] = []
         try:
-            async with asyncio.timeout(max(wait_s, WAIT_S_MIN)):
+            async with asyncio.timeout(max(wait_s, least_s)):
                 batch = await channel.get_batch(channel.capacity_samples)
             if not batch:
                 return None
@@ -191,7 +196,7 @@ class Stepper:
         own = self._own(now_ms)
         if own is not None:
             batch.append(own)
-        self._inside = True
+        self._inside, self._stepped_ms = True, now_ms
         try:
             transitions = await self._drive(self._core.feeding(batch, self._note_error)) if batch else []
             transitions += await self._drive(self._core.advancing(now_ms))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,6 +90,28 @@ def test_a_deadline_between_is_kept_to_the_millisecond() -> None:
         await clock.sleep(3)
         assert [t.time_ms - START_MS for t in rig.transitions] == [1_234, 1_235, 2_500]
         assert {START_MS + 1_234, START_MS + 1_235, START_MS + 2_500} <= set(rig.core.advanced)
+
+    run(check)
+
+
+def test_a_deadline_that_comes_while_a_step_is_under_way_is_not_waited_for_again() -> None:
+    async def check(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        feeding, loop = rig.core.feeding, asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+
+        def slow(*arguments: Any) -> Any:
+            loop.stall(0.005)
+            return feeding(*arguments)
+
+        rig.core.feeding = slow  # type: ignore[method-assign]
+        await clock.sleep(0.1)
+        rig.core.deadlines = [START_MS + 103]
+        rig.put()
+        await clock.sleep(0.02)
+        assert START_MS + 105 in rig.core.advanced  # the step began at 100 and took 5 ms
+        assert START_MS + 106 not in rig.core.advanced
+        assert [t.time_ms - START_MS for t in rig.transitions if t.rule == "Due"] == [103]
 
     run(check)
 

@@ -1,0 +1,1 @@
+"""How long after an alert's deadline somebody knows: an engine, and Prometheus, over the same pattern of breaches."""
