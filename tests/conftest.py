@@ -16,9 +16,12 @@ from hypothesis import HealthCheck, settings
 
 # --- hypothesis -----------------------------------------------------------------------------------
 # `ci` gives the same examples every time, so that a red build is a fact about the change. `deep` looks
-# for new ones: HYPOTHESIS_PROFILE=deep make test. No deadline: a slow machine is not a bug.
+# for new ones: HYPOTHESIS_PROFILE=deep make test. `brief` is for a second interpreter, on which the code is the same.
+# A test with few examples takes a share of `max_examples`, so that `brief` holds for it, too.
+# No deadline: a slow machine is not a bug.
 
 settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
+settings.register_profile("brief", max_examples=25, derandomize=True, deadline=None, print_blob=True)
 settings.register_profile(
     "deep",
     max_examples=5_000,

@@ -98,12 +98,13 @@ async def _run(seconds: float) -> Outcome:
         taken = await _feed(engine, seconds)
         lasted_s = time.monotonic() - begun_s
         cpu_s = time.process_time() - cpu_s
+        recorded, told = list(watcher.recorded), list(watcher.told)  # what comes during the stop does not count
         after = _zero_ns(engine)
         status = engine.status()
     zero_ns = (before + after) / 2
     return Outcome(
-        recorded_ms=[(one.at_ns - zero_ns) / 1e6 - one.due_ms for one in watcher.recorded],
-        told_ms=[(one.at_ns - zero_ns) / 1e6 - one.due_ms for one in watcher.told],
+        recorded_ms=[(one.at_ns - zero_ns) / 1e6 - one.due_ms for one in recorded],
+        told_ms=[(one.at_ns - zero_ns) / 1e6 - one.due_ms for one in told],
         events_per_s=taken / lasted_s,
         wrong=watcher.wrong,
         dropped=sum(status.channel.dropped.values()),

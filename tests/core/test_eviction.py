@@ -20,6 +20,8 @@ from engine.events import STALE, Sample, SampleBatch, StaleCause, Transition
 from engine.series import series_text
 from tests.core.test_evaluator_properties import same, told
 
+EXAMPLES = min(100, (settings.default or settings()).max_examples)  # each takes long
+
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 START = 1_000 * HOUR
 UNLIMITED = 1_000_000
@@ -147,7 +149,7 @@ def cases(draw: st.DrawFn) -> tuple[list[Rule | RecordingRule], list[Step]]:
     return rules, draw(churns(silent=silent))
 
 
-@settings(max_examples=12)
+@settings(max_examples=EXAMPLES * 12 // 100)
 @given(cases())
 def test_a_small_table_makes_the_same_transitions_as_one_without_a_limit(
     case: tuple[list[Rule | RecordingRule], list[Step]],
@@ -162,7 +164,7 @@ def test_a_small_table_makes_the_same_transitions_as_one_without_a_limit(
     assert small.take_health() == []
 
 
-@settings(max_examples=6)
+@settings(max_examples=EXAMPLES * 6 // 100)
 @given(cases())
 def test_what_goes_does_not_depend_on_how_the_input_is_cut(
     case: tuple[list[Rule | RecordingRule], list[Step]],

@@ -16,6 +16,8 @@ from engine.events import Sample, SampleBatch
 from tests.core.oracle import Told
 from tests.core.test_evaluator_properties import batches, durations, run, same, samples, told
 
+EXAMPLES = min(100, (settings.default or settings()).max_examples)  # each takes long
+
 OF_INSTANTS = [
     "a",
     "a * 2",
@@ -113,7 +115,7 @@ def test_so_is_one_that_looks_back_as_long_as_no_sample_is_late(
     says_the_same(recorded, judged, data.draw(alerting(judged)), script)
 
 
-@settings(max_examples=15)
+@settings(max_examples=EXAMPLES * 15 // 100)
 @given(st.sampled_from(OF_INSTANTS + OF_WINDOWS + OF_NOTHING), st.sampled_from(JUDGED), st.data())
 def test_so_it_is_after_a_long_silence(recorded: str, judged: str, data: st.DataObject) -> None:
     """Longer than series are fresh whose interval is not known."""
@@ -134,7 +136,7 @@ def rule_sets(draw: st.DrawFn) -> list[Rule | RecordingRule]:
     return [*CHAINED, *(draw(alerting(expr, f"R{number}")) for number, expr in enumerate(chosen))]
 
 
-@settings(max_examples=40)
+@settings(max_examples=EXAMPLES * 40 // 100)
 @given(rule_sets(), scripts(), st.data())
 def test_the_order_of_rules_changes_nothing_but_that_of_transitions(
     rules: list[Rule | RecordingRule], script: list[Atom | int], data: st.DataObject
@@ -144,7 +146,7 @@ def test_the_order_of_rules_changes_nothing_but_that_of_transitions(
     same(sorted(left, key=repr), sorted(right, key=repr))
 
 
-@settings(max_examples=40)
+@settings(max_examples=EXAMPLES * 40 // 100)
 @given(rule_sets(), scripts(), st.data())
 def test_splitting_feeds_changes_nothing(
     rules: list[Rule | RecordingRule], script: list[Atom | int], data: st.DataObject
@@ -163,7 +165,7 @@ def test_splitting_feeds_changes_nothing(
     same(made, run(Core(rules), script))
 
 
-@settings(max_examples=40)
+@settings(max_examples=EXAMPLES * 40 // 100)
 @given(rule_sets(), scripts(), st.data())
 def test_more_advances_change_nothing(
     rules: list[Rule | RecordingRule], script: list[Atom | int], data: st.DataObject

@@ -41,6 +41,8 @@ GROUP = GridGroup(
     ),
     interval_ms=2 * SECOND,
 )
+
+EXAMPLES = min(100, (settings.default or settings()).max_examples)  # each takes long
 Step = tuple[int, dict[str, float]]
 
 
@@ -99,7 +101,7 @@ def steps(draw: st.DrawFn, first_ms: int) -> list[Step]:
     return made
 
 
-@settings(max_examples=12)
+@settings(max_examples=EXAMPLES * 12 // 100)
 @given(steps(10_000), steps(40_000), st.data())
 @pytest.mark.parametrize("alone", [False, True])
 def test_a_core_that_was_refilled_is_one_that_never_stopped(

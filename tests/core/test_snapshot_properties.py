@@ -23,6 +23,8 @@ from engine.events import Blind, Event, Health
 from engine.templates import compile_go_template
 from tests.core.test_evaluator_properties import JOINED, POINTWISE, batches, durations, samples, series
 
+EXAMPLES = min(100, (settings.default or settings()).max_examples)  # each takes long
+
 MEASURED = ["a", "a + b", "a - b", "b"]
 WHOLE = [
     "sum by (i) (a) > 1",
@@ -167,7 +169,7 @@ def test_rules_that_are_pointwise(rules: list[Rule], script: list[Step], data: s
     goes_on(script, [*rules], alerts_per_rule_max=data.draw(st.sampled_from([1, 2, 10_000])))
 
 
-@settings(max_examples=40)
+@settings(max_examples=EXAMPLES * 40 // 100)
 @given(st.lists(st.sampled_from(["W0", "W1"]).flatmap(whole), min_size=1, max_size=3), scripts(), st.data())
 def test_chains(rules: list[Rule], script: list[Step], data: st.DataObject) -> None:
     recorded = [
@@ -177,13 +179,13 @@ def test_chains(rules: list[Rule], script: list[Step], data: st.DataObject) -> N
     goes_on(script, [*rules, *recorded], alerts_per_rule_max=data.draw(st.sampled_from([1, 2, 10_000])))
 
 
-@settings(max_examples=30)
+@settings(max_examples=EXAMPLES * 30 // 100)
 @given(st.lists(groups(), min_size=1, max_size=2), scripts(leap_ms=62_000))
 def test_groups(some: list[GridGroup], script: list[Step]) -> None:
     goes_on(script, [], groups=some)
 
 
-@settings(max_examples=30)
+@settings(max_examples=EXAMPLES * 30 // 100)
 @given(pointwise("P"), whole("W"), groups(), scripts(leap_ms=62_000), st.sampled_from([4, 6, 9]))
 def test_all_of_it_where_series_are_let_go(
     one: Rule, other: Rule, group: GridGroup, script: list[Step], series_max: int
@@ -192,7 +194,7 @@ def test_all_of_it_where_series_are_let_go(
     goes_on(script, rules, groups=[group], series_max=series_max)
 
 
-@settings(max_examples=30)
+@settings(max_examples=EXAMPLES * 30 // 100)
 @given(whole("W"), groups(), scripts(leap_ms=62_000))
 def test_series_that_land_alone(rule: Rule, group: GridGroup, script: list[Step]) -> None:
     with pytest.MonkeyPatch.context() as patch:

@@ -23,6 +23,8 @@ from engine.events import STALE
 from tests.core.promql import expressions
 from tests.core.promql.answers import loaded
 
+EXAMPLES = min(100, (settings.default or settings()).max_examples)  # each takes long
+
 MINUTE_MS = 60_000
 COMPATS: list[Compat] = ["prometheus3", "prometheus2"]
 
@@ -66,7 +68,7 @@ def subqueries(rng: random.Random) -> str:
     return f"{function}({ranged}){twice}"
 
 
-@settings(max_examples=60)
+@settings(max_examples=EXAMPLES * 60 // 100)
 @given(st.integers(0, 2**32), st.sampled_from(COMPATS))
 def test_what_is_remembered_changes_no_answer(seed: int, compat: Compat) -> None:
     rng = random.Random(seed)
@@ -187,7 +189,7 @@ class Live:
         self.recent.land(handles, at_ms, numbers)
 
 
-@settings(max_examples=40)
+@settings(max_examples=EXAMPLES * 40 // 100)
 @given(st.data(), st.sampled_from(COMPATS))
 def test_whatever_lands_answers_are_those_of_a_whole_evaluation(data: st.DataObject, compat: Compat) -> None:
     """Late samples, stale markers, new series, other intervals, blind spans: between any two evaluations."""
