@@ -158,6 +158,7 @@ def test_any_text_is_an_override_or_refused(text: str) -> None:
     assert len(problems_of(lambda: parse_override(text))) <= 1
 
 
+@pytest.mark.slow
 def test_large_files_of_the_worst_sort_end_soon() -> None:
     """F145: what makes parsers slow. The suite's time-out is the measure."""
     for text in (

@@ -164,7 +164,7 @@ def test_a_small_table_makes_the_same_transitions_as_one_without_a_limit(
     assert small.take_health() == []
 
 
-@settings(max_examples=EXAMPLES * 6 // 100)
+@settings(max_examples=max(1, EXAMPLES * 6 // 100))
 @given(cases())
 def test_what_goes_does_not_depend_on_how_the_input_is_cut(
     case: tuple[list[Rule | RecordingRule], list[Step]],
@@ -190,6 +190,7 @@ def fixed(steps: range, *, minutes: int) -> list[Step]:
     return made
 
 
+@pytest.mark.slow
 def test_days_of_short_lived_series_fit_into_a_small_table() -> None:
     """F74: 1,152 pods with four series each, in a table of 250; each alert of each pod is told and resolved."""
     rules: list[Rule | RecordingRule] = [
@@ -214,6 +215,7 @@ def test_days_of_short_lived_series_fit_into_a_small_table() -> None:
         assert counts[rule, "firing"] - counts[rule, "inactive"] <= 3 * pods, rule
 
 
+@pytest.mark.slow
 def test_memory_stays_what_it_was_after_some_hours() -> None:
     """Texts, label values, blocks, windows, caches: none of them grows with what has been."""
     small = core([compile_rule("Pod", "a > 2"), compile_rule("Window", "max by (pod) (increase(a[5m])) > 1")], 250)
@@ -356,6 +358,7 @@ def test_in_a_large_table_more_than_half_must_be_dead(dead: float) -> None:
     assert large.series_count == (count if dead < 0.5 else count - cut)
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_series_are_gone_through_in_slices() -> None:
     """Six tenths of them are dead; what is left is judged as before."""
     rules = [

@@ -96,6 +96,7 @@ def selected(select: Any, labels: dict[str, str]) -> bool:
     return labels["__name__"] in select
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ORACLES, ids=[path.stem for path in ORACLES])
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_trace(path: Path, version: str) -> None:

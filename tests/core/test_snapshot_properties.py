@@ -176,7 +176,8 @@ def test_chains(rules: list[Rule], script: list[Step], data: st.DataObject) -> N
         compile_recording("One", "r", data.draw(st.sampled_from(RECORDED))),
         compile_recording("Two", "s", data.draw(st.sampled_from(["r + 1", "sum(r)", "b"])), labels={"by": "two"}),
     ]
-    goes_on(script, [*rules, *recorded], resolution_ms=5_000, alerts_per_rule_max=data.draw(st.sampled_from([1, 2, 10_000])))
+    alerts_max = data.draw(st.sampled_from([1, 2, 10_000]))
+    goes_on(script, [*rules, *recorded], resolution_ms=5_000, alerts_per_rule_max=alerts_max)
 
 
 @settings(max_examples=EXAMPLES * 30 // 100)

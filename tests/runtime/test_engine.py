@@ -456,6 +456,7 @@ def test_two_engines_do_not_know_each_other() -> None:
     run(check)
 
 
+@pytest.mark.slow
 def test_hours_with_faults_leaves_nothing_behind_f67() -> None:
     """Eight virtual hours beside a failing, a hanging and a stubborn probe and a sink that is down half the time."""
 
