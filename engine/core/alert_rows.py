@@ -1,17 +1,21 @@
 """Alerts as columns: one row for each alert that is not inactive, and the arithmetic of its clocks.
 
 Rows are taken and given back; what a row means is the book's business. Clocks are places on the alert's axis of known
-time (see `engine.core.alerts`), so a pause or a blind span moves one number and no clock.
+time (see `engine.core.alerts`), so a pause moves one number and no clock. A blind span is told when it is over, or
+later: each instant of it is taken out once, whatever was taken out of later time before.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.core import spans
 from engine.core.alerts import Phase
+from engine.core.spans import Edges
 from engine.core.store import NEVER_MS
 
 __all__ = ["FREE", "OFF", "Ints", "Rows"]
@@ -54,19 +58,25 @@ class Rows:
         """Since when the clocks stand."""
         self.unknown: Ints = np.full(_ROWS_MIN, NEVER_MS, dtype=np.int64)
         """Since when nothing is known."""
-        self.blind: Ints = np.full(_ROWS_MIN, -1, dtype=np.int64)
-        """Until when blind spans have been taken out of it."""
+        self.dark: Ints = np.zeros(_ROWS_MIN, dtype=np.int64)
+        """For how much of that nobody could see."""
+        self.opened: Ints = np.zeros(_ROWS_MIN, dtype=np.int64)
+        """When the row was taken: no clock began before."""
         self.active: Ints = np.zeros(_ROWS_MIN, dtype=np.int64)
         self.fired: Ints = np.zeros(_ROWS_MIN, dtype=np.int64)
         """When it began to fire; 0 before."""
         self.stepped: Ints = np.zeros(_ROWS_MIN, dtype=np.int64)
         """Its last step; time never goes back."""
-        self.fed: Ints = np.zeros(_ROWS_MIN, dtype=np.int64)
-        """Which selectors fed it when it was last true, as bits."""
         self.reason: NDArray[np.int16] = np.zeros(_ROWS_MIN, dtype=np.int16)
         """The code that ended its condition."""
         self.due: Ints = np.full(_ROWS_MIN, NEVER_MS, dtype=np.int64)
         """When time alone will change it."""
+        self.blind: Edges = []
+        """When nobody could see: what was taken out of every row there was."""
+        self.stood: dict[int, Edges] = {}
+        """By row, when its own clocks stood otherwise."""
+        self.unseen: dict[int, Edges] = {}
+        """By row, when nobody could see what it rests on, though others could."""
         self._free: list[int] = list(range(_ROWS_MIN - 1, -1, -1))
 
     def __len__(self) -> int:
@@ -90,10 +100,9 @@ class Rows:
         self.set[rows] = self.kept[rows] = self.reason[rows] = 0
         self.run[:, rows] = OFF
         self.keep[rows] = OFF
-        self.lost[rows] = self.fired[rows] = self.fed[rows] = 0
+        self.lost[rows] = self.fired[rows] = self.dark[rows] = 0
         self.paused[rows] = self.unknown[rows] = self.due[rows] = NEVER_MS
-        self.blind[rows] = -1
-        self.active[rows] = self.stepped[rows] = times
+        self.active[rows] = self.stepped[rows] = self.opened[rows] = times
         return rows
 
     def give_back(self, rows: Ints) -> None:
@@ -101,42 +110,79 @@ class Rows:
         self.place[rows] = FREE
         self.due[rows] = NEVER_MS
         self._free += rows.tolist()
+        if self.stood:
+            for row in rows.tolist():
+                self.stood.pop(row, None)
+                self.unseen.pop(row, None)
 
     def known(self, rows: Ints, times: Ints | int) -> Ints:
         """Known time at an instant."""
         known: Ints = np.minimum(self.paused[rows], times) - self.lost[rows]
         return known
 
-    def skip(self, rows: Ints, begins: Ints, to_ms: int) -> None:
-        """Take spans in which nobody could see out of every clock, and out of the time that nothing is known.
+    def resume(self, rows: Ints, times: Ints) -> None:
+        """The clocks of these rows run on, if they stood."""
+        paused = self.paused[rows]
+        stood = np.flatnonzero(paused != NEVER_MS)
+        if not len(stood):
+            return
+        self.lost[rows[stood]] += times[stood] - paused[stood]
+        self.paused[rows] = NEVER_MS
+        for row, begin, end in zip(*(column[stood].tolist() for column in (rows, paused, times)), strict=True):
+            for span in spans.without(self.blind, begin, end):
+                spans.add(self.stood.setdefault(row, []), *span)
+
+    def skip(self, rows: Ints, from_ms: int, to_ms: int, *, some: bool) -> Iterator[tuple[Ints, Ints, Ints]]:
+        """Take a span in which nobody could see out of every clock, and out of the time that nothing is known.
 
         Args:
-            begins: Of each row, when its span begins.
-        """
-        unknown, paused = self.unknown[rows], self.paused[rows]
-        stands = paused != NEVER_MS
-        # What was taken for a pause may have been want of sight from the beginning of the span on.
-        here = stands & (paused > begins)
-        early, since = rows[here], begins[here]
-        ends = np.minimum(paused[here], to_ms)
-        self._move(early, since, np.maximum(ends - since, 0))
-        late = paused[here] > to_ms
-        self.paused[early] = np.where(late, paused[here], since)
-        self.lost[early[late]] += to_ms - since[late]
-        runs = ~stands
-        self._move(rows[runs], begins[runs], to_ms - begins[runs])
-        self.lost[rows[runs]] += to_ms - begins[runs]
-        missing = unknown != NEVER_MS
-        shifted = np.maximum(to_ms - np.maximum(unknown[missing], begins[missing]), 0)
-        self.unknown[rows[missing]] += shifted
-        self.blind[rows] = to_ms
+            some: Others could see; else these are all rows, but for those whose clocks run on all the same.
 
-    def _move(self, rows: Ints, begins: Ints, length: Ints) -> None:
-        """Place clocks that began in or after a span as if its known time had not passed."""
-        begin = begins - self.lost[rows]
+        Yields:
+            What is taken out of known time: (rows, where it begins there, its length).
+        """
+        marked = np.isin(rows, np.fromiter(self.stood, np.int64, len(self.stood)))
+        parts = spans.without(self.blind, from_ms, to_ms)
+        for begin, end in parts:
+            self._darken(rows[~marked], begin, end)
+            yield self._take_out(rows[~marked], begin, end)
+            for row in rows[marked].tolist():
+                one = np.array([row])
+                for part in spans.without(self.unseen.get(row, []), begin, end):
+                    self._darken(one, *part)
+                for part in spans.without(self.stood[row], begin, end):
+                    yield self._take_out(one, *part)
+        for row in rows.tolist() if some else ():
+            for part in parts:
+                spans.add(self.stood.setdefault(row, []), *part)
+                spans.add(self.unseen.setdefault(row, []), *part)
+        if not some:
+            spans.add(self.blind, from_ms, to_ms)
+            for edges in self.stood.values():
+                spans.remove(edges, from_ms, to_ms)
+        self.stepped[rows] = np.maximum(self.stepped[rows], to_ms)
+
+    def _darken(self, rows: Ints, from_ms: int, to_ms: int) -> None:
+        """Nothing was known of these rows because nobody could see."""
+        missing = rows[self.unknown[rows] != NEVER_MS]
+        self.dark[missing] += np.maximum(to_ms - np.maximum(self.unknown[missing], from_ms), 0)
+
+    def _take_out(self, rows: Ints, from_ms: int, to_ms: int) -> tuple[Ints, Ints, Ints]:
+        """Place clocks that began in or after a span as if its time had not passed, as far as they ran in it."""
+        begins = np.maximum(from_ms, self.opened[rows])
+        lengths = np.minimum(self.paused[rows], to_ms) - begins
+        rows, begins, lengths = rows[lengths > 0], begins[lengths > 0], lengths[lengths > 0]
+        lost = self.lost[rows] - spans.after(self.blind, begins)
+        if self.stood:
+            for at, row in enumerate(rows.tolist()):
+                if row in self.stood:
+                    lost[at] -= spans.after(self.stood[row], begins[at : at + 1])[0]
+        places = begins - lost
         for clocks in (*self.run, self.keep):
             since = clocks[rows]
-            clocks[rows] = np.where(since == OFF, OFF, since - np.clip(since - begin, 0, length))
+            clocks[rows] = np.where(since == OFF, OFF, since - np.clip(since - places, 0, lengths))
+        self.lost[rows] += lengths
+        return rows, places, lengths
 
     def _grow(self) -> None:
         size = len(self.place)

@@ -149,7 +149,7 @@ class AlertBook:
             at = walk.next(due)
             if not len(at):
                 break
-            made += self._take(points, at)
+            made += self._take(points, at, walk.changed[at])
         self.codes.array[walk.places] = walk.last_codes()
         if refused := self._notices.take_refused():
             self.codes.array[refused] = Code.REFUSED
@@ -203,24 +203,29 @@ class AlertBook:
             part = slice(start, start + ROWS_PER_CHUNK)
             yield self._pass(self.row_of.array[places[part]], untils[part], None, seen[part])
 
-    def blind(self, from_ms: int, to_ms: int, rows: Ints | None = None) -> None:
-        """Take a blind span out of the clocks of alerts, but for those whose clock had come before it began."""
+    def blind(self, from_ms: int, to_ms: int, rows: Ints | None = None, *, some: bool = False) -> None:
+        """Take a blind span out of the clocks of alerts, but for those whose clock had come before it began.
+
+        Args:
+            rows: Whose; all if that is not said.
+            some: Others could see.
+        """
         own = self.rows
         rows = own.taken() if rows is None else rows
-        rows = rows[(own.due[rows] > from_ms) & (own.blind[rows] < to_ms)]
-        begins = np.maximum(own.blind[rows], from_ms)  # each instant is taken out once
-        for at in self.shares.among(own, rows) if self.shares.any else ():
-            row, begin = int(rows[at]), int(begins[at])
-            length = min(int(own.paused[row]), to_ms) - begin
-            if length > 0:
-                self.shares.skip(row, begin - int(own.lost[row]), length)
-        own.skip(rows, begins, to_ms)
+        rows = rows[own.due[rows] > from_ms]
+        for taken, begins, lengths in own.skip(rows, from_ms, to_ms, some=some):
+            for at in self.shares.among(own, taken) if self.shares.any else ():
+                self.shares.skip(int(taken[at]), int(begins[at]), int(lengths[at]))
         self.due_ms = min(self.due_ms, self._life.arm(rows))
 
     # -- steps -------------------------------------------------------------------------------------------------
 
-    def _take(self, points: Points, at: Ints) -> list[Output]:
-        """The points `at`, of different places: first what was due before them, then themselves."""
+    def _take(self, points: Points, at: Ints, changed: NDArray[np.bool_]) -> list[Output]:
+        """The points `at`, of different places: first what was due before them, then themselves.
+
+        Args:
+            changed: Which of them say something else than was said before: only these begin an alert.
+        """
         made: list[Output] = []
         places, times, codes = points.places[at], points.times[at], points.codes[at]
         rows = self.row_of.array[places]
@@ -233,7 +238,7 @@ class AlertBook:
                 seen = np.where(self.rows.due[rows[due]] >= times[due], points.values[at[due]], points.seen[at[due]])
                 made += self._pass(rows[due], limits[late], points.orders[at[due]], seen)
                 rows = self.row_of.array[places]
-        opening = np.flatnonzero((rows == FREE) & self._opens(codes, points.rules[at]))
+        opening = np.flatnonzero((rows == FREE) & changed & self._opens(codes, points.rules[at]))
         there = np.flatnonzero(rows != FREE)
         if len(opening) and len(there) and not self._room(points.rules[at[opening]]):
             made += self._step(points, at[there], rows[there])  # some of these may make room
@@ -284,17 +289,17 @@ class AlertBook:
         unknown = codes == Code.UNKNOWN
         given = np.zeros(len(rows), dtype=np.int8)
         if unknown.any():
-            given[unknown] = _UNKNOWN
+            given[unknown & self._terms.pauses[own.rule[rows]]] = _UNKNOWN
             self._life.lose_sight(rows[unknown], times[unknown])
             known = ~unknown
-            self._life.see(rows[known], times[known], codes[known], points.fed[at[known]])
+            self._life.see(rows[known], times[known], codes[known])
         else:
-            self._life.see(rows, times, codes, points.fed[at])
+            self._life.see(rows, times, codes)
         self._life.settle(rows, times, given, stood & ~unknown)
         made = self._close(rows, times, before, orders, values)
         missing = own.unknown[rows] != NEVER_MS
         if missing.any():  # what lasts no time at all
-            again = missing & (own.due[rows] <= times)
+            again = missing & (own.due[rows] <= times) & (own.unknown[rows] == times)
             made += self._pass(rows[again], times[again], orders[again], values[again])
         return made
 
@@ -312,6 +317,7 @@ class AlertBook:
         made = self._notices.changes(self, rows, times, before, orders, values, lost)
         over = own.phase[rows] == _INACTIVE
         if over.any():
+            own.level[rows[over]] = -1
             waits = (own.unknown[rows] != NEVER_MS) & (before[0] == _INACTIVE)
             over &= ~waits if lost is None else ~waits | lost
             if self.shares.any:
@@ -347,7 +353,7 @@ class AlertBook:
             lost = None
             if missing.any():
                 given[missing] = _UNKNOWN
-                since = np.where(missing, own.unknown[rows], 0)
+                since = np.where(missing, own.unknown[rows] + own.dark[rows], 0)
                 fires = missing & (times - since >= self._terms.missing[own.rule[rows]])
                 own.set[rows[fires]] |= np.where(own.set[rows[fires]] == 0, 1, 0).astype(np.int16)
                 runs_on = missing & ~self._terms.pauses[own.rule[rows]]
@@ -355,7 +361,7 @@ class AlertBook:
                 lost = missing & (times - since >= self._terms.hold[own.rule[rows]])
                 given[lost] = _LOST
             waited = own.due[rows]
-            self._life.settle(rows, times, given, np.ones(len(rows), dtype=np.bool_))
+            self._life.settle(rows, times, given, own.paused[rows] == NEVER_MS)
             made += self._close(rows, times, before, orders, seen, lost)
             stays = (own.place[rows] == places) & (own.due[rows] <= untils)
             same = stays & (own.due[rows] <= waited) & (own.phase[rows] == before[0]) & (own.level[rows] == before[1])

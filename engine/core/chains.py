@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from engine.core.dependencies import linked, may_read
 from engine.core.notices import Output
+from engine.core.promql.plan import Selector
 from engine.core.query_judge import QueryJudge
 from engine.core.recording import Recorded, Recorder
 from engine.core.store import NEVER_MS
@@ -48,6 +49,11 @@ class Chain:
     def indices(self) -> list[int]:
         """Of its rules."""
         return [rule.index for rule in self._rules]
+
+    @property
+    def leaves(self) -> Iterator[Selector]:
+        """What its rules read."""
+        return (leaf for rule in self._rules for leaf in rule.expression.plan.leaves)
 
     def readers(self, metrics: Collection[str]) -> Touched:
         """Its rules that may read any of these metrics."""

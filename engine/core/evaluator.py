@@ -148,6 +148,7 @@ class Core:
         elif isinstance(atom, list):
             made += yield from self._lander.samples(atom)
         elif isinstance(atom, Blind):
+            made += yield from self._pass_until(atom)
             self._blindness.take(atom)
         elif not isinstance(atom, Sample):  # those came as runs
             self._tally.count("events_total", 1)
@@ -184,6 +185,25 @@ class Core:
         yield from self._evict(before_ms)
         self._tally.count("transitions_total", len(done))
         return [output[-1] for output in done]
+
+    def _pass_until(self, blind: Blind) -> Outputs:
+        """Let happen what is due until a blind span begins, inclusive: until then there was somebody to see it."""
+        made: list[Output] = []
+        if blind.from_ms <= self._lander.watermark_ms:
+            return made
+        layouts = self._parts.layouts
+        if blind.scope != "*":
+            known = layouts.known(blind.series or (blind.scope,))
+            made = yield from self._lander.before(blind.from_ms + 1, layouts.touched(known), layouts.chains(known))
+        else:
+            for chain in self._parts.chains:
+                made += yield from chain.before(blind.from_ms + 1, self._lander.record)
+            made += yield from self._sweep(blind.from_ms)
+            for chunk in self._book.passing(blind.from_ms):
+                made += chunk
+                yield
+        made.sort()
+        return made
 
     def _wake(self, time_ms: int) -> Outputs:
         """Let happen what is due for chains at an instant."""
@@ -327,7 +347,7 @@ class Core:
 
     def snapshot(self) -> bytes:
         """Everything it knows, for `restore` of a core with the same projectors. Between two steps only."""
-        return take(self._parts, self._blindness)
+        return take(self._parts)
 
     def restore(self, data: bytes, now_ms: int | None = None) -> None:
         """Take a snapshot into a core that was not fed yet; it goes on where the snapshot was taken.
@@ -349,7 +369,7 @@ class Core:
         if not self._at_rest or self._restored:
             raise StateError("a snapshot is restored into a new core only")
         self._restored = True
-        put(parts, self._blindness, data)
+        put(parts, data)
         if now_ms is not None:
             self._go_on()
             restart(parts, self._blindness, now_ms)

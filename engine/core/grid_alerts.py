@@ -286,7 +286,7 @@ class GridAlerts:
             codes[[at for at, labels in enumerate(told) if labels in self._withheld]] = Code.UNKNOWN
         values = np.array([self._value(labels) for labels in told], dtype=np.float64)
         zeros = np.zeros(len(told), dtype=np.int64)
-        points = Points(zeros, places, zeros + at_ms, zeros - 1, zeros, codes, values, values, zeros)
+        points = Points(zeros, places, zeros + at_ms, zeros - 1, zeros, codes, values, values)
         order = np.argsort(places, kind="stable")
         made = self.book.tell(points.pick(order))
         for labels in newly:

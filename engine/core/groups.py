@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -154,9 +155,9 @@ class Instants:
         return taken
 
     def blind(self, from_ms: int, to_ms: int) -> None:
-        """Nobody could see from `from_ms` until just before `to_ms`. Spans come in order and do not overlap."""
+        """Nobody could see from `from_ms` until just before `to_ms`. Spans do not overlap."""
         for ahead in self._ahead if self._next else ():
-            ahead.append((from_ms, to_ms))
+            insort(ahead, (from_ms, to_ms))
 
     def skip(self) -> Iterator[Missed]:
         """Leave out the instants in blind spans, as far as no instant before them is left to be evaluated."""

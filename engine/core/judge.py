@@ -42,7 +42,6 @@ Codes = NDArray[np.int16]
 Leaf = Callable[[int], tuple[Floats, Bools]]
 SWEEP = -1
 """In a deadline: an input goes stale."""
-_ALL_FED = -1
 
 
 class SavedPointwise(msgspec.Struct, tag="pointwise"):
@@ -52,6 +51,7 @@ class SavedPointwise(msgspec.Struct, tag="pointwise"):
         series: By selector the series of each slot.
         judged: By slot when it was judged last, if that matters; `judged_ms` is the latest.
         complete: By slot whether everything was there once, under `fire`.
+        fed: By slot which selectors fed it last, as bits, where that can change.
     """
 
     expr: str
@@ -60,6 +60,7 @@ class SavedPointwise(msgspec.Struct, tag="pointwise"):
     judged_ms: int
     judged: bytes
     complete: bytes
+    fed: bytes
     series: list[bytes]
     alerts: SavedAlerts
 
@@ -115,6 +116,8 @@ class Judge:
         # Under `fire` it matters that an input is gone even where there is no alert, if it was ever there.
         self._fires = rule.on_missing == "fire"
         self._complete: Column[np.bool_] = Column(np.bool_, False)
+        # With `or`, which selectors fed a slot last.
+        self._fed: Column[np.int64] = Column(np.int64, 0)
         # Time of the last judgement by slot. Several series may feed a slot, each with its own clock.
         self._judged: Column[np.int64] = Column(np.int64, -1)
         self._judged_ms = -1  # no slot was judged later than this
@@ -137,7 +140,7 @@ class Judge:
         if size > first:
             self.places.resize(size)
             self.places.array[first:] = self.book.add_places(first, size - first)
-            for column in (self._judged, self._complete):
+            for column in (self._judged, self._complete, self._fed):
                 column.resize(size)
 
     def inputs(self) -> Ints:
@@ -151,11 +154,12 @@ class Judge:
         slots, commit_binding = yield from self.binding.compacting(keep, numbers)
         left = slots >= 0
         places, judged, complete = self.places.taken(left), self._judged.taken(left), self._complete.taken(left)
+        fed = self._fed.taken(left)
 
         def commit() -> None:
             commit_binding()
             self.book.give_places_back(self.places.array[~left])
-            self.places, self._judged, self._complete = places, judged, complete
+            self.places, self._judged, self._complete, self._fed = places, judged, complete, fed
             self.book.slot_of.array[places.array] = np.arange(len(places))
 
         return Compacted(slots, commit)
@@ -200,17 +204,12 @@ class Judge:
             self._withhold(codes, touched.slots, times)
         places = self.places.array[touched.at]
         changed = np.flatnonzero(codes != self.book.codes.array[places])
-        if isinstance(columns.fed, np.ndarray):
-            self._refresh_fed(places, columns.fed, (codes > 0) & ((codes & Code.WHENS) != 0))
         if not len(changed):
             return None
         slots, stamps = touched.slots[changed], times[changed]
         values = self.values_at(slots, stamps)
-        fed = columns.fed[changed] if isinstance(columns.fed, np.ndarray) else np.full(len(changed), columns.fed)
         zeros = np.zeros(len(changed), dtype=np.int64)
-        return Points(
-            zeros + self.index, places[changed], stamps, stamps - 1, zeros, codes[changed], values, values, fed
-        )
+        return Points(zeros + self.index, places[changed], stamps, stamps - 1, zeros, codes[changed], values, values)
 
     def landed(self, stale_from_ms: int) -> None:
         """Samples of its series were landed; the first of them goes stale at `stale_from_ms`."""
@@ -228,21 +227,24 @@ class Judge:
             return np.full(len(touched.slots), at_ms)
         return np.maximum(self._judged.array[touched.at], at_ms)
 
-    def _refresh_fed(self, places: Ints, fed: Ints, holds: Bools) -> None:
-        """With `or`, the side that feeds a label set may change while its condition goes on holding."""
-        rows = self.book.row_of.array[places]
-        at = np.flatnonzero((rows != FREE) & holds)
-        self.book.rows.fed[rows[at]] = fed[at]
-
     def blind(self, handles: Ints, from_ms: int, to_ms: int) -> None:
         """Nobody could see these series in a span: it is taken out of their clocks, and nothing is judged in it."""
         touched = self.binding.touched(handles)
         if touched is None:
             return
         rows = self.book.row_of.array[self.places.array[touched.at]]
-        self.book.blind(from_ms, to_ms, rows[rows != FREE])
+        self.book.blind(from_ms, to_ms, rows[rows != FREE], some=True)
         self._judged.array[touched.at] = np.maximum(self._judged.array[touched.at], to_ms)
         self._judged_ms = max(self._judged_ms, to_ms)
+
+    def note_looked(self, looked_ms: Ints) -> None:
+        """Note, by series, until when its label sets were judged, where that is not when it had a sample."""
+        if self.binding.single or self._judged_ms < 0:
+            return
+        for leaf in range(len(self.plan.leaves)):
+            handles = self.binding.handles(leaf, slice(None))
+            there = handles >= 0
+            np.maximum.at(looked_ms, handles[there], self._judged.array[there])
 
     # -- time --------------------------------------------------------------------------------------------------
 
@@ -309,17 +311,18 @@ class Judge:
 
     def _points_at(self, slots: Ints, instants: Ints) -> Points:
         """What the store says of slots at instants, just after an input went stale."""
-        times = np.maximum(instants, self._judged.array[slots]) if self._judged_ms >= 0 else instants
+        times = np.maximum(instants, self._store.blind_to_ms)  # in a span it goes stale only if others had seen that
+        times = np.maximum(times, self._judged.array[slots]) if self._judged_ms >= 0 else times
         states = self._states(slots, times)
         columns = evaluate(self.rule.measure, lambda leaf: states[leaf][:2])
         codes = self._codes(columns, slots, states)
         if self._store.restarted_ms >= 0:
             self._withhold(codes, slots, times)
         places = self.places.array[slots]
-        fed = np.broadcast_to(np.asarray(columns.fed, dtype=np.int64), places.shape)
         values, before = self.values_at(slots, times), self.values_at(slots, instants - 1)
         zeros = np.zeros(len(slots), dtype=np.int64)
-        return Points(zeros + self.index, places, times, times, zeros, codes, values, before, fed)
+        # What was due at the instant comes before; if the slot was judged since, that was so then.
+        return Points(zeros + self.index, places, times, instants, zeros, codes, values, before)
 
     def _expect(self, instant_ms: int) -> None:
         """Sweep at `instant_ms`, unless an earlier sweep is planned: that one plans the next."""
@@ -370,9 +373,8 @@ class Judge:
         seen[1:] = values[:-1]
         seen[lanes.first] = self.values_at(once, times[lanes.first] - 1) if watches else np.nan
         places = self.places.array[slots]
-        fed = np.full(len(slots), columns.fed)
         rules = np.full(len(slots), self.index)
-        points = Points(rules, places, times, lanes.limits, lanes.orders, codes, values, seen, fed)
+        points = Points(rules, places, times, lanes.limits, lanes.orders, codes, values, seen)
         if early is not None:
             points = Points.join([early, points])
             points = points.pick(np.argsort(points.places, kind="stable"))
@@ -395,20 +397,18 @@ class Judge:
                 self._complete.array[slots] = True
             return self._verdict.codes(columns.values, None)
         codes = self._verdict.codes(columns.values, columns.present)
+        fed = np.asarray(columns.fed, dtype=np.int64)
+        if fed.ndim:
+            fed = self._fed.array[slots] = np.where(columns.present, fed, self._fed.array[slots])
         if states is None or all(fresh.all() for _, fresh, _ in states):  # then what is not true is false
             if self._fires:
                 self._complete.array[slots] |= columns.present
             return codes
         out = ~columns.present
-        if self.plan.absence_matters:  # another side may have stepped in for the one that fed it
-            out |= (codes & Code.WHENS) == 0
         if not out.any():
             if self._fires:
                 self._complete.array[slots] = True
             return codes
-        rows = self.book.row_of.array[self.places.array[slots]]
-        fed = np.where(rows == FREE, _ALL_FED, self.book.rows.fed[rows])
-        fed[fed == 0] = _ALL_FED
         unknown = np.zeros(len(codes), dtype=np.bool_)
         ended = np.zeros(len(codes), dtype=np.bool_)
         for leaf, (_, fresh, over) in enumerate(states):
@@ -444,6 +444,7 @@ class Judge:
             judged_ms=self._judged_ms,
             judged=self._judged.array.astype("<i8").tobytes() if self._judged_ms >= 0 else b"",
             complete=self._complete.array.tobytes() if self._fires else b"",
+            fed=self._fed.array.astype("<i8").tobytes() if self.plan.absence_matters else b"",
             series=self.binding.saved(),
             alerts=save_alerts(self.book, self.index, self.places.array),
         )
@@ -461,7 +462,11 @@ class Judge:
         self.binding.load(saved.series, texts)
         self._grow()
         self.swept_ms, self._judged_ms = saved.swept_ms, saved.judged_ms
-        for column, data in ((self._judged, saved.judged), (self._complete, saved.complete)):
+        for column, data in (
+            (self._judged, saved.judged),
+            (self._complete, saved.complete),
+            (self._fed, saved.fed),
+        ):
             if data:
                 column.array[:] = np.frombuffer(data, dtype=column.array.dtype.newbyteorder("<"))
         self.book.codes.array[self.places.array] = np.frombuffer(saved.alerts.codes, dtype="<i2")
@@ -503,6 +508,7 @@ class Judge:
                 self._complete.array[:] = (
                     (handles >= 0) & ~self._store.state(handles, 0)[2] & (self._complete.array | (leaf == 0))
                 )
+            self._fed.array[:] |= (handles >= 0).astype(np.int64) << leaf
         if not self.binding.single:
             self._judged_ms = int(self._judged.array.max(initial=-1))
         self.watch()

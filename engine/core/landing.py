@@ -7,7 +7,7 @@ them happens; the store is written; the rules settle. Samples that change nothin
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 import numpy as np
@@ -28,7 +28,7 @@ from engine.core.store import NEVER_MS, Landing, Mark, Store, stale_after_ms, st
 from engine.core.tally import Tally
 from engine.events import STALE_BITS, Event, Sample, SampleBatch
 
-__all__ = ["MARKS", "Lander", "Outputs", "SavedLander"]
+__all__ = ["MARKS", "Lander", "Outputs"]
 
 Positions: TypeAlias = NDArray[np.int64]
 
@@ -38,14 +38,6 @@ RUN_MAX = 4_096
 """Samples that are landed together; few of them are changes."""
 AGELESS_MS = 2**60
 MARKS = {"ended": Mark.ENDED, "target_down": Mark.TARGET_DOWN}
-
-
-class SavedLander(NamedTuple):
-    """What a snapshot keeps of landing: the watermark, and the last span in which nobody could see."""
-
-    watermark_ms: int
-    blind_from_ms: int
-    blind_to_ms: int
 
 
 class Lander:
@@ -67,25 +59,11 @@ class Lander:
         self._tally = tally
         self.watermark_ms = -1
         """Samples stamped earlier are late: they are judged at this instant."""
-        self._blind_from_ms = self._blind_to_ms = -1
-
-    def blind(self, from_ms: int, to_ms: int) -> None:
-        """Nobody could see in a span: what is stamped in it is judged when it is over, and does not age in it."""
-        self._blind_from_ms = from_ms if from_ms > self._blind_to_ms else self._blind_from_ms
-        self._blind_to_ms = to_ms
-
-    def saved(self) -> SavedLander:
-        """What a snapshot keeps of it."""
-        return SavedLander(self.watermark_ms, self._blind_from_ms, self._blind_to_ms)
-
-    def load(self, saved: SavedLander) -> None:
-        """Take back what `saved` gave."""
-        self.watermark_ms, self._blind_from_ms, self._blind_to_ms = saved
 
     @property
     def _floor_ms(self) -> int:
         """Nothing is judged earlier."""
-        return max(self.watermark_ms, self._blind_to_ms)
+        return max(self.watermark_ms, self._store.blind_to_ms)
 
     def atoms(self, events: Sequence[Event]) -> Iterator[Event | list[Sample]]:
         """Split events into what is landed at once: consecutive single samples come together."""
@@ -160,9 +138,7 @@ class Lander:
             handles, values = handles[newer], values[newer]
             index, touched, chains = handles, self._layouts.touched(handles), self._layouts.chains(handles)
         fresh_ms = AGELESS_MS if projected else stale_after_ms(batch.interval_ms)
-        after: Positions | int = fresh_ms + self._store.still_blind(handles, batch.time_ms)
-        if batch.time_ms < self._blind_to_ms:
-            after += self._blind_to_ms - max(batch.time_ms, self._blind_from_ms)
+        after: Positions | int = fresh_ms + self._store.blind_after(handles, batch.time_ms)
         stale_from = batch.time_ms + int(np.min(after, initial=NEVER_MS)) + 1
         mark = MARKS[batch.stale]
         landing = Landing(handles, index, batch.time_ms, values, stale_mask(values), mark, after, stale_from)
@@ -182,11 +158,8 @@ class Lander:
         else:
             after = np.array([stale_after_ms(interval) for interval in intervals], dtype=np.int64)
         known = handles >= 0
-        if not isinstance(blind := self._store.still_blind(np.where(known, handles, 0), times), int) and known.any():
-            after = after + np.where(known, blind, 0)
-        if int(times.min()) < self._blind_to_ms:
-            inside = self._blind_to_ms - np.maximum(times, self._blind_from_ms)
-            after = after + np.where(times < self._blind_to_ms, inside, 0)
+        if known.any():
+            after = after + self._store.blind_after(np.maximum(handles, 0), times)
         run = Run(handles, times, np.maximum(times, self._floor_ms), values, after)
         kept = handles >= 0
         if not kept.all():
@@ -243,14 +216,10 @@ class Lander:
         made.sort()
         return made
 
-    def _land(
-        self,
-        landing: Landing,
-        touched: Sequence[tuple[Judge, Touched]],
-        chains: Iterable[tuple[Chain, Rules]],
-        at_ms: int,
+    def before(
+        self, at_ms: int, touched: Sequence[tuple[Judge, Touched]], chains: Iterable[tuple[Chain, Rules]]
     ) -> Outputs:
-        """Land accepted samples: what was due before happens, the store is written, every rule judges."""
+        """Let happen what comes strictly before `at_ms` for some label sets."""
         made: list[Output] = []
         due = self._book.rules_due(at_ms)
         waiting: list[Due] = []
@@ -268,6 +237,17 @@ class Lander:
                 yield
         for chain, _ in chains:
             made += yield from chain.before(at_ms, self.record)
+        return made
+
+    def _land(
+        self,
+        landing: Landing,
+        touched: Sequence[tuple[Judge, Touched]],
+        chains: Iterable[tuple[Chain, Rules]],
+        at_ms: int,
+    ) -> Outputs:
+        """Land accepted samples: what was due before happens, the store is written, every rule judges."""
+        made = yield from self.before(at_ms, touched, chains)
         self._store.land(landing)
         self._recent.land(landing.handles, landing.time_ms, landing.values)
         self._tally.count("samples_accepted_total", len(landing.handles))

@@ -117,35 +117,38 @@ class Life:
         newly = own.unknown[rows] == NEVER_MS
         rows, times = rows[newly], times[newly]
         own.unknown[rows] = times
+        own.dark[rows] = 0
         pauses = self.terms.pauses[own.rule[rows]]
         own.paused[rows[pauses]] = times[pauses]
 
-    def see(self, rows: Ints, times: Ints, codes: Codes, fed: Ints) -> None:
+    def see(self, rows: Ints, times: Ints, codes: Codes) -> None:
         """Something is known: clocks run on, and begin and end by the bits of the condition."""
         own = self.rows
         own.unknown[rows] = NEVER_MS
-        paused = own.paused[rows]
-        own.lost[rows] += np.where(paused == NEVER_MS, 0, times - paused)
-        own.paused[rows] = NEVER_MS
+        own.resume(rows, times)
         absent = codes < 0
         bits = np.where(absent, np.int16(Code.FALSE), codes)
         own.code[rows] = bits
         holds = (bits & Code.WHENS) != 0
-        own.fed[rows] = np.where(holds, fed, own.fed[rows])
         ending = own.phase[rows] != _KEEPING
         reasons = np.where(absent, codes, np.int16(Code.FALSE))
         own.reason[rows] = np.where(ending & ~holds, reasons, own.reason[rows])
         now = times - own.lost[rows]
-        own.set[rows] &= ~(bits >> 8)
+        cleared = bits >> 8
+        if self._shares.any:
+            cleared &= self._shares.clears(own, rows, codes)
+            for at in self._shares.among(own, rows):
+                self._shares.see(own, int(rows[at]), int(codes[at]), int(now[at]))
+        own.set[rows] &= ~cleared
         for level, runs in enumerate(own.run):
             since = runs[rows]
             on = (bits & (1 << level)) != 0
+            if self._shares.any:
+                on &= ~self._shares.of_rule[own.rule[rows]]
             runs[rows] = np.where(on, np.where(since == OFF, now, since), OFF)
         back = holds & ((own.phase[rows] == _KEEPING) | ((own.phase[rows] == _FIRING) & (own.set[rows] == 0)))
         if self._shares.any:
             back &= ~self._shares.of_rule[own.rule[rows]]  # there a share must be reached again
-            for at in self._shares.among(own, rows):
-                self._shares.see(own, int(rows[at]), int(bits[at]), int(now[at]))
         back = np.flatnonzero(back)
         if len(back):  # the condition returned, or a lower one goes on: it need not serve `for` twice
             when = bits[back] & Code.WHENS
@@ -171,7 +174,7 @@ class Life:
             reached = on & ((waits == 0) | (ripe & (now - since >= waits)))
             levels |= np.where(reached, np.int16(1 << level), np.int16(0))
         if self._shares.any:
-            levels, runs = self._shared(rows, now, levels, runs)
+            levels, runs = self._shared(rows, now, levels, runs, given)
         if len(own.run) > 1:
             unclear = ~(own.code[rows] >> 8)
             for level in range(len(own.run) - 2, -1, -1):
@@ -204,18 +207,22 @@ class Life:
         own.phase[rows] = after
         own.stepped[rows] = times
 
-    def _shared(self, rows: Ints, now: Ints, levels: Codes, runs: NDArray[np.bool_]) -> tuple[Codes, NDArray[np.bool_]]:
+    def _shared(
+        self, rows: Ints, now: Ints, levels: Codes, runs: NDArray[np.bool_], given: NDArray[np.int8]
+    ) -> tuple[Codes, NDArray[np.bool_]]:
         """Levels and runs, with those of rules that have `of`."""
         levels, runs = levels.copy(), runs.copy()
-        for at in self._shares.among(self.rows, rows):
+        own, shares = self.rows, self._shares
+        for at in shares.among(own, rows):
             row = int(rows[at])
-            bits, running = self._shares.settle(self.rows, row, int(now[at]))
-            if self.rows.unknown[row] != NEVER_MS and self.terms.missing[self.rows.rule[row]] != NEVER_MS:
-                bits |= int(self.rows.set[row])  # what is set for want of data is not for shares to reset
+            if own.paused[row] != NEVER_MS:  # nothing is for shares to set or reset
+                levels[at] = own.set[row]
+                continue
+            bits, running = shares.settle(own, row, int(now[at]))
             levels[at] = bits
-            phase = int(self.rows.phase[row])
+            phase = int(own.phase[row])
             # Once it has fired, or was resolved, only a true condition begins it anew.
-            runs[at] = running and (phase == _PENDING or (phase == _INACTIVE and self._shares.is_on(row)))
+            runs[at] = running and (phase == _PENDING or (phase == _INACTIVE and shares.is_on(row)))
         return levels, runs
 
     def arm(self, rows: Ints) -> int:
@@ -236,14 +243,15 @@ class Life:
         if self._shares.any:
             for at in self._shares.among(own, rows):
                 row = int(rows[at])
-                seen_ms = max(int(own.stepped[row]), int(own.blind[row]))  # nothing was due in a blind span after it
-                known = int(own.known(rows[at : at + 1], seen_ms)[0])
-                due[at] = min(int(due[at]), self._shares.due(own, row, known) + int(lost[at]))
+                known = int(own.known(rows[at : at + 1], int(own.stepped[row]))[0])
+                again = own.phase[row] == _INACTIVE and self._shares.is_on(row)  # it was resolved, and begins anew
+                change = known if again else self._shares.due(own, row, known)
+                due[at] = min(int(due[at]), change + int(lost[at]))
         due[own.paused[rows] != NEVER_MS] = NEVER_MS
         unknown = own.unknown[rows]
         missing = np.flatnonzero(unknown != NEVER_MS)
         if len(missing):
-            since = unknown[missing]
+            since = unknown[missing] + own.dark[rows[missing]]
             ends = since + terms.hold[rules[missing]]
             waits = terms.missing[rules[missing]]
             fires = np.where((waits != NEVER_MS) & (own.phase[rows[missing]] != _FIRING), since + waits, NEVER_MS)

@@ -164,7 +164,7 @@ class Notices:
             reasons = np.where((now == 0) & lost, _LOST, reasons)
         fires = book.fires_missing(rows)
         if fires is not None:
-            reasons = np.where((now == 2) & fires, -Code.MISSING, reasons)
+            reasons = np.where((was != 2) & (now == 2) & fires, -Code.MISSING, reasons)
         chosen: list[int] = reasons.tolist()
         return chosen
 

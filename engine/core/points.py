@@ -31,7 +31,6 @@ class Points(NamedTuple):
         codes: What the condition is: see `engine.core.alerts.Code`.
         values: What the expression measures then; NaN where nothing is known.
         seen: What it measured just before.
-        fed: Which selectors fed it, as bits.
     """
 
     rules: Ints
@@ -42,7 +41,6 @@ class Points(NamedTuple):
     codes: NDArray[np.int16]
     values: NDArray[np.float64]
     seen: NDArray[np.float64]
-    fed: Ints
 
     def pick(self, at: Ints | NDArray[np.bool_]) -> Points:
         """Some of them."""
@@ -90,12 +88,12 @@ class Walk:
         before = np.empty(size, dtype=np.int16)
         before[1:] = points.codes[:-1]
         before[self._start] = codes[self.places]
-        changed = points.codes != before
+        self.changed = changed = points.codes != before
+        """Of each point whether it says something else than the one before it."""
         self._single = len(self._start) == size
         self._current = self._start
         self._live = np.arange(len(self._start))
         if self._single:
-            self._changed = changed
             return
         # The next point from each on that says something else; `size` where there is none.
         upcoming = np.where(changed, np.arange(size), size)
@@ -133,7 +131,7 @@ class Walk:
         live = self._live
         if self._single:
             self._live = live[:0]
-            at: Ints = np.flatnonzero(self._changed | (due <= self._points.limits))
+            at: Ints = np.flatnonzero(self.changed | (due <= self._points.limits))
             return at
         current = self._current[live]
         when = due if self._limits is None else np.searchsorted(self._limits, due)

@@ -116,7 +116,7 @@ class QueryJudge:
         rows = self.book.row_of.array[places]
         label_sets = [dict(self._places.labels(place)) for place in places.tolist()]
         covered = self.expression.rests_on(label_sets, handles, to_ms)
-        self.book.blind(from_ms, to_ms, rows[covered & (rows != FREE)])
+        self.book.blind(from_ms, to_ms, rows[covered & (rows != FREE)], some=True)
         self._plan()
 
     # -- snapshot ----------------------------------------------------------------------------------------------
@@ -210,7 +210,7 @@ class QueryJudge:
         told = self._codes(result, codes, places, time_ms)
         values = self._values.array[places]
         zeros = np.zeros(len(places), dtype=np.int64)
-        points = Points(zeros, places, zeros + time_ms, zeros - 1, zeros, told, values, values, zeros)
+        points = Points(zeros, places, zeros + time_ms, zeros - 1, zeros, told, values, values)
         for part in points.chunks(POINTS_PER_CHUNK):
             yield from self.book.telling(part)
         self._forget()

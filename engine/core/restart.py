@@ -55,7 +55,7 @@ def _begin_anew(book: AlertBook, number: int, now_ms: int) -> int:
     own, rows = book.rows, book.rows_of(number)
     missing = own.unknown[rows] != NEVER_MS
     waits = missing & np.full(len(rows), book.rules[number].on_missing == "fire")
-    own.unknown[rows[waits]] = now_ms  # data that is missing goes on being so, from now on
+    own.unknown[rows[waits]], own.dark[rows[waits]] = now_ms, 0  # data that is missing goes on being so, from now on
     pending = own.phase[rows] == Phase.PENDING
     _stop(book, rows[~pending | waits])
     own.phase[rows[pending & waits]] = Phase.INACTIVE

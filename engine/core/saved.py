@@ -43,8 +43,9 @@ class SavedAlerts(msgspec.Struct):
         codes: By slot what was told last; of every slot, with an alert or without.
         columns: Of the alerts, by name.
         run: By level, since when it runs.
-        spans: Of each alert by level, when it was true, for a rule with `of`.
+        spans: Of each alert by level, since when it has a window and when it was true, for a rule with `of`.
         flaps: When its alerts changed lately.
+        stood: By place of the alert, when its clocks stood, and when nobody could see what it rests on.
     """
 
     levels: list[SavedLevel]
@@ -55,6 +56,7 @@ class SavedAlerts(msgspec.Struct):
     run: list[bytes]
     spans: list[list[list[int]]] = []
     flaps: SavedFlaps | None = None
+    stood: dict[int, tuple[list[int], list[int]]] = {}
 
 
 def save_levels(levels: Sequence[Level]) -> list[SavedLevel]:
@@ -80,6 +82,11 @@ def save_alerts(book: AlertBook, rule: int, places: Ints) -> SavedAlerts:
         run=[_bytes(own.run[level, rows]) for level in range(len(levels))],
         spans=book.shares.saved(rows.tolist()) if book.shares.of_rule[rule] else [],
         flaps=book.flaps.saved(rule),
+        stood={
+            at: (own.stood[row], own.unseen.get(row, []))
+            for at, row in enumerate(rows.tolist() if own.stood else ())
+            if row in own.stood
+        },
     )
 
 
@@ -118,6 +125,9 @@ def load_alerts(book: AlertBook, rule: int, saved: SavedAlerts, places: Ints, *,
     for level, clock in enumerate(run):
         book.rows.run[level, rows] = clock[at]
     _load_spans(book, rule, rows, saved.spans, at)
+    for row, place in zip(rows.tolist(), at.tolist(), strict=True):
+        if place in saved.stood:
+            book.rows.stood[row], book.rows.unseen[row] = map(list, saved.stood[place])
     if edited:
         book.codes.array[places[at]] = Code.REFUSED
     book.arm(rows)
@@ -131,13 +141,15 @@ def _load_spans(book: AlertBook, rule: int, rows: Ints, spans: Sequence[list[lis
         if spans:
             chosen = [spans[place] for place in at.tolist()]
         else:
-            chosen = [[[] if since == OFF else [since] for since in own.run[:, row].tolist()] for row in rows.tolist()]
+            chosen = [
+                [[] if since == OFF else [since, since] for since in own.run[:, row].tolist()] for row in rows.tolist()
+            ]
         own.run[:, rows] = OFF
         book.shares.load(rows.tolist(), [(each + [[]] * levels)[:levels] for each in chosen], rule)
     elif spans:
         for row, place in zip(rows.tolist(), at.tolist(), strict=True):
             for level, edges in enumerate(spans[place][:levels]):
-                own.run[level, row] = edges[-1] if len(edges) % 2 else OFF
+                own.run[level, row] = edges[-1] if edges and len(edges) % 2 == 0 else OFF
 
 
 def _fitted(

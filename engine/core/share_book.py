@@ -10,8 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.core.alert_rows import OFF, Ints, Rows
+from engine.core.alerts import Code
 from engine.core.shares import Share
 from engine.core.store import NEVER_MS
 
@@ -45,27 +47,43 @@ class ShareBook:
         self._rules = rules
         self.of_rule = np.array([rule.of < 1 for rule in rules], dtype=np.bool_)
         self.any = bool(self.of_rule.any())
+        # What a level without `clear` is reset by: its share that is gone, and nothing else.
+        self._cleared = np.array([self._resets(rule) for rule in rules], dtype=np.int16)
         self._shares: dict[int, list[Share]] = {}
 
     def among(self, own: Rows, rows: Ints) -> Iterator[int]:
         """Positions of rows whose rules have `of`."""
         yield from np.flatnonzero(self.of_rule[own.rule[rows]]).tolist()
 
-    def see(self, own: Rows, row: int, bits: int, now: int) -> None:
-        """The `when` of levels is known at a place in known time; what ran before goes on while its window holds it."""
-        for level, share in enumerate(self._of(own, row)):
-            share.turn(bool(bits >> level & 1), now)
-            own.run[level, row] = OFF
+    def clears(self, own: Rows, rows: Ints, codes: NDArray[np.int16]) -> NDArray[np.int16]:
+        """By row the levels that being false or cleared may reset at once, as bits."""
+        every = (codes < 0) | ~self.of_rule[own.rule[rows]]
+        cleared: NDArray[np.int16] = np.where(every, np.int16(Code.WHENS), self._cleared[own.rule[rows]])
+        return cleared
+
+    def see(self, own: Rows, row: int, code: int, now: int) -> None:
+        """The condition is known at a place in known time; what ran before goes on while its window holds it.
+
+        What has ended or is missing has no past. Nor has a level that was set and is cleared: it must be reached anew.
+        """
+        levels, was = self._rules[int(own.rule[row])].levels, int(own.set[row])
+        for number, (level, share) in enumerate(zip(levels, self._of(own, row), strict=True)):
+            own.run[number, row] = OFF
+            if code < 0 or (level.clear is not None and code >> 8 >> number & 1 and was >> number & 1):
+                share.restart()
+            if code >= 0:
+                share.turn(bool(code >> number & 1), now)
 
     def settle(self, own: Rows, row: int, now: int) -> tuple[int, bool]:
         """(which levels are set, whether any of them runs) at a place in known time."""
-        levels, bits, runs = self._rules[int(own.rule[row])].levels, int(own.set[row]), False
-        for level, share in enumerate(self._of(own, row)):
+        rule, bits, runs = int(own.rule[row]), int(own.set[row]), False
+        cleared = int(own.code[row]) >> 8
+        for number, share in enumerate(self._of(own, row)):
             share.forget(now)
-            if share.reached(now):
-                bits |= 1 << level
-            elif levels[level].clear is None:
-                bits &= ~(1 << level)
+            if share.reached(now) and not cleared >> number & int(self._cleared[rule]) >> number & 1:
+                bits |= 1 << number
+            elif not int(self._cleared[rule]) >> number & 1:
+                bits &= ~(1 << number)
             runs |= (bool(share.spans) and share.true_for(now) > 0) or share.on
         return bits, runs
 
@@ -98,21 +116,26 @@ class ShareBook:
             self._shares.pop(row, None)
 
     def saved(self, rows: Iterable[int]) -> list[list[list[int]]]:
-        """When the levels of rows were true, for a snapshot."""
-        return [[share.spans for share in self._shares.get(row, ())] for row in rows]
+        """Since when the levels of rows have a window, and when they were true, for a snapshot."""
+        return [[share.saved() for share in self._shares.get(row, ())] for row in rows]
 
     def load(self, rows: Iterable[int], saved: Iterable[list[list[int]]], rule: int) -> None:
         """Take back what `saved` gave, of rows of a rule."""
         for row, spans in zip(rows, saved, strict=True):
             shares = self._shares[row] = self._new(rule)
             for share, edges in zip(shares, spans, strict=True):
-                share.spans = list(edges)
+                share.begun, share.spans = (edges[0], edges[1:]) if edges else (None, [])
 
     def restart(self, row: int, keep: int) -> None:
         """Forget when levels of a row were true, but for those whose bit is in `keep`."""
         for level, share in enumerate(self._shares.get(row, ())):
             if not keep >> level & 1:
-                share.spans = []
+                share.restart()
+
+    @staticmethod
+    def _resets(rule: _Rule) -> int:
+        """The levels that a condition can reset at once, as bits: those with `clear`, and those without a window."""
+        return sum(1 << at for at, level in enumerate(rule.levels) if level.clear is not None or not level.for_ms)
 
     def _of(self, own: Rows, row: int) -> list[Share]:
         shares = self._shares.get(row)

@@ -1,7 +1,8 @@
 """Shares: for how much of a window of known time a condition held, under `of`.
 
 All times are places on an alert's axis of known time, in whole milliseconds, so pauses are no part of any window. The
-truth of a condition is a list of spans; the last may still be going on.
+truth of a condition is a list of spans; the last may still be going on. A window is reached when it is full: as long as
+less than its length is known, nobody can say for what part of it the condition held.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ class Share(msgspec.Struct):
         window: Its length.
         need: For how much of it the condition must hold.
         spans: Begin and end of each span, ascending, the last without an end while it goes on.
+        begun: Since when it is known whether the condition holds; None if it is not.
     """
 
     window: int
     need: int
     spans: list[int] = []
+    begun: int | None = None
 
     @property
     def on(self) -> bool:
@@ -36,6 +39,8 @@ class Share(msgspec.Struct):
 
     def turn(self, on: bool, now: int) -> None:
         """Say whether the condition holds from now on."""
+        if self.begun is None:
+            self.begun = now
         if on == self.on:
             return
         if on and self.spans and self.spans[-1] == now:
@@ -44,6 +49,14 @@ class Share(msgspec.Struct):
         self.spans.append(now)
         if len(self.spans) > 2 * SPANS_MAX:
             del self.spans[1:3]
+
+    def restart(self) -> None:
+        """Forget everything."""
+        self.spans, self.begun = [], None
+
+    def saved(self) -> list[int]:
+        """Where it begins and its spans; empty if nothing is known."""
+        return [] if self.begun is None else [self.begun, *self.spans]
 
     def forget(self, now: int) -> None:
         """Drop what has left the window."""
@@ -59,18 +72,23 @@ class Share(msgspec.Struct):
         return held
 
     def reached(self, now: int) -> bool:
-        """Whether it held for long enough."""
-        return self.true_for(now) >= self.need if self.window else self.on
+        """Whether the window is full, and it held for long enough."""
+        if not self.window:
+            return self.on
+        return self.begun is not None and now - self.begun >= self.window and self.true_for(now) >= self.need
 
     def next_change(self, now: int) -> int | None:
         """The first instant after now at which `reached` changes, or at which nothing true is left in the window.
 
         The condition is taken to stay as it is. None if there is no such instant."""
-        was, held, at = self.reached(now), self.true_for(now), now
-        if not self.window or (not held and not self.on):
+        if not self.window or self.begun is None or (not self.true_for(now) and not self.on):
             return None
+        at = max(now, self.begun + self.window)
+        if at > now and self.reached(at):
+            return at  # nothing leaves it before it is full
+        was, held = self.reached(at), self.true_for(at)
         # Between these instants what enters and what leaves the window does not change.
-        edges = sorted({edge + self.window for edge in self.spans if edge + self.window > now})
+        edges = sorted({edge + self.window for edge in self.spans if edge + self.window > at})
         for edge in [*edges, None]:
             leaves = any(start <= at - self.window < end for start, end in self._closed(at))
             slope = int(self.on) - int(leaves)
@@ -96,3 +114,5 @@ class Share(msgspec.Struct):
     def skip(self, begin: int, length: int) -> None:
         """Take `length` of known time from `begin` on out of the past, as if it had not been."""
         self.spans = [edge - min(max(edge - begin, 0), length) for edge in self.spans]
+        if self.begun is not None:
+            self.begun -= min(max(self.begun - begin, 0), length)

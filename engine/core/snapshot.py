@@ -13,12 +13,10 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from engine.core.blindness import Blindness
 from engine.core.chains import Chain
 from engine.core.grid import SavedGroup
 from engine.core.groups import group_keys, rule_keys
 from engine.core.judge import Judge, SavedPointwise
-from engine.core.landing import SavedLander
 from engine.core.parts import Parts
 from engine.core.query_judge import QueryJudge, SavedWhole
 from engine.core.recent import SavedRecent
@@ -29,7 +27,7 @@ from engine.events import Transition
 
 __all__ = ["VERSION", "put", "take"]
 
-VERSION: Final = 2
+VERSION: Final = 3
 SavedRule: TypeAlias = SavedPointwise | SavedWhole
 
 
@@ -46,10 +44,9 @@ class _Snapshot(msgspec.Struct):
 
     begun: bool
     time_begun: bool
-    lander: SavedLander
+    watermark_ms: int
     restarted_ms: int
-    blind_to_ms: int
-    blind_scopes: dict[str, int]
+    blind: list[int]
     tally: SavedTally
     series: list[str]
     columns: dict[str, bytes]
@@ -61,7 +58,7 @@ class _Snapshot(msgspec.Struct):
     projectors: list[bytes]
 
 
-def take(parts: Parts, blindness: Blindness) -> bytes:
+def take(parts: Parts) -> bytes:
     """Everything that a core of these parts knows."""
     settled = {index: chain.settled_ms for index, chain in parts.chain_of.items()}
     keys, groups = _keys(parts), [runner.group for runner in parts.runners]
@@ -69,10 +66,9 @@ def take(parts: Parts, blindness: Blindness) -> bytes:
     saved = _Snapshot(
         begun=parts.begun,
         time_begun=parts.time_begun,
-        lander=parts.lander.saved(),
+        watermark_ms=parts.lander.watermark_ms,
         restarted_ms=parts.store.restarted_ms,
-        blind_to_ms=blindness.to_ms,
-        blind_scopes=blindness.scopes,
+        blind=parts.store.blind,
         tally=parts.tally.saved(),
         series=parts.store.table.texts(),
         columns=parts.store.columns(),
@@ -93,7 +89,7 @@ def take(parts: Parts, blindness: Blindness) -> bytes:
     return msgspec.msgpack.encode(_Envelope(VERSION, zlib.crc32(body), body))
 
 
-def put(parts: Parts, blindness: Blindness, data: bytes) -> None:
+def put(parts: Parts, data: bytes) -> None:
     """Take back what `take` gave, into new parts.
 
     Raises:
@@ -112,22 +108,24 @@ def put(parts: Parts, blindness: Blindness, data: bytes) -> None:
         counts = f"{len(saved.projectors)} projectors, this engine {len(parts.projectors)}"
         raise StateError(f"a snapshot has {counts}: it can't be restored by this one")
     try:
-        _put(parts, blindness, saved)
+        _put(parts, saved)
     except (ValueError, OverflowError, LookupError) as error:
         raise StateError(f"a damaged snapshot: {error}") from error
 
 
-def _put(parts: Parts, blindness: Blindness, saved: _Snapshot) -> None:
+def _put(parts: Parts, saved: _Snapshot) -> None:
     store = parts.store
     store.table.series_max = max(store.table.series_max, len(saved.series))
+    store.blind = saved.blind
     store.refill(saved.series, saved.columns)
+    for book in (parts.book, *(judge.book for chain in parts.chains for judge in chain.judges)):
+        book.rows.blind = list(saved.blind)
     store.restarted_ms = saved.restarted_ms
     parts.layouts.refill()
     parts.recent.load(saved.recent)
     parts.begun, parts.time_begun = saved.begun, saved.time_begun
-    parts.lander.load(saved.lander)
+    parts.lander.watermark_ms = saved.watermark_ms
     parts.tally.load(saved.tally)
-    blindness.to_ms, blindness.scopes = saved.blind_to_ms, saved.blind_scopes
     for projector, state in zip(parts.projectors, saved.projectors, strict=True):
         projector.restore(state)
     keys = _keys(parts)

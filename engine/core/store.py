@@ -13,7 +13,9 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.core import spans
 from engine.core.columns import Column, Index
+from engine.core.spans import Edges
 from engine.events import STALE_BITS
 from engine.series import SeriesTable, split_series
 
@@ -96,8 +98,12 @@ class Store:
         self._values: Column[np.float64] = Column(np.float64, np.nan)
         self._stale_after: Column[np.int64] = Column(np.int64, STALE_AFTER_MS)
         self._marks: Column[np.int8] = Column(np.int8, Mark.LIVE)
+        # By series the last span in which nobody could see it, though others could be seen.
+        self._blind_from: Column[np.int64] = Column(np.int64, _BEFORE_ALL_MS)
         self._blind_to: Column[np.int64] = Column(np.int64, _BEFORE_ALL_MS)
         self._blind_ms = _BEFORE_ALL_MS  # no series was blind later than this
+        self.blind: Edges = []
+        """When nobody could see anything."""
         self.restarted_ms = -1
         """When the engine began anew, as long as there are series that it has not seen since; -1 otherwise."""
 
@@ -115,7 +121,7 @@ class Store:
             return known
         split_series(text)
         handle = self.table.intern(text)
-        for column in (self._last_ms, self._values, self._stale_after, self._marks, self._blind_to):
+        for _, column, _ in self._named():
             column.resize(len(self.table))
         return handle
 
@@ -189,24 +195,54 @@ class Store:
         self._stale_after.array[at] = landing.stale_after_ms
         self._marks.array[at] = _LIVE if landing.stale is None else np.where(landing.stale, landing.mark, _LIVE)
 
-    def skip(self, from_ms: int, to_ms: int, handles: Index = slice(None)) -> None:
-        """Let nothing age in a span in which nobody could see: what was fresh before it, is fresh that much longer."""
-        last, after = self._last_ms.array[handles], self._stale_after.array[handles]
-        fresh = (self._marks.array[handles] == _LIVE) & (last + after >= from_ms) & (last < to_ms)
-        self._stale_after.array[handles] = after + np.where(fresh, to_ms - np.maximum(last, from_ms), 0)
-        if not isinstance(handles, slice):
-            self._blind_to.array[handles] = to_ms
-            self._blind_ms = max(self._blind_ms, to_ms)
+    @property
+    def blind_to_ms(self) -> int:
+        """Everything was blind until then, at the latest; -1 if it never was."""
+        return self.blind[-1] if self.blind else -1
 
     def age(self, handles: Handles, stale_after: NDArray[np.int64]) -> None:
         """Say after how long without a sample each series is stale, whatever was blind meanwhile."""
         self._stale_after.array[handles] = stale_after
 
-    def still_blind(self, handles: Index, times: Times | int) -> Times | int:
-        """For how long after `times` each series will still be in a blind span of its own; 0 if none will."""
+    def skip(self, from_ms: int, to_ms: int, looked_ms: Times | int = 0) -> None:
+        """Let nothing age in a span in which nobody could see: what was fresh before it, is fresh that much longer.
+
+        Args:
+            looked_ms: What was stale when somebody looked at it then, by series, is stale until its next sample.
+        """
+        for begin, end in spans.without(self.blind, from_ms, to_ms):
+            self._skip(begin, end, looked_ms, slice(None))
+        spans.add(self.blind, from_ms, to_ms)
+        self._blind_ms = max(self._blind_ms, to_ms)
+
+    def skip_some(self, handles: Handles, from_ms: int, to_ms: int, looked_ms: Times | int) -> None:
+        """The same for some series. Of each the last such span is known: what is told later of the time before it, and
+        overlaps an earlier one, is taken out again."""
+        for begin, end in spans.without(self.blind, from_ms, to_ms):
+            self._skip(begin, end, looked_ms, handles)
+        first, last = self._blind_from.array[handles], self._blind_to.array[handles]
+        touches, later = (from_ms <= last) & (first <= to_ms), from_ms > last
+        self._blind_from.array[handles] = np.where(later, from_ms, np.where(touches, np.minimum(first, from_ms), first))
+        self._blind_to.array[handles] = np.where(later | touches, np.maximum(last, to_ms), last)
+        self._blind_ms = max(self._blind_ms, to_ms)
+
+    def _skip(self, from_ms: int, to_ms: int, looked_ms: Times | int, handles: Index) -> None:
+        last, after = self._last_ms.array[handles], self._stale_after.array[handles]
+        begin = np.maximum(last, from_ms)
+        known = np.minimum(self._blind_to.array[handles], to_ms) - np.maximum(self._blind_from.array[handles], begin)
+        length = np.maximum(to_ms - begin, 0) - np.maximum(known, 0)
+        fresh = (self._marks.array[handles] == _LIVE) & (last + after >= np.maximum(from_ms, looked_ms))
+        self._stale_after.array[handles] = after + np.where(fresh, length, 0)
+
+    def blind_after(self, handles: Index, times: Times | int) -> Times | int:
+        """For how much of the time after `times` nobody could see each series, as far as that is known."""
         if self._blind_ms <= np.min(times, initial=NEVER_MS):
             return 0
-        blind: Times = np.maximum(self._blind_to.array[handles] - times, 0)
+        every = np.broadcast_to(times, self._blind_to.array[handles].shape)
+        to_ms, begin = self._blind_to.array[handles], np.maximum(self._blind_from.array[handles], every)
+        own = np.maximum(to_ms - begin, 0)
+        both = spans.after(self.blind, begin) - spans.after(self.blind, np.maximum(to_ms, begin))
+        blind: Times = spans.after(self.blind, every) + own - both
         return blind
 
     def compacting(self, keep: NDArray[np.bool_]) -> Compacting:
@@ -215,13 +251,13 @@ class Store:
         last_ms, values = self._last_ms.taken(keep), self._values.taken(keep)
         yield
         stale_after, marks = self._stale_after.taken(keep), self._marks.taken(keep)
-        blind_to = self._blind_to.taken(keep)
+        blind_from, blind_to = self._blind_from.taken(keep), self._blind_to.taken(keep)
         yield
 
         def commit() -> None:
             table()
             self._last_ms, self._values, self._stale_after, self._marks = last_ms, values, stale_after, marks
-            self._blind_to = blind_to
+            self._blind_from, self._blind_to = blind_from, blind_to
 
         return commit
 
@@ -260,13 +296,14 @@ class Store:
                 raise ValueError(f"column {name} has {len(data)} values for {len(texts)} series")
             column.resize(len(texts))
             column.array[:] = data
-        self._blind_ms = int(self._blind_to.array.max(initial=_BEFORE_ALL_MS))
+        self._blind_ms = int(self._blind_to.array.max(initial=self.blind_to_ms))
 
     def _named(self) -> Iterator[tuple[str, Column[Any], str]]:
         yield "last_ms", self._last_ms, "<i8"
         yield "values", self._values, "<f8"
         yield "stale_after", self._stale_after, "<i8"
         yield "marks", self._marks, "i1"
+        yield "blind_from", self._blind_from, "<i8"
         yield "blind_to", self._blind_to, "<i8"
 
 

@@ -7,11 +7,14 @@ one by one, each time anew. It shares no code with `engine.core` and must never 
 An instant has three moments, in this order: the samples of that time, each atom for itself; what is due; what goes
 stale. Where DESIGN does not say, it takes for granted:
 
-- What has served its time when a blind span begins has done so before it. Of later instants in the span there is no
-  moment; an atom stamped there is judged when it is over, and nothing that was told is taken back.
+- A blind span is told when it is over. What is due or goes stale until it begins, that instant included, has happened
+  before it. Of later instants in the span there is no moment; what comes later and is stamped before its end is judged
+  at its end, and nothing that was told is taken back.
 - A label set is remembered from its first value on, with the metrics that fed its last one. What has ended is
   remembered no longer under `fire`. Of two stale markers the later one counts.
-- A lost alert forgets the window of `of`; a resolved one does not.
+- The window of `of` begins with the alert, and what is less than a whole one holds no share: nobody can say more of
+  it. One that is over keeps its window as long as anything true is left in it. What is lost, missing under `reset` or
+  has ended has no window; nor has a level that was set and is cleared, which must be reached anew.
 """
 
 from __future__ import annotations
@@ -84,7 +87,7 @@ class Said(NamedTuple):
 
     whens: tuple[bool, ...]
     clears: tuple[bool, ...]
-    reason: str
+    reason: str = "recovered"
 
 
 @dataclass
@@ -111,7 +114,7 @@ class Alert:
     kept_from: int = 0
     kept_levels: list[bool] = field(default_factory=list)
     kept_reason: str = ""
-    window_from: int = 0
+    windows: list[int | None] = field(default_factory=list)  # by level, where the window of `of` begins
     unknown_from: int | None = None
     lost: bool = False
     fed: set[str] = field(default_factory=set)
@@ -125,10 +128,10 @@ class Reference:
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
         self.told: list[Told] = []
-        self.watermark = -1
         self.points: dict[tuple[str, str], Point] = {}
         self.alerts: dict[str, Alert] = {}
         self.unseen: set[int] = set()  # blind milliseconds
+        self.floor = -1  # nothing is judged earlier
         self._early = 0
 
     def feed(self, time_ms: int, interval_ms: int, samples: Iterable[tuple[str, str, float | str]]) -> None:
@@ -137,11 +140,10 @@ class Reference:
         newer = [one for one in read if (old := self.points.get(one[:2])) is None or old.time_ms < time_ms]
         at: dict[str, int] = {}
         for _, instance, _ in newer:
-            empty = Alert([None] * len(self.spec.levels), [False] * len(self.spec.levels), done_ms=time_ms - 1)
+            size = len(self.spec.levels)
+            empty = Alert([None] * size, [False] * size, windows=[None] * size, done_ms=time_ms - 1)
             alert = self.alerts.setdefault(instance, empty)
-            at[instance] = max(time_ms, self.watermark, alert.sampled_ms)
-            while at[instance] in self.unseen:  # what is stamped in a blind span is judged when it is over
-                at[instance] += 1
+            at[instance] = max(time_ms, self.floor, alert.sampled_ms)
             self._pass(instance, at[instance] - 1)
         for metric, instance, what in newer:
             if isinstance(what, str) and (metric, instance) not in self.points:
@@ -155,9 +157,12 @@ class Reference:
     def advance(self, now_ms: int) -> None:
         for instance in self.alerts:
             self._pass(instance, now_ms)
-        self.watermark = max(self.watermark, now_ms)
+        self.floor = max(self.floor, now_ms)
 
     def blind(self, from_ms: int, to_ms: int) -> None:
+        for instance in self.alerts:
+            self._pass(instance, from_ms)
+        self.floor = max(self.floor, to_ms)
         self.unseen.update(range(from_ms, to_ms))
 
     # --- instants -------------------------------------------------------------------------------------------
@@ -224,8 +229,9 @@ class Reference:
         if lacking and "ended" not in lacking:
             return None
         nothing = (False,) * len(self.spec.levels)
-        reason = "ended" if "ended" in lacking else "recovered"
-        return Said(nothing, (True,) * len(self.spec.levels), reason)
+        if "ended" in lacking:
+            return Said(nothing, (True,) * len(self.spec.levels), "ended")
+        return Said(nothing, tuple(not self._windowed(level) or level.clear is not None for level in self.spec.levels))
 
     def _measured(self, value: float) -> Said:
         def holds(comparison: Comparison) -> bool:
@@ -233,10 +239,14 @@ class Reference:
 
         whens = tuple(level.when is None or holds(level.when) for level in self.spec.levels)
         clears = tuple(
-            (not when if self.spec.of == 1 else False) if level.clear is None else holds(level.clear)
+            (not when and not self._windowed(level)) if level.clear is None else holds(level.clear)
             for level, when in zip(self.spec.levels, whens, strict=True)
         )
-        return Said(whens, clears, "recovered")
+        return Said(whens, clears)
+
+    def _windowed(self, level: SpecLevel) -> bool:
+        """Whether it is a share that sets the level, and that resets it if it has no `clear`."""
+        return self.spec.of < 1 and level.for_ms > 0
 
     # --- the alert ------------------------------------------------------------------------------------------
 
@@ -253,7 +263,7 @@ class Reference:
             if self._due(missing_ms, spec.hold_max_ms) and not alert.lost:
                 alert.lost, alert.since, alert.on = True, [None for _ in none], list(none)
                 alert.said = Said(none, every, "lost")
-                alert.window_from = now
+                alert.windows = [None for _ in none]
                 self._tell(instance, now, "inactive", "lost")
             if alert.lost:
                 return
@@ -267,11 +277,19 @@ class Reference:
         self._move(instance, now, said)
 
     def _set_levels(self, alert: Alert, now: int, said: Said) -> None:
+        forgets = said.reason in ("ended", "missing")
+        if alert.phase == "inactive" and not any(said.whens) and not self._any_true(alert, now):
+            forgets = True
         for i, level in enumerate(self.spec.levels):
             alert.since[i] = (now if alert.since[i] is None else alert.since[i]) if said.whens[i] else None
             since = alert.since[i]
-            if self.spec.of < 1 and level.for_ms:
-                due = self._true_ms(alert, i, now) >= math.ceil(self.spec.of * level.for_ms)
+            if forgets or (alert.on[i] and said.clears[i] and level.clear is not None):
+                alert.windows[i] = None
+            if alert.windows[i] is None and not forgets:
+                alert.windows[i] = now
+            if self._windowed(level):
+                found, left = self._true_ms(alert, i, now)
+                due = not left and found >= math.ceil(self.spec.of * level.for_ms)
                 alert.on[i] = due or (alert.on[i] and level.clear is not None)
             elif since is not None and self._due(self._ran(alert, since, now), level.for_ms):
                 alert.on[i] = True
@@ -279,15 +297,18 @@ class Reference:
         for i in range(len(alert.on)):
             alert.on[i] = alert.on[i] or (any(alert.on[i + 1 :]) and not said.clears[i])
 
-    def _true_ms(self, alert: Alert, i: int, now: int) -> int:
-        """How much of the last `for` of known time level `i` was true."""
-        left, found, ms = self.spec.levels[i].for_ms, 0, now - 1
-        while left and ms in alert.truths and ms >= alert.window_from:
+    def _true_ms(self, alert: Alert, i: int, now: int) -> tuple[int, int]:
+        """For how much of the last `for` of known time level `i` was true, and how much is missing from a window."""
+        begin, left, found, ms = alert.windows[i], self.spec.levels[i].for_ms, 0, now - 1
+        while left and begin is not None and ms >= begin:
             if ms not in self.unseen and ms not in alert.paused:
                 left -= 1
                 found += bool(alert.truths[ms]) and alert.truths[ms][i]
             ms -= 1
-        return found
+        return found, left
+
+    def _any_true(self, alert: Alert, now: int) -> bool:
+        return any(self._true_ms(alert, i, now)[0] for i in range(len(alert.on)))
 
     def _move(self, instance: str, now: int, said: Said) -> None:
         alert, spec = self.alerts[instance], self.spec
@@ -295,9 +316,9 @@ class Reference:
         if alert.phase == "keeping":
             if any(alert.on if shares else said.whens):
                 back = [was and true for was, true in zip(alert.kept_levels, said.whens, strict=True)]
-                if not any(back):
+                if not shares and not any(back):
                     back[said.whens.index(True)] = True
-                alert.on = [old or new for old, new in zip(alert.on, back, strict=True)]
+                alert.on = [old or (new and not shares) for old, new in zip(alert.on, back, strict=True)]
                 self._fire(instance, now, "level")
             elif self._due(self._ran(alert, alert.kept_from, now), spec.keep_ms):
                 self._tell(instance, now, "inactive", alert.kept_reason)
@@ -309,9 +330,7 @@ class Reference:
                 self._tell(instance, now, "inactive", said.reason)
         elif any(said.whens):
             self._tell(instance, now, "pending", "condition")
-        elif alert.phase == "pending" and not (
-            shares and any(self._true_ms(alert, i, now) for i in range(len(alert.on)))
-        ):
+        elif alert.phase == "pending" and not (shares and self._any_true(alert, now)):
             self._tell(instance, now, "inactive", said.reason)
 
     def _fire(self, instance: str, now: int, reason: str) -> None:
