@@ -147,16 +147,17 @@ class OracleRule:
 
     def judge(self, labels, now: int) -> list[Told]:  # type: ignore[no-untyped-def]
         now = max(now, self.judged.get(labels, 0))
-        found = self.value(self.rule.plan.root, labels, now)
+        found, when = self.value(self.rule.measure, labels, now), self.rule.levels[0].when
+        holds = found is not None and (when is None or compare(when.op, found[0], when.threshold))
         state = self.states.get(labels)
         if state is None:
-            if found is None:
+            if not holds:
                 return []
             state = self.states[labels] = State(active_since=now)
         now = max(now, state.stepped)
         if found is not None:
             state.fed = found[1]
-            return self.give(labels, "true", now)
+            return self.give(labels, "true" if holds else "false", now)
         given = "false"
         for index in state.fed:
             mark = self.leaf(index, labels)

@@ -33,6 +33,7 @@ def test_the_next_change_is_the_first(parts: list[int], window: int, of: float) 
     for number, length in enumerate(parts):
         share.turn(number % 2 == 0, now)
         now += length
+
     def reached(at: int) -> bool:
         return at >= window and by_count(share, at) >= share.need
 
