@@ -322,8 +322,9 @@ class AlertBook:
             over &= ~waits if lost is None else ~waits | lost
             if self.shares.any:
                 gone = np.zeros(len(rows), dtype=np.bool_) if lost is None else lost
+                known = own.known(rows, times).tolist()
                 for at in self.shares.among(own, rows):
-                    over[at] &= gone[at] or not self.shares.holds_on(int(rows[at]))
+                    over[at] &= gone[at] or not self.shares.holds_on(int(rows[at]), known[at])
         self.due_ms = min(self.due_ms, self._life.arm(rows))
         if over.any():
             self._release(rows[over])

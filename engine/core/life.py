@@ -124,6 +124,7 @@ class Life:
     def see(self, rows: Ints, times: Ints, codes: Codes) -> None:
         """Something is known: clocks run on, and begin and end by the bits of the condition."""
         own = self.rows
+        silent = (own.unknown[rows] != NEVER_MS) & (self.terms.missing[own.rule[rows]] != NEVER_MS)
         own.unknown[rows] = NEVER_MS
         own.resume(rows, times)
         absent = codes < 0
@@ -139,6 +140,8 @@ class Life:
             cleared &= self._shares.clears(own, rows, codes)
             for at in self._shares.among(own, rows):
                 self._shares.see(own, int(rows[at]), int(codes[at]), int(now[at]))
+            # What fired may have been its silence.
+            cleared |= np.where(silent, self._shares.rests(own, rows), np.int16(0))
         own.set[rows] &= ~cleared
         for level, runs in enumerate(own.run):
             since = runs[rows]

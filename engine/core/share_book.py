@@ -61,6 +61,12 @@ class ShareBook:
         cleared: NDArray[np.int16] = np.where(every, np.int16(Code.WHENS), self._cleared[own.rule[rows]])
         return cleared
 
+    def rests(self, own: Rows, rows: Ints) -> NDArray[np.int16]:
+        """By row the levels that rest on their shares alone, as bits."""
+        rules = own.rule[rows]
+        bits: NDArray[np.int16] = np.where(self.of_rule[rules], ~self._cleared[rules], np.int16(0))
+        return bits
+
     def see(self, own: Rows, row: int, code: int, now: int) -> None:
         """The condition is known at a place in known time; what ran before goes on while its window holds it.
 
@@ -82,9 +88,9 @@ class ShareBook:
             share.forget(now)
             if share.reached(now) and not cleared >> number & int(self._cleared[rule]) >> number & 1:
                 bits |= 1 << number
-            elif not int(self._cleared[rule]) >> number & 1:
+            elif share.full(now) and not int(self._cleared[rule]) >> number & 1:
                 bits &= ~(1 << number)
-            runs |= (bool(share.spans) and share.true_for(now) > 0) or share.on
+            runs |= share.holds_on(now)
         return bits, runs
 
     def held(self, row: int, now: int) -> Iterator[tuple[bool, int]]:
@@ -96,13 +102,18 @@ class ShareBook:
         """Whether a condition of the row holds now."""
         return any(share.on for share in self._shares.get(row, ()))
 
-    def holds_on(self, row: int) -> bool:
+    def holds_on(self, row: int, now: int) -> bool:
         """Whether the row is still needed: something true is in a window."""
-        return any(share.spans for share in self._shares.get(row, ()))
+        return any(share.holds_on(now) for share in self._shares.get(row, ()))
 
     def due(self, own: Rows, row: int, now: int) -> int:
         """When, in known time, a share changes; NEVER_MS if none does."""
-        changes = (share.next_change(now) for share in self._of(own, row))
+        shares, bits = self._of(own, row), int(own.set[row])
+        top = bits.bit_length() - 1  # what is below it does not rest on its share
+        rests = top >= 0 and not int(self._cleared[own.rule[row]]) >> top & 1
+        if rests and shares[top].full(now) and not shares[top].reached(now):
+            return now  # a span that was told late has taken from it
+        changes = (share.next_change(now) for share in shares)
         return min((change for change in changes if change is not None), default=NEVER_MS)
 
     def skip(self, row: int, begin: int, length: int) -> None:

@@ -1,8 +1,8 @@
 """Shares: for how much of a window of known time a condition held, under `of`.
 
 All times are places on an alert's axis of known time, in whole milliseconds, so pauses are no part of any window. The
-truth of a condition is a list of spans; the last may still be going on. A window is reached when it is full: as long as
-less than its length is known, nobody can say for what part of it the condition held.
+truth of a condition is a list of spans; the last may still be going on. As long as less than its length is known, a
+window is not full, and nobody can say for what part of it the condition held.
 """
 
 from __future__ import annotations
@@ -11,10 +11,14 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["SPANS_MAX", "Share"]
+__all__ = ["LATE_MS", "SPANS_MAX", "Share"]
+
+LATE_MS: Final = 60_000
+"""What left a window so long ago is still known: a blind span that is told late brings it back."""
 
 SPANS_MAX: Final = 1_024
-"""Beyond this the two oldest spans become one, which counts what lies between them as true."""
+"""Beyond this the oldest span is forgotten, or, as long as the window holds any of it, becomes one with the next: what
+lies between them counts as true."""
 
 
 class Share(msgspec.Struct):
@@ -43,12 +47,12 @@ class Share(msgspec.Struct):
             self.begun = now
         if on == self.on:
             return
-        if on and self.spans and self.spans[-1] == now:
-            self.spans.pop()  # it went on
+        if self.spans and self.spans[-1] == now:
+            self.spans.pop()  # it went on, or lasted no time at all
             return
         self.spans.append(now)
         if len(self.spans) > 2 * SPANS_MAX:
-            del self.spans[1:3]
+            del self.spans[slice(0, 2) if self.spans[1] <= now - self.window else slice(1, 3)]
 
     def restart(self) -> None:
         """Forget everything."""
@@ -59,8 +63,8 @@ class Share(msgspec.Struct):
         return [] if self.begun is None else [self.begun, *self.spans]
 
     def forget(self, now: int) -> None:
-        """Drop what has left the window."""
-        left = now - self.window
+        """Drop what has left the window for long."""
+        left = now - self.window - LATE_MS
         while len(self.spans) > 1 and self.spans[1] <= left:
             del self.spans[:2]
 
@@ -71,22 +75,31 @@ class Share(msgspec.Struct):
             held += max(0, min(end, now) - max(start, begin))
         return held
 
+    def holds_on(self, now: int) -> bool:
+        """Whether anything true is in the window."""
+        return self.on or (bool(self.spans) and self.spans[-1] > now - self.window)
+
+    def full(self, now: int) -> bool:
+        """Whether as much is known as the window holds."""
+        return self.begun is not None and now - self.begun >= self.window
+
     def reached(self, now: int) -> bool:
         """Whether the window is full, and it held for long enough."""
         if not self.window:
             return self.on
-        return self.begun is not None and now - self.begun >= self.window and self.true_for(now) >= self.need
+        return self.full(now) and self.true_for(now) >= self.need
 
     def next_change(self, now: int) -> int | None:
-        """The first instant after now at which `reached` changes, or at which nothing true is left in the window.
+        """The first instant after now at which the window is full, `reached` changes, or nothing true is left in it.
 
         The condition is taken to stay as it is. None if there is no such instant."""
-        if not self.window or self.begun is None or (not self.true_for(now) and not self.on):
+        if not self.window or self.begun is None:
             return None
-        at = max(now, self.begun + self.window)
-        if at > now and self.reached(at):
-            return at  # nothing leaves it before it is full
-        was, held = self.reached(at), self.true_for(at)
+        if not self.full(now):
+            return self.begun + self.window
+        if not self.holds_on(now):
+            return None
+        was, held, at = self.reached(now), self.true_for(now), now
         # Between these instants what enters and what leaves the window does not change.
         edges = sorted({edge + self.window for edge in self.spans if edge + self.window > at})
         for edge in [*edges, None]:
@@ -113,6 +126,13 @@ class Share(msgspec.Struct):
 
     def skip(self, begin: int, length: int) -> None:
         """Take `length` of known time from `begin` on out of the past, as if it had not been."""
-        self.spans = [edge - min(max(edge - begin, 0), length) for edge in self.spans]
+        edges: list[int] = []
+        for edge in self.spans:
+            place = edge - min(max(edge - begin, 0), length)
+            if edges and edges[-1] == place:
+                edges.pop()  # nothing is left of a span, or of what was between two
+            else:
+                edges.append(place)
+        self.spans = edges
         if self.begun is not None:
             self.begun -= min(max(self.begun - begin, 0), length)

@@ -213,8 +213,7 @@ class Reference:
         if moment == "due":  # what goes stale at this instant has not yet
             first = now > self.alerts[instance].sampled_ms and now - 1 not in self.unseen
             return "stale" if point.stale or age_ms > stale_after_ms + first else point.what
-        # What turns out to have been blind later does not make a series fresh again by itself.
-        point.stale = age_ms > stale_after_ms or (moment == "stale" and point.stale)
+        point.stale |= age_ms > stale_after_ms  # until its next sample, whatever is told to have been blind
         return "stale" if point.stale else point.what
 
     def _say(self, instance: str, now: int, moment: Moment) -> Said | None:
@@ -256,6 +255,9 @@ class Reference:
         if said is None and spec.on_missing == "reset":
             said = Said(none, every, "missing")
         if said is not None:
+            if alert.unknown_from is not None and spec.on_missing == "fire":  # what fired may have been its silence
+                rests = [self._windowed(level) and level.clear is None for level in spec.levels]
+                alert.on = [on and not share for on, share in zip(alert.on, rests, strict=True)]
             alert.said, alert.unknown_from, alert.lost = said, None, False
         else:
             alert.unknown_from = now if alert.unknown_from is None else alert.unknown_from
@@ -275,11 +277,11 @@ class Reference:
             said = alert.said
         self._set_levels(alert, now, said)
         self._move(instance, now, said)
+        if alert.phase == "inactive" and not any(said.whens) and not self._any_true(alert, now):
+            alert.windows = [None for _ in none]
 
     def _set_levels(self, alert: Alert, now: int, said: Said) -> None:
         forgets = said.reason in ("ended", "missing")
-        if alert.phase == "inactive" and not any(said.whens) and not self._any_true(alert, now):
-            forgets = True
         for i, level in enumerate(self.spec.levels):
             alert.since[i] = (now if alert.since[i] is None else alert.since[i]) if said.whens[i] else None
             since = alert.since[i]
@@ -290,7 +292,7 @@ class Reference:
             if self._windowed(level):
                 found, left = self._true_ms(alert, i, now)
                 due = not left and found >= math.ceil(self.spec.of * level.for_ms)
-                alert.on[i] = due or (alert.on[i] and level.clear is not None)
+                alert.on[i] = due or (alert.on[i] and (left > 0 or level.clear is not None))
             elif since is not None and self._due(self._ran(alert, since, now), level.for_ms):
                 alert.on[i] = True
             alert.on[i] = alert.on[i] and not said.clears[i]

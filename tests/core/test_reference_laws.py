@@ -41,7 +41,7 @@ def made_by(spec: Spec, story: list[Step]) -> list[Transition]:
 # --- laws ---------------------------------------------------------------------------------------------------
 
 
-@given(specs(["a"], ["hold", "reset"]), stories())
+@given(specs(["a"], ["hold", "reset"], (1.0,)), stories())
 def test_nothing_fires_without_for_of_known_true_time(spec: Spec, story: list[Step]) -> None:
     reference = Reference(spec)
     feed_reference(reference, story)
