@@ -1,7 +1,7 @@
 """The core against an independent reference that looks at every millisecond, under everything that can happen to it.
 
 Where DESIGN leaves it open, the reference says what it takes for granted. Where the two differed once, the smallest
-story of it is in `test_reference_open.py`.
+story of it is in `test_reference_mended.py`.
 """
 
 from __future__ import annotations

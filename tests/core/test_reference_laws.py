@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from engine.core.evaluator import Core
 from engine.core.groups import GridGroup, GridRule
 from engine.core.promql.query_compile import compile_query
-from engine.core.rules import OnMissing
+from engine.core.rules import OnMissing, OnRestart
 from engine.events import Blind, Transition
 from tests.core.reference import Reference, Spec, SpecLevel
 from tests.core.test_reference import (
@@ -197,6 +197,37 @@ def test_what_a_pause_does(case: tuple[OnMissing, str]) -> None:
     core = [told(one) for one in made_by(spec, story)]
     assert core == reference.told
     assert [(row[0] - START, row[3], row[5]) for row in core] == expected
+
+
+# --- restarts, as a table -----------------------------------------------------------------------------------
+# The same rule. Samples at 0, 1 and 2; down from 8 to 28; samples from then on. Stale at 6, or at 9 if blind.
+
+RESTARTS: dict[tuple[OnMissing, str], tuple[int, int, int]] = {
+    # when it first fires under pause, count and reset
+    ("hold", "seeing"): (32, 38, 38),  # 6 ms had run; where all clocks run on, it is lost at 26
+    ("reset", "seeing"): (38, 38, 38),
+    ("count", "seeing"): (30, 10, 38),
+    ("fire", "seeing"): (32, 12, 38),  # 12: missing since 6
+    ("hold", "two blind spans"): (33, 13, 38),  # fresh as it went down, 5 ms had run
+    ("reset", "two blind spans"): (33, 13, 38),
+    ("count", "two blind spans"): (33, 13, 38),
+    ("fire", "two blind spans"): (33, 13, 38),
+}
+_OVERLAPPING: list[Step] = [Blind(START + 5, START + 3, START + 5), Blind(START + 6, START + 4, START + 6)]
+
+
+@pytest.mark.parametrize("number", range(3), ids=["pause", "count", "reset"])
+@pytest.mark.parametrize("case", RESTARTS, ids=": ".join)
+def test_what_a_restart_does_to_a_pause(case: tuple[OnMissing, str], number: int) -> None:
+    how: OnRestart = ("pause", "count", "reset")[number]
+    rules = [msgspec.structs.replace(compiled(one_level(10, on_missing=case[0])), on_restart=how)]
+    core, again = Core(rules), Core(rules)
+    spans = _OVERLAPPING if case[1] != "seeing" else []
+    assert play(core, [*AWAY, *spans, START + 8])[0].after == "pending"
+    again.restore(core.snapshot(), START + 28)
+    back: list[Step] = [sample(START + ms, "a", "x", 2.0, 1) for ms in range(28, 45)]
+    made = play(again, [START + 27, *back])
+    assert next(one.time_ms - START for one in made if one.after == "firing") == RESTARTS[case][number]
 
 
 # --- a crash loop (pint#966): each failed scrape takes away what the successful one before it showed --------

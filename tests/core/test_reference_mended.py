@@ -1,8 +1,4 @@
-"""Where the core and the reference differed once: the smallest story of each.
-
-Where they differ again and it can't be mended at once, the story goes into `OPEN`, which is strict: who mends one moves
-it to `MENDED`, and lets the strategies of `test_reference.py` make such stories again.
-"""
+"""Where the core and the reference differed once: the smallest story of each."""
 
 from __future__ import annotations
 
@@ -63,8 +59,6 @@ def advance(ms: int) -> Step:
 def blind(told_ms: int, from_ms: int, to_ms: int) -> Step:
     return Blind(START + told_ms, START + from_ms, START + to_ms)
 
-
-OPEN: dict[str, tuple[Spec, list[Step]]] = {}
 
 MENDED: dict[str, tuple[Spec, list[Step]]] = {
     # --- fires what is not so, or does not end what is over ---
@@ -164,13 +158,6 @@ MENDED: dict[str, tuple[Spec, list[Step]]] = {
 def compare(spec: Spec, story: list[Step]) -> None:
     core = [told(transition) for transition in play(Core([compiled(spec)]), story)]
     assert by_instance(core) == by_instance(told_by_reference(spec, story))
-
-
-@pytest.mark.xfail(strict=True, reason="the core differs from the reference here")
-@pytest.mark.parametrize("name", OPEN)
-def test_an_open_difference(name: str) -> None:
-    spec, story = OPEN[name]
-    compare(spec, [*story, END])
 
 
 @pytest.mark.parametrize("name", MENDED)
