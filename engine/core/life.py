@@ -180,6 +180,8 @@ class Life:
             levels, runs = self._shared(rows, now, levels, runs, given)
         if len(own.run) > 1:
             unclear = ~(own.code[rows] >> 8)
+            if self._shares.any:
+                unclear |= self._shares.rests(own, rows)
             for level in range(len(own.run) - 2, -1, -1):
                 higher = (levels >> (level + 1)) != 0
                 levels |= np.where(higher, unclear & (1 << level), 0).astype(np.int16)

@@ -111,8 +111,8 @@ class ShareBook:
         shares, bits = self._of(own, row), int(own.set[row])
         top = bits.bit_length() - 1  # what is below it does not rest on its share
         rests = top >= 0 and not int(self._cleared[own.rule[row]]) >> top & 1
-        if rests and shares[top].full(now) and not shares[top].reached(now):
-            return now  # a span that was told late has taken from it
+        if rests and not shares[top].reached(now):  # a span that was told late has taken from it
+            return max(now, (shares[top].begun or now) + shares[top].window)
         changes = (share.next_change(now) for share in shares)
         return min((change for change in changes if change is not None), default=NEVER_MS)
 

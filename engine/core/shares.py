@@ -90,16 +90,17 @@ class Share(msgspec.Struct):
         return self.full(now) and self.true_for(now) >= self.need
 
     def next_change(self, now: int) -> int | None:
-        """The first instant after now at which the window is full, `reached` changes, or nothing true is left in it.
+        """The first instant after now at which `reached` changes, or at which nothing true is left in the window.
 
         The condition is taken to stay as it is. None if there is no such instant."""
         if not self.window or self.begun is None:
             return None
-        if not self.full(now):
-            return self.begun + self.window
         if not self.holds_on(now):
             return None
-        was, held, at = self.reached(now), self.true_for(now), now
+        at = max(now, self.begun + self.window)
+        if at > now and (self.reached(at) or not self.holds_on(at)):
+            return at  # nothing leaves it before it is full
+        was, held = self.reached(at), self.true_for(at)
         # Between these instants what enters and what leaves the window does not change.
         edges = sorted({edge + self.window for edge in self.spans if edge + self.window > at})
         for edge in [*edges, None]:

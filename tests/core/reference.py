@@ -181,7 +181,10 @@ class Reference:
             said = self._say(instance, now, moment)
             # A sample at a deadline is judged before it: only what takes no time at all is due already.
             self._early = int(moment == "samples" and now > alert.done_ms)
+            phase = alert.phase
             self._step(instance, now, said)
+            if moment == "due" and phase != "inactive" and alert.phase == "inactive" and self.spec.of < 1:
+                self._step(instance, now, said)  # what is true as it resolves is pending again
             forgets = alert.phase == "inactive" or self.spec.on_missing == "fire"
             if said is not None and said.reason == "ended" and forgets:
                 alert.fed.clear()  # what has ended is not missing

@@ -190,6 +190,7 @@ PAUSES: dict[tuple[OnMissing, str], tuple[list[Step], list[tuple[int, str, str]]
 
 @pytest.mark.parametrize("case", PAUSES, ids=": ".join)
 def test_what_a_pause_does(case: tuple[OnMissing, str]) -> None:
+    """F72, F73: a gap pauses, resets or counts by policy, and fires only where that is asked for."""
     story, expected = PAUSES[case]
     spec = one_level(10, on_missing=case[0])
     reference = Reference(spec)
@@ -276,3 +277,32 @@ def test_prometheus_pending_and_keep_firing_for() -> None:
     story: list[Step] = [sample(START, "a", "x", 75.0, 60), sample(START + 60, "a", "x", 10.0, 60)]
     spec = Spec("a", (SpecLevel("", (">", 50.0), None, 120),), keep_ms=60)
     assert [(one.time_ms - START, one.after) for one in made_by(spec, story)] == [(0, "pending"), (60, "inactive")]
+
+
+# --- vmalert's ----------------------------------------------------------------------------------------------
+
+
+def test_vmalert_an_alert_that_matches_again_is_pending_from_then_on() -> None:
+    """It takes the inactive instance of the last 15 minutes again, with `ActiveAt` of now; so does a new alert here."""
+    story: list[Step] = [sample(START + ms, "a", "x", value, 60) for ms, value in [(0, 2.0), (20, 0.0), (50, 2.0)]]
+    made = made_by(one_level(10), [*story, START + 60])
+    assert [(one.time_ms - START, one.active_since_ms - START, one.after) for one in made] == [
+        (0, 0, "pending"),
+        (10, 0, "firing"),
+        (20, 0, "inactive"),
+        (50, 50, "pending"),
+        (60, 50, "firing"),
+    ]
+
+
+def test_vmalert_keep_firing_for_ends_when_it_is_reached() -> None:
+    story: list[Step] = [sample(START, "a", "x", 2.0, 60), sample(START + 5, "a", "x", 0.0, 60)]
+    assert [one.after for one in made_by(one_level(0, 20), [*story, START + 24])] == ["firing"]
+    assert [one.time_ms - START for one in made_by(one_level(0, 20), [*story, START + 25])] == [0, 25]
+
+
+def test_vmalert_a_gap_longer_than_the_interval_is_no_new_beginning_here() -> None:
+    """Its replay begins a pending alert anew over any such gap; known time counts here."""
+    story: list[Step] = [sample(START + ms, "a", "x", 2.0, 1) for ms in (0, 3, 9, 10, 13, 16)]
+    made = made_by(one_level(10), story)
+    assert [(one.time_ms - START, one.after) for one in made] == [(0, "pending"), (12, "firing")]

@@ -41,11 +41,9 @@ def test_the_next_change_is_the_first(parts: list[int], window: int, of: float) 
     changes = (
         at
         for at in range(now + 1, now + 2 * window + 2)
-        if at == window
-        or reached(at) != share.reached(now)
-        or (left and not share.on and not by_count(share, at) and at > window)
+        if reached(at) != share.reached(now) or (left and not share.on and not by_count(share, at))
     )
-    assert share.next_change(now) == (next(changes, None) if parts else None)
+    assert share.next_change(now) == next(changes, None)
 
 
 @given(lengths, st.integers(1, 20))
