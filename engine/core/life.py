@@ -177,7 +177,7 @@ class Life:
             reached = on & ((waits == 0) | (ripe & (now - since >= waits)))
             levels |= np.where(reached, np.int16(1 << level), np.int16(0))
         if self._shares.any:
-            levels, runs = self._shared(rows, now, levels, runs, given)
+            levels, runs = self._shared(rows, now, levels, runs, ripe)
         if len(own.run) > 1:
             unclear = ~(own.code[rows] >> 8)
             if self._shares.any:
@@ -205,6 +205,7 @@ class Life:
         own.fired[rows[begun]] = 0
         firing = after == _FIRING
         own.keep[rows[firing]] = OFF
+        own.reason[rows[firing & (phases == _KEEPING)]] = Code.FALSE  # what ends it now is another matter
         own.kept[rows] = np.where(firing, levels, own.kept[rows])
         newly = firing & (own.fired[rows] == 0)
         own.fired[rows[newly]] = times[newly]
@@ -213,7 +214,7 @@ class Life:
         own.stepped[rows] = times
 
     def _shared(
-        self, rows: Ints, now: Ints, levels: Codes, runs: NDArray[np.bool_], given: NDArray[np.int8]
+        self, rows: Ints, now: Ints, levels: Codes, runs: NDArray[np.bool_], ripe: NDArray[np.bool_]
     ) -> tuple[Codes, NDArray[np.bool_]]:
         """Levels and runs, with those of rules that have `of`."""
         levels, runs = levels.copy(), runs.copy()
@@ -223,7 +224,7 @@ class Life:
             if own.paused[row] != NEVER_MS:  # nothing is for shares to set or reset
                 levels[at] = own.set[row]
                 continue
-            bits, running = shares.settle(own, row, int(now[at]))
+            bits, running = shares.settle(own, row, int(now[at]), ripe=bool(ripe[at]))
             levels[at] = bits
             phase = int(own.phase[row])
             # Once it has fired, or was resolved, only a true condition begins it anew.

@@ -80,17 +80,24 @@ class ShareBook:
             if code >= 0:
                 share.turn(bool(code >> number & 1), now)
 
-    def settle(self, own: Rows, row: int, now: int) -> tuple[int, bool]:
-        """(which levels are set, whether any of them runs) at a place in known time."""
+    def settle(self, own: Rows, row: int, now: int, *, ripe: bool) -> tuple[int, bool]:
+        """(which levels are set, whether any of them runs) at a place in known time.
+
+        Args:
+            ripe: Whether windows are looked at: what is due at the very instant of a point happens when time has passed
+                it.
+        """
         rule, bits, runs = int(own.rule[row]), int(own.set[row]), False
         cleared = int(own.code[row]) >> 8
         for number, share in enumerate(self._of(own, row)):
             share.forget(now)
+            runs |= share.holds_on(now)
+            if share.window and not ripe:
+                continue
             if share.reached(now) and not cleared >> number & int(self._cleared[rule]) >> number & 1:
                 bits |= 1 << number
             elif share.full(now) and not int(self._cleared[rule]) >> number & 1:
                 bits &= ~(1 << number)
-            runs |= share.holds_on(now)
         return bits, runs
 
     def held(self, row: int, now: int) -> Iterator[tuple[bool, int]]:
@@ -108,13 +115,16 @@ class ShareBook:
 
     def due(self, own: Rows, row: int, now: int) -> int:
         """When, in known time, a share changes; NEVER_MS if none does."""
-        shares, bits = self._of(own, row), int(own.set[row])
+        shares, bits, resets = self._of(own, row), int(own.set[row]), int(self._cleared[own.rule[row]])
+        held = int(own.code[row]) >> 8 & resets
+        if any(share.reached(now) and not (bits | held) >> number & 1 for number, share in enumerate(shares)):
+            return now
+        changes = [change for share in shares if (change := share.next_change(now)) is not None]
         top = bits.bit_length() - 1  # what is below it does not rest on its share
-        rests = top >= 0 and not int(self._cleared[own.rule[row]]) >> top & 1
-        if rests and not shares[top].reached(now):  # a span that was told late has taken from it
-            return max(now, (shares[top].begun or now) + shares[top].window)
-        changes = (share.next_change(now) for share in shares)
-        return min((change for change in changes if change is not None), default=NEVER_MS)
+        if top >= 0 and not resets >> top & 1 and not shares[top].reached(now):
+            begun = shares[top].begun  # it is looked at as soon as its window is full
+            changes.append(max(now, (now if begun is None else begun) + shares[top].window))
+        return min(changes, default=NEVER_MS)
 
     def skip(self, row: int, begin: int, length: int) -> None:
         """Take known time out of the past of a row."""

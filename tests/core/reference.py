@@ -118,6 +118,7 @@ class Alert:
     unknown_from: int | None = None
     lost: bool = False
     fed: set[str] = field(default_factory=set)
+    was_fed: set[str] = field(default_factory=set)  # before it was forgotten
     sampled_ms: int = 0  # the last instant at which a sample was judged
     done_ms: int = 0  # the last instant of which every moment is over
 
@@ -183,11 +184,12 @@ class Reference:
             self._early = int(moment == "samples" and now > alert.done_ms)
             phase = alert.phase
             self._step(instance, now, said)
-            if moment == "due" and phase != "inactive" and alert.phase == "inactive" and self.spec.of < 1:
+            resolved = phase != "inactive" and alert.phase == "inactive"
+            if resolved and self.spec.of < 1 and moment != "stale" and not self._early:
                 self._step(instance, now, said)  # what is true as it resolves is pending again
             forgets = alert.phase == "inactive" or self.spec.on_missing == "fire"
             if said is not None and said.reason == "ended" and forgets:
-                alert.fed.clear()  # what has ended is not missing
+                alert.was_fed, alert.fed = alert.fed | alert.was_fed, set()  # what has ended is not missing
 
     def _due(self, ran_ms: int, length_ms: int) -> bool:
         return length_ms == 0 or ran_ms - self._early >= length_ms
@@ -225,13 +227,13 @@ class Reference:
         numbers = [what if isinstance(what, float) else None for what in status.values()]
         (value, feeding), alert = EXPRESSIONS[self.spec.expr](*numbers), self.alerts[instance]
         if value is not None:
-            alert.fed = set(feeding)
+            alert.fed, alert.was_fed = set(feeding), set()
             return self._measured(value)
         lacking = {what for metric, what in status.items() if metric in alert.fed and isinstance(what, str)}
         if lacking and "ended" not in lacking:
             return None
         nothing = (False,) * len(self.spec.levels)
-        if "ended" in lacking:
+        if "ended" in lacking or "ended" in {status[metric] for metric in alert.was_fed}:
             return Said(nothing, (True,) * len(self.spec.levels), "ended")
         return Said(nothing, tuple(not self._windowed(level) or level.clear is not None for level in self.spec.levels))
 
@@ -255,6 +257,7 @@ class Reference:
     def _step(self, instance: str, now: int, said: Said | None) -> None:
         alert, spec = self.alerts[instance], self.spec
         none, every = (False,) * len(spec.levels), (True,) * len(spec.levels)
+        resumes = said is not None and alert.unknown_from is not None and spec.on_missing != "count"
         if said is None and spec.on_missing == "reset":
             said = Said(none, every, "missing")
         if said is not None:
@@ -278,12 +281,12 @@ class Reference:
             if spec.on_missing != "count" or alert.said is None:
                 return
             said = alert.said
-        self._set_levels(alert, now, said)
+        self._set_levels(alert, now, said, looks=resumes or not self._early)
         self._move(instance, now, said)
         if alert.phase == "inactive" and not any(said.whens) and not self._any_true(alert, now):
             alert.windows = [None for _ in none]
 
-    def _set_levels(self, alert: Alert, now: int, said: Said) -> None:
+    def _set_levels(self, alert: Alert, now: int, said: Said, *, looks: bool) -> None:
         forgets = said.reason in ("ended", "missing")
         for i, level in enumerate(self.spec.levels):
             alert.since[i] = (now if alert.since[i] is None else alert.since[i]) if said.whens[i] else None
@@ -295,7 +298,8 @@ class Reference:
             if self._windowed(level):
                 found, left = self._true_ms(alert, i, now)
                 due = not left and found >= math.ceil(self.spec.of * level.for_ms)
-                alert.on[i] = due or (alert.on[i] and (left > 0 or level.clear is not None))
+                if looks:  # what is due at the very instant of a sample comes after it
+                    alert.on[i] = due or (alert.on[i] and (left > 0 or level.clear is not None))
             elif since is not None and self._due(self._ran(alert, since, now), level.for_ms):
                 alert.on[i] = True
             alert.on[i] = alert.on[i] and not said.clears[i]
