@@ -43,7 +43,7 @@ class SavedAlerts(msgspec.Struct):
         codes: By slot what was told last; of every slot, with an alert or without.
         columns: Of the alerts, by name.
         run: By level, since when it runs.
-        spans: Of each alert by level, since when it has a window and when it was true, for a rule with `of`.
+        spans: Of each alert by level, when it was true, for a rule with `of`.
         flaps: When its alerts changed lately.
         stood: By place of the alert, when its clocks stood, and when nobody could see what it rests on.
     """
@@ -141,15 +141,13 @@ def _load_spans(book: AlertBook, rule: int, rows: Ints, spans: Sequence[list[lis
         if spans:
             chosen = [spans[place] for place in at.tolist()]
         else:
-            chosen = [
-                [[] if since == OFF else [since, since] for since in own.run[:, row].tolist()] for row in rows.tolist()
-            ]
+            chosen = [[[] if since == OFF else [since] for since in own.run[:, row].tolist()] for row in rows.tolist()]
         own.run[:, rows] = OFF
         book.shares.load(rows.tolist(), [(each + [[]] * levels)[:levels] for each in chosen], rule)
     elif spans:
         for row, place in zip(rows.tolist(), at.tolist(), strict=True):
             for level, edges in enumerate(spans[place][:levels]):
-                own.run[level, row] = edges[-1] if edges and len(edges) % 2 == 0 else OFF
+                own.run[level, row] = edges[-1] if len(edges) % 2 else OFF
 
 
 def _fitted(

@@ -84,20 +84,19 @@ class ShareBook:
         """(which levels are set, whether any of them runs) at a place in known time.
 
         Args:
-            ripe: Whether windows are looked at: what is due at the very instant of a point happens when time has passed
-                it.
+            ripe: Whether a share that is reached counts: what is due at the very instant of a point happens when time has
+                passed it.
         """
         rule, bits, runs = int(own.rule[row]), int(own.set[row]), False
         cleared = int(own.code[row]) >> 8
         for number, share in enumerate(self._of(own, row)):
             share.forget(now)
             runs |= share.holds_on(now)
-            if share.window and not ripe:
-                continue
-            if share.reached(now) and not cleared >> number & int(self._cleared[rule]) >> number & 1:
+            resets = int(self._cleared[rule]) >> number & 1
+            if not share.reached(now):
+                bits &= ~(1 << number) | (resets << number)
+            elif (ripe or not share.window) and not cleared >> number & resets:
                 bits |= 1 << number
-            elif share.full(now) and not int(self._cleared[rule]) >> number & 1:
-                bits &= ~(1 << number)
         return bits, runs
 
     def held(self, row: int, now: int) -> Iterator[tuple[bool, int]]:
@@ -122,8 +121,7 @@ class ShareBook:
         changes = [change for share in shares if (change := share.next_change(now)) is not None]
         top = bits.bit_length() - 1  # what is below it does not rest on its share
         if top >= 0 and not resets >> top & 1 and not shares[top].reached(now):
-            begun = shares[top].begun  # it is looked at as soon as its window is full
-            changes.append(max(now, (now if begun is None else begun) + shares[top].window))
+            return now
         return min(changes, default=NEVER_MS)
 
     def skip(self, row: int, begin: int, length: int) -> None:
@@ -137,15 +135,15 @@ class ShareBook:
             self._shares.pop(row, None)
 
     def saved(self, rows: Iterable[int]) -> list[list[list[int]]]:
-        """Since when the levels of rows have a window, and when they were true, for a snapshot."""
-        return [[share.saved() for share in self._shares.get(row, ())] for row in rows]
+        """When the levels of rows were true, for a snapshot."""
+        return [[share.spans for share in self._shares.get(row, ())] for row in rows]
 
     def load(self, rows: Iterable[int], saved: Iterable[list[list[int]]], rule: int) -> None:
         """Take back what `saved` gave, of rows of a rule."""
         for row, spans in zip(rows, saved, strict=True):
             shares = self._shares[row] = self._new(rule)
             for share, edges in zip(shares, spans, strict=True):
-                share.begun, share.spans = (edges[0], edges[1:]) if edges else (None, [])
+                share.spans = list(edges)
 
     def restart(self, row: int, keep: int) -> None:
         """Forget when levels of a row were true, but for those whose bit is in `keep`."""

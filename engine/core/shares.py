@@ -1,8 +1,8 @@
 """Shares: for how much of a window of known time a condition held, under `of`.
 
 All times are places on an alert's axis of known time, in whole milliseconds, so pauses are no part of any window. The
-truth of a condition is a list of spans; the last may still be going on. As long as less than its length is known, a
-window is not full, and nobody can say for what part of it the condition held.
+truth of a condition is a list of spans; the last may still be going on. A window is as long as it is however little of
+it is known: what was before is not true.
 """
 
 from __future__ import annotations
@@ -28,13 +28,11 @@ class Share(msgspec.Struct):
         window: Its length.
         need: For how much of it the condition must hold.
         spans: Begin and end of each span, ascending, the last without an end while it goes on.
-        begun: Since when it is known whether the condition holds; None if it is not.
     """
 
     window: int
     need: int
     spans: list[int] = []
-    begun: int | None = None
 
     @property
     def on(self) -> bool:
@@ -43,8 +41,6 @@ class Share(msgspec.Struct):
 
     def turn(self, on: bool, now: int) -> None:
         """Say whether the condition holds from now on."""
-        if self.begun is None:
-            self.begun = now
         if on == self.on:
             return
         if self.spans and self.spans[-1] == now:
@@ -56,11 +52,7 @@ class Share(msgspec.Struct):
 
     def restart(self) -> None:
         """Forget everything."""
-        self.spans, self.begun = [], None
-
-    def saved(self) -> list[int]:
-        """Where it begins and its spans; empty if nothing is known."""
-        return [] if self.begun is None else [self.begun, *self.spans]
+        self.spans = []
 
     def forget(self, now: int) -> None:
         """Drop what has left the window for long."""
@@ -79,30 +71,19 @@ class Share(msgspec.Struct):
         """Whether anything true is in the window."""
         return self.on or (bool(self.spans) and self.spans[-1] > now - self.window)
 
-    def full(self, now: int) -> bool:
-        """Whether as much is known as the window holds."""
-        return self.begun is not None and now - self.begun >= self.window
-
     def reached(self, now: int) -> bool:
-        """Whether the window is full, and it held for long enough."""
-        if not self.window:
-            return self.on
-        return self.full(now) and self.true_for(now) >= self.need
+        """Whether it held for long enough."""
+        return self.true_for(now) >= self.need if self.window else self.on
 
     def next_change(self, now: int) -> int | None:
         """The first instant after now at which `reached` changes, or at which nothing true is left in the window.
 
         The condition is taken to stay as it is. None if there is no such instant."""
-        if not self.window or self.begun is None:
+        if not self.window or not self.holds_on(now):
             return None
-        if not self.holds_on(now):
-            return None
-        at = max(now, self.begun + self.window)
-        if at > now and (self.reached(at) or not self.holds_on(at)):
-            return at  # nothing leaves it before it is full
-        was, held = self.reached(at), self.true_for(at)
+        was, held, at = self.reached(now), self.true_for(now), now
         # Between these instants what enters and what leaves the window does not change.
-        edges = sorted({edge + self.window for edge in self.spans if edge + self.window > at})
+        edges = sorted({edge + self.window for edge in self.spans if edge + self.window > now})
         for edge in [*edges, None]:
             leaves = any(start <= at - self.window < end for start, end in self._closed(at))
             slope = int(self.on) - int(leaves)
@@ -135,5 +116,3 @@ class Share(msgspec.Struct):
             else:
                 edges.append(place)
         self.spans = edges
-        if self.begun is not None:
-            self.begun -= min(max(self.begun - begin, 0), length)

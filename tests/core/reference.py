@@ -12,9 +12,9 @@ stale. Where DESIGN does not say, it takes for granted:
   at its end, and nothing that was told is taken back.
 - A label set is remembered from its first value on, with the metrics that fed its last one. What has ended is
   remembered no longer under `fire`. Of two stale markers the later one counts.
-- The window of `of` begins with the alert, and what is less than a whole one holds no share: nobody can say more of
-  it. One that is over keeps its window as long as anything true is left in it. What is lost, missing under `reset` or
-  has ended has no window; nor has a level that was set and is cleared, which must be reached anew.
+- The window of `of` begins with the alert: what was before is not true. An alert that is over keeps its window as long
+  as anything true is left in it. What is lost, missing under `reset` or has ended has no window; nor has a level that
+  was set and is cleared, which must be reached anew.
 """
 
 from __future__ import annotations
@@ -296,28 +296,27 @@ class Reference:
             if alert.windows[i] is None and not forgets:
                 alert.windows[i] = now
             if self._windowed(level):
-                found, left = self._true_ms(alert, i, now)
-                due = not left and found >= math.ceil(self.spec.of * level.for_ms)
-                if looks:  # what is due at the very instant of a sample comes after it
-                    alert.on[i] = due or (alert.on[i] and (left > 0 or level.clear is not None))
+                due = self._true_ms(alert, i, now) >= math.ceil(self.spec.of * level.for_ms)
+                sets = due and looks  # what is due at the very instant of a sample comes after it
+                alert.on[i] = sets or (alert.on[i] and (due or level.clear is not None))
             elif since is not None and self._due(self._ran(alert, since, now), level.for_ms):
                 alert.on[i] = True
             alert.on[i] = alert.on[i] and not said.clears[i]
         for i in range(len(alert.on)):
             alert.on[i] = alert.on[i] or (any(alert.on[i + 1 :]) and not said.clears[i])
 
-    def _true_ms(self, alert: Alert, i: int, now: int) -> tuple[int, int]:
-        """For how much of the last `for` of known time level `i` was true, and how much is missing from a window."""
+    def _true_ms(self, alert: Alert, i: int, now: int) -> int:
+        """For how much of the last `for` of known time level `i` was true."""
         begin, left, found, ms = alert.windows[i], self.spec.levels[i].for_ms, 0, now - 1
         while left and begin is not None and ms >= begin:
             if ms not in self.unseen and ms not in alert.paused:
                 left -= 1
                 found += bool(alert.truths[ms]) and alert.truths[ms][i]
             ms -= 1
-        return found, left
+        return found
 
     def _any_true(self, alert: Alert, now: int) -> bool:
-        return any(self._true_ms(alert, i, now)[0] for i in range(len(alert.on)))
+        return any(self._true_ms(alert, i, now) for i in range(len(alert.on)))
 
     def _move(self, instance: str, now: int, said: Said) -> None:
         alert, spec = self.alerts[instance], self.spec

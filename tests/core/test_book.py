@@ -265,8 +265,8 @@ def test_of_needs_a_part_of_the_window_only_and_ends_when_the_share_is_gone() ->
     assert story.tell(1_000, 1.0) == [(1_000, PENDING, "condition")]
     assert story.tell(1_050, "false") == []  # a short break is forgiven
     assert story.tell(1_055, 1.0) == []
-    assert story.advance(1_099) == []  # it was true for 94, but of less than a whole window
-    assert story.advance(2_000) == [(1_100, FIRING, "held")]
+    assert story.advance(1_094) == []
+    assert story.advance(2_000) == [(1_095, FIRING, "held")]
     assert story.tell(2_100, "false") == []
     assert story.advance(3_000) == [(2_111, OVER, "recovered")]
 
@@ -274,7 +274,7 @@ def test_of_needs_a_part_of_the_window_only_and_ends_when_the_share_is_gone() ->
 def test_of_forgets_nothing_of_its_window_when_it_resolves() -> None:
     story = Story(Terms(of=0.5, levels=(Level(for_ms=100),)))
     story.tell(0, 1.0)
-    assert story.advance(100) == [(100, FIRING, "held")]
+    assert story.advance(100) == [(50, FIRING, "held")]
     story.tell(100, "false")
     assert story.advance(151) == [(151, OVER, "recovered")]
     assert story.tell(160, 1.0) == [(160, PENDING, "condition")]  # 40 of the last 100 are true already
@@ -295,11 +295,11 @@ def test_of_counts_known_time_only() -> None:
     story.tell(0, 1.0)
     story.tell(30, "unknown")
     story.tell(5_030, 1.0)
-    assert story.advance(10_000) == [(5_100, FIRING, "held")]
+    assert story.advance(10_000) == [(5_050, FIRING, "held")]
     blind = Story(Terms(of=0.5, levels=(Level(for_ms=100),)))
     blind.tell(0, 1.0)
     blind.book.blind(30, 1_030)
-    assert blind.advance(10_000) == [(1_100, FIRING, "held")]
+    assert blind.advance(10_000) == [(1_050, FIRING, "held")]
 
 
 # --- limits -------------------------------------------------------------------------------------------------

@@ -136,7 +136,7 @@ def test_a_higher_level_that_was_running_begins_anew_with_the_pending_ones() -> 
 
 
 def test_a_share_of_time_begins_anew_too() -> None:
-    for how, due in (("pause", 133), ("reset", 136)):
+    for how, due in (("pause", 125), ("reset", 128)):
         rules: list[Rule | RecordingRule] = [rule(for_ms=16 * SECOND, of=0.5, on_restart=how)]
         core = Core(rules)
         core.feed([at(100, a=5.0)])
