@@ -84,8 +84,8 @@ class ShareBook:
         """(which levels are set, whether any of them runs) at a place in known time.
 
         Args:
-            ripe: Whether a share that is reached counts: what is due at the very instant of a point happens when time has
-                passed it.
+            ripe: Whether a share that is reached counts: what is due at the very instant of a point happens when time
+                has passed it.
         """
         rule, bits, runs = int(own.rule[row]), int(own.set[row]), False
         cleared = int(own.code[row]) >> 8
