@@ -13,33 +13,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
-from typing import Literal, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
 
-from engine.events import Blind, Event, Health, Sample, SampleBatch, weight
-from engine.series import metric_of
+from engine.dropped import DroppedSpan, Drops
+from engine.events import Blind, Event, Health, Sample, weight
 from engine.status import ChannelStatus
 
-__all__ = ["DROPPED_SCOPES_MAX", "RESERVE_EVENTS", "Channel", "DroppedSpan", "Policy"]
+__all__ = ["RESERVE_EVENTS", "Channel", "Policy"]
 
 Policy: TypeAlias = Literal["block", "drop_newest", "drop_oldest"]
 
 RESERVE_EVENTS = 256
 """Places for health events and blind spans, on top of the capacity."""
 _RESERVED = (Health, Blind)
-DROPPED_SCOPES_MAX = 16
-"""Series and metrics that dropped samples are told apart by; of more, everything is blind."""
-BATCH_SERIES_READ_MAX = 1_000
-"""A dropped batch of more series is not looked through for its metrics: that would hold the loop."""
-_EVERYTHING = "*"
-
-
-class DroppedSpan(NamedTuple):
-    """From the first stamp to the last, exclusive, of what was dropped of a series, of a metric or (`*`) of all."""
-
-    scope: str
-    from_ms: int
-    to_ms: int
 
 
 class _Waiting:
@@ -74,6 +61,11 @@ class Channel:
         self.capacity_samples = capacity_samples
         self.policy = policy
         self._samples: deque[Event] = deque()
+        self._append = self._samples.append
+        # How many samples may still come without further thought, see `_make_room`: they are only counted off here, and
+        # the books are written up by whoever comes next with anything else.
+        self._room = capacity_samples
+        self._given = capacity_samples  # the room as it was when the books were written up
         # Reserved events keep their place among the samples: each with the number of samples' events that had
         # been admitted before it. `_taken` counts those that have left again, so order needs no tag per sample.
         self._reserved: deque[tuple[int, Event]] = deque()
@@ -88,8 +80,7 @@ class Channel:
         self._delivered = 0
         self.reserved_taken = 0
         """Health events and blind spans that were taken: whether a batch has any shows without a look at each event."""
-        self._dropped: dict[str, int] = {}
-        self._dropped_spans: dict[str, tuple[int, int]] = {}  # by scope; `*` alone once there were too many
+        self._drops = Drops()
 
     @property
     def closed(self) -> bool:
@@ -98,11 +89,29 @@ class Channel:
 
     def put_nowait(self, event: Event) -> bool:
         """Offer an event; never waits and never raises for lack of room. Returns whether it was taken."""
-        plain = type(event) is Sample
-        samples = 1 if plain else weight(event)
+        # This is the way of every sample.
+        if type(event) is Sample and self._room:
+            self._room -= 1
+            self._append(event)
+            return True
+        self._write_up()
+        taken = self._put(event)
+        self._make_room()
+        return taken
+
+    def put_many(self, events: Sequence[Event]) -> int:
+        """Offer several events, as `put_nowait` would one by one. Returns how many were taken."""
+        if len(events) <= self._room and list(map(type, events)).count(Sample) == len(events):
+            self._room -= len(events)
+            self._samples.extend(events)
+            return len(events)
+        return sum(map(self.put_nowait, events))
+
+    def _put(self, event: Event) -> bool:
+        samples = weight(event)
         if self._closed:
             return self._refuse(event, samples, "closed")
-        if not plain and isinstance(event, _RESERVED):
+        if isinstance(event, _RESERVED):
             return self._put_reserved(event)
         if samples > self.capacity_samples:
             return self._refuse(event, samples, "oversize")
@@ -112,23 +121,30 @@ class Channel:
             if self.policy != "drop_oldest":
                 return self._refuse(event, samples, "full")
             self._displace(samples)
-        # `_admit`, written out: this is the way of every sample.
-        self._received += samples
-        self._samples.append(event)
-        self._admitted += 1
-        self._depth = depth = self._depth + samples
-        if depth + len(self._reserved) > self._peak:
-            self._peak = depth + len(self._reserved)
-        if self._wake is not None:
-            self._rouse()
+        self._admit(event, samples)
         return True
 
-    async def put(self, event: Event) -> bool:
-        """Offer an event; under the policy `block` wait for room. Returns whether it was taken.
+    def _write_up(self) -> None:
+        """Enter into the books what came without further thought."""
+        came = self._given - self._room
+        if came:
+            self._received += came
+            self._admitted += came
+            self._depth += came
+            self._given = self._room
+            self._peak = max(self._peak, self._depth + len(self._reserved))
 
-        When the waiting is cancelled the event has either not been taken and is counted as dropped, or has been
-        taken at the same moment and will be delivered.
-        """
+    def _make_room(self) -> None:
+        """Say how many samples may come without further thought, once the books are written up: none while the consumer
+        sleeps, somebody waits, or it is closed."""
+        sleeps = self._wake is not None and not self._wake.done()
+        open_ = not (self._closed or self._waiting or sleeps)
+        self._room = self._given = max(0, self.capacity_samples - self._depth) if open_ else 0
+
+    async def put(self, event: Event) -> bool:
+        """Offer an event; under the policy `block` wait for room. Returns whether it was taken. When the waiting is
+        cancelled it has either not been taken, and is counted as dropped, or was taken just then and is delivered."""
+        self._write_up()
         samples = weight(event)
         fits = samples <= self.capacity_samples and not isinstance(event, _RESERVED)
         crowded = bool(self._waiting) or self._depth + samples > self.capacity_samples
@@ -136,19 +152,21 @@ class Channel:
             return self.put_nowait(event)
         waiting = _Waiting(event, samples, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
+        self._make_room()
         try:
             return await waiting.admitted
         finally:
             if waiting in self._waiting:  # cancelled while it waited
+                self._write_up()
                 self._waiting.remove(waiting)
                 self._refuse(event, samples, "cancelled")
                 self._admit_waiting()  # a lighter one may have stood behind it
+                self._make_room()
 
     async def get_batch(self, max_samples: int) -> list[Event]:
         """Wait for at least one event, then take all that is there without waiting, oldest first.
 
-        An empty list means that the channel is closed and drained. Cancelling it (a time-out of the caller's)
-        loses nothing.
+        An empty list means that the channel is closed and drained. Cancelling it loses nothing.
 
         Args:
             max_samples: Stop before the batch gets heavier than this; one event is always taken.
@@ -158,18 +176,26 @@ class Channel:
                 return []
             if self._wake is not None:
                 raise RuntimeError("a channel has one consumer, and one is waiting already")
+            self._write_up()
             self._wake = asyncio.get_running_loop().create_future()
+            self._make_room()
             try:
                 await self._wake
             finally:
+                self._write_up()
                 self._wake = None
+                self._make_room()
+        self._write_up()
         batch = self._take(max_samples)
         self._admit_waiting()
+        self._make_room()
         return batch
 
     def close(self) -> None:
         """Take no more events. What is queued can still be taken; who waits for room is told no."""
+        self._write_up()
         self._closed = True
+        self._make_room()
         while self._waiting:
             waiting = self._waiting.popleft()
             if not waiting.admitted.done():
@@ -179,21 +205,18 @@ class Channel:
 
     def statistics(self) -> ChannelStatus:
         """Figures of this moment and since the start."""
+        self._write_up()
         return ChannelStatus(
             depth=self._depth + len(self._reserved),
             capacity=self.capacity_samples,
             peak=self._peak,
             received=self._received,
-            dropped=dict(self._dropped),
+            dropped=dict(self._drops.reasons),
         )
 
     def take_dropped(self) -> list[DroppedSpan]:
-        """The spans of the stamps of everything dropped since the last call, at most one for each of
-        `DROPPED_SCOPES_MAX` scopes."""
-        if not self._dropped_spans:
-            return []
-        spans, self._dropped_spans = self._dropped_spans, {}
-        return [DroppedSpan(scope, *span) for scope, span in spans.items()]
+        """The spans of the stamps of everything dropped since the last call, see `Drops.take_spans`."""
+        return self._drops.take_spans()
 
     def _put_reserved(self, event: Event) -> bool:
         if len(self._reserved) >= RESERVE_EVENTS:
@@ -204,7 +227,8 @@ class Channel:
         return True
 
     def _admit(self, event: Event, samples: int) -> None:
-        self._samples.append(event)
+        self._received += samples
+        self._append(event)
         self._admitted += 1
         self._depth += samples
         self._note_depth()
@@ -219,21 +243,8 @@ class Channel:
 
     def _refuse(self, event: Event, samples: int, reason: str) -> bool:
         self._received += samples
-        self._count_drop(event, samples, reason)
+        self._drops.count(event, samples, reason)
         return False
-
-    def _count_drop(self, event: Event, samples: int, reason: str) -> None:
-        self._dropped[reason] = self._dropped.get(reason, 0) + samples
-        if reason == "closed" or isinstance(event, Health):
-            return  # after the end nobody judges; and health is not what rules are blind without
-        first, last = (event.from_ms, event.to_ms) if isinstance(event, Blind) else (event.time_ms, event.time_ms + 1)
-        spans = self._dropped_spans
-        for scope in (_EVERYTHING,) if _EVERYTHING in spans else _scopes(event):
-            known = spans.get(scope)
-            spans[scope] = (first, last) if known is None else (min(first, known[0]), max(last, known[1]))
-        if len(spans) > DROPPED_SCOPES_MAX or (_EVERYTHING in spans and len(spans) > 1):
-            whole = min(span[0] for span in spans.values()), max(span[1] for span in spans.values())
-            self._dropped_spans = {_EVERYTHING: whole}
 
     def _displace(self, samples: int) -> None:
         while self._depth + samples > self.capacity_samples:
@@ -241,7 +252,7 @@ class Channel:
             samples_gone = weight(oldest)
             self._taken += 1
             self._depth -= samples_gone
-            self._count_drop(oldest, samples_gone, "displaced")
+            self._drops.count(oldest, samples_gone, "displaced")
 
     def _take(self, max_samples: int) -> list[Event]:
         if not self._reserved and self._depth <= max_samples:
@@ -250,6 +261,14 @@ class Channel:
             self._taken += len(batch)
             self._delivered += self._depth
             self._depth = 0
+            return batch
+        if not self._reserved and self._depth == len(self._samples):  # each weighs 1
+            count = min(max(1, max_samples), self._depth)
+            take = self._samples.popleft
+            batch = [take() for _ in range(count)]
+            self._taken += count
+            self._delivered += count
+            self._depth -= count
             return batch
         batch = []
         room = max_samples
@@ -280,20 +299,5 @@ class Channel:
             if self._depth + waiting.samples > self.capacity_samples:
                 break
             self._waiting.popleft()
-            self._received += waiting.samples
             self._admit(waiting.event, waiting.samples)
             waiting.admitted.set_result(True)
-
-
-def _scopes(event: Event) -> Iterable[str]:
-    """What is blind without this event. A domain event may become any series: nobody but its projector knows."""
-    if isinstance(event, Sample):
-        return (event.series,)
-    if isinstance(event, Blind):
-        return (event.scope,)
-    if not isinstance(event, SampleBatch) or len(event.series) > BATCH_SERIES_READ_MAX:
-        return (_EVERYTHING,)
-    if len(event.series) <= DROPPED_SCOPES_MAX:
-        return event.series
-    metrics = {metric_of(series) for series in event.series}
-    return metrics if len(metrics) <= DROPPED_SCOPES_MAX else (_EVERYTHING,)

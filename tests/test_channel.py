@@ -7,7 +7,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from engine.channel import BATCH_SERIES_READ_MAX, DROPPED_SCOPES_MAX, RESERVE_EVENTS, Channel, Policy
+from engine.channel import RESERVE_EVENTS, Channel, Policy
+from engine.dropped import BATCH_SERIES_READ_MAX, DROPPED_SCOPES_MAX
 from engine.events import Blind, Event, Health, Sample, SampleBatch, TradeClosed, weight
 from engine.testing import VirtualClock, run_virtual
 
@@ -53,6 +54,26 @@ async def test_get_stops_at_the_weight_asked_for_but_takes_one_at_least() -> Non
         channel.put_nowait(batch(number, 4))
     assert times(await channel.get_batch(8)) == [0, 1]
     assert times(await channel.get_batch(1)) == [2]
+
+
+async def test_several_are_taken_as_one_by_one() -> None:
+    channel = Channel(4, "drop_newest")
+    assert channel.put_many([sample(0), sample(1)]) == 2
+    assert channel.put_many([sample(2), health(3), sample(4), sample(5)]) == 3
+    assert dropped(channel) == {"full": 1}
+    assert channel.statistics().depth == channel.statistics().peak == 5
+    assert times(await channel.get_batch(9)) == [0, 1, 2, 3, 4]
+    channel.close()
+    assert channel.put_many([sample(6)]) == 0
+    assert dropped(channel) == {"full": 1, "closed": 1}
+
+
+async def test_several_wake_a_sleeping_consumer() -> None:
+    channel = Channel(4)
+    sleeps = asyncio.create_task(channel.get_batch(9))
+    await asyncio.sleep(0)
+    assert channel.put_many([sample(0), sample(1)]) == 2
+    assert times(await sleeps) == [0, 1]
 
 
 async def test_drop_newest_keeps_what_is_queued() -> None:
@@ -238,6 +259,17 @@ class ChannelMachine(RuleBasedStateMachine):
         task = self.loop.create_task(self.channel.put(event))
         self.spin()
         self.waiting.append((task, event))
+
+    @precondition(lambda self: self.channel is not None)
+    @rule(kinds=st.lists(st.sampled_from(["samples", "samples", "samples", "health", "batch"]), max_size=6))
+    def put_many(self, kinds: list[str]) -> None:
+        assert self.channel is not None
+        events = [self.make(2 if kind == "batch" else 1, kind) for kind in kinds]
+        before = self.channel.statistics()
+        taken = self.channel.put_many(events)
+        after = self.channel.statistics()
+        assert after.received == before.received + sum(map(weight, events))
+        assert 0 <= taken <= len(events)
 
     @precondition(lambda self: self.waiting)
     @rule(index=st.integers(0, 20), first=st.booleans())

@@ -53,6 +53,16 @@ CONTESTANTS: Final = (
         noisy=True,
     ),
     Contestant(
+        "longwatch: single events, put together",
+        "ours:prepare_together",
+        "",
+        "Sample structs",
+        "<= 4,096 put at once, 2 ms slices",
+        {BYTEWAX: 8.0, LOOP: 4.0},
+        {BYTEWAX: 5.0},
+        noisy=True,
+    ),
+    Contestant(
         "longwatch: batches of 1,000",
         "ours:prepare_batches",
         "",

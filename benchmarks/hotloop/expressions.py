@@ -14,7 +14,7 @@ from benchmarks.harness import Row
 from benchmarks.hotloop.timing import in_turns, ratios_to_first
 from benchmarks.hotloop.workload import FOR_MS, INTERVAL_MS, START_MS, Workload, make
 from engine.core.evaluator import Core
-from engine.core.rules import Rule, compile_rule
+from engine.core.rules import LevelTerms, Rule, compile_rule
 from engine.events import STALE, Event, Sample, SampleBatch, Transition
 
 __all__ = ["VARIATIONS", "Variation", "expression_rows", "singles_row", "variation_rows"]
@@ -70,6 +70,19 @@ def _divided(workload: Workload) -> list[Rule]:
     return rules
 
 
+def _cleared(workload: Workload) -> list[Rule]:
+    """The second level is never reached, and both are reset by what does not hold any more."""
+    rules = []
+    for name, expr in workload.expressions.items():
+        metric, _, threshold = expr.split(" ")
+        levels = (
+            LevelTerms(severity="warning", when=f"> {threshold}", clear=f"<= {threshold}", for_ms=FOR_MS),
+            LevelTerms(severity="critical", when="> 1e6", clear=f"<= {threshold}", for_ms=FOR_MS),
+        )
+        rules.append(compile_rule(name, metric, levels=levels))
+    return rules
+
+
 def _with_limits(workload: Workload) -> tuple[str, ...]:
     """Every series, and beside it the one that it is divided by."""
     return tuple(text for one in workload.series for text in (one, one.replace("{", "_limit{", 1)))
@@ -96,6 +109,7 @@ def _partly_unknown(workload: Workload) -> NDArray[np.float64]:
 VARIATIONS: Final = (
     Variation("metric > x", _bare, lambda workload: workload.series, lambda workload: workload.values),
     Variation("a / b > x", _divided, _with_limits, _scaled),
+    Variation("two levels with clear", _cleared, lambda workload: workload.series, lambda workload: workload.values),
     Variation(
         "metric > x, 20 % of the series unknown", _bare, lambda workload: workload.series, _partly_unknown, same=False
     ),

@@ -17,7 +17,15 @@ from engine.core.evaluator import Core
 from engine.core.rules import compile_rule
 from engine.events import Event, Sample, SampleBatch, Transition
 
-__all__ = ["changes_of", "core_of", "prepare_batches", "prepare_columns", "prepare_singles", "singles_of"]
+__all__ = [
+    "changes_of",
+    "core_of",
+    "prepare_batches",
+    "prepare_columns",
+    "prepare_singles",
+    "prepare_together",
+    "singles_of",
+]
 
 DRAIN_SAMPLES_MAX: Final = 4_096
 CAPACITY_SAMPLES: Final = 8_192
@@ -28,6 +36,11 @@ _INSTANCE: Final = re.compile(r'instance="([^"]*)"')
 def prepare_singles(workload: Workload) -> Entry:
     """Ready `Sample` events, put into the channel one by one."""
     return _through_channel(workload, singles_of(workload), DRAIN_SAMPLES_MAX)
+
+
+def prepare_together(workload: Workload) -> Entry:
+    """The same events, as many at a time put into the channel as a drain takes."""
+    return _through_channel(workload, singles_of(workload), DRAIN_SAMPLES_MAX, together=True)
 
 
 def prepare_batches(workload: Workload) -> Entry:
@@ -78,27 +91,30 @@ def changes_of(workload: Workload, made: Sequence[Transition]) -> list[Change]:
     return [(t.time_ms, t.rule, by_labels[t.rule, t.labels["instance"]], t.before, t.after) for t in made]
 
 
-def _through_channel(workload: Workload, events: list[Event], burst: int) -> Entry:
-    core = core_of(workload)
-    return Entry(lambda: asyncio.run(_run(core, events, max(1, burst))), lambda made: changes_of(workload, made))
+def _through_channel(workload: Workload, events: list[Event], burst: int, *, together: bool = False) -> Entry:
+    core, burst = core_of(workload), max(1, burst)
+    return Entry(lambda: asyncio.run(_run(core, events, burst, together)), lambda made: changes_of(workload, made))
 
 
-async def _run(core: Core, events: list[Event], burst: int) -> list[Transition]:
+async def _run(core: Core, events: list[Event], burst: int, together: bool) -> list[Transition]:
     channel = Channel(max(CAPACITY_SAMPLES, len(getattr(events[0], "series", ()))), "drop_newest")
     async with asyncio.TaskGroup() as group:
-        group.create_task(_produce(channel, events, burst))
+        group.create_task(_produce(channel, events, burst, together))
         judging = group.create_task(_judge(channel, core))
     if channel.statistics().dropped:
         raise AssertionError(f"the channel dropped {channel.statistics().dropped}")
     return judging.result()
 
 
-async def _produce(channel: Channel, events: list[Event], burst: int) -> None:
+async def _produce(channel: Channel, events: list[Event], burst: int, together: bool) -> None:
     """Offer a burst, then give way until it was taken: a drain never holds more than one burst."""
     offer = channel.put_nowait
     for start in range(0, len(events), burst):
-        for event in events[start : start + burst]:
-            offer(event)
+        if together:
+            channel.put_many(events[start : start + burst])
+        else:
+            for event in events[start : start + burst]:
+                offer(event)
         while channel.statistics().depth:  # noqa: ASYNC110  # turns of the loop, which has nothing else to do
             await asyncio.sleep(0)
     channel.close()

@@ -7,8 +7,8 @@ later: each instant of it is taken out once, whatever was taken out of later tim
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,23 @@ FREE: Final = -1
 OFF: Final = -NEVER_MS
 """The place of a clock that does not run."""
 _ROWS_MIN: Final = 64
+_INTS: Final = {
+    "place": FREE,
+    "rule": 0,
+    "keep": OFF,
+    "lost": 0,
+    "paused": NEVER_MS,
+    "unknown": NEVER_MS,
+    "dark": 0,
+    "opened": 0,
+    "active": 0,
+    "fired": 0,
+    "stepped": 0,
+    "due": NEVER_MS,
+}
+_BITS: Final = {"code": 0, "set": 0, "kept": 0, "reason": 0}
+_SMALL: Final = {"phase": int(Phase.INACTIVE), "level": -1}
+"""Columns by type, and what they hold in a row that was just taken."""
 
 
 class Rows:
@@ -34,50 +51,62 @@ class Rows:
         levels: How many clocks a row has, one for each level of its rule.
     """
 
+    place: Ints
+    """Of the condition; FREE for a row that is not taken."""
+    rule: Ints
+    phase: NDArray[np.int8]
+    level: NDArray[np.int8]
+    """The level that is shown; -1 before the first was set."""
+    code: NDArray[np.int16]
+    """The last known condition."""
+    set: NDArray[np.int16]
+    """Which levels are set, as bits."""
+    kept: NDArray[np.int16]
+    """Which levels were set when the last of them was reset."""
+    run: Ints
+    """By level, since when its `when` holds, in known time."""
+    keep: Ints
+    """Since when `keep_firing_for` runs, in known time."""
+    lost: Ints
+    """What pauses have taken."""
+    paused: Ints
+    """Since when the clocks stand."""
+    unknown: Ints
+    """Since when nothing is known."""
+    dark: Ints
+    """For how much of that nobody could see."""
+    opened: Ints
+    """When the row was taken: no clock began before."""
+    active: Ints
+    fired: Ints
+    """When it began to fire; 0 before."""
+    stepped: Ints
+    """Its last step; time never goes back."""
+    reason: NDArray[np.int16]
+    """The code that ended its condition."""
+    due: Ints
+    """When time alone will change it."""
+
     def __init__(self, levels: int) -> None:
         self.levels = levels
-        self.place: Ints = np.full(_ROWS_MIN, FREE, dtype=np.int64)
-        """Of the condition; FREE for a row that is not taken."""
-        self.rule: Ints = np.zeros(_ROWS_MIN, dtype=np.int64)
-        self.phase: NDArray[np.int8] = np.zeros(_ROWS_MIN, dtype=np.int8)
-        self.level: NDArray[np.int8] = np.full(_ROWS_MIN, -1, dtype=np.int8)
-        """The level that is shown; -1 before the first was set."""
-        self.code: NDArray[np.int16] = np.zeros(_ROWS_MIN, dtype=np.int16)
-        """The last known condition."""
-        self.set: NDArray[np.int16] = np.zeros(_ROWS_MIN, dtype=np.int16)
-        """Which levels are set, as bits."""
-        self.kept: NDArray[np.int16] = np.zeros(_ROWS_MIN, dtype=np.int16)
-        """Which levels were set when the last of them was reset."""
-        self.run: Ints = np.full((levels, _ROWS_MIN), OFF, dtype=np.int64)
-        """By level, since when its `when` holds, in known time."""
-        self.keep: Ints = np.full(_ROWS_MIN, OFF, dtype=np.int64)
-        """Since when `keep_firing_for` runs, in known time."""
-        self.lost: Ints = np.zeros(_ROWS_MIN, dtype=np.int64)
-        """What pauses have taken."""
-        self.paused: Ints = np.full(_ROWS_MIN, NEVER_MS, dtype=np.int64)
-        """Since when the clocks stand."""
-        self.unknown: Ints = np.full(_ROWS_MIN, NEVER_MS, dtype=np.int64)
-        """Since when nothing is known."""
-        self.dark: Ints = np.zeros(_ROWS_MIN, dtype=np.int64)
-        """For how much of that nobody could see."""
-        self.opened: Ints = np.zeros(_ROWS_MIN, dtype=np.int64)
-        """When the row was taken: no clock began before."""
-        self.active: Ints = np.zeros(_ROWS_MIN, dtype=np.int64)
-        self.fired: Ints = np.zeros(_ROWS_MIN, dtype=np.int64)
-        """When it began to fire; 0 before."""
-        self.stepped: Ints = np.zeros(_ROWS_MIN, dtype=np.int64)
-        """Its last step; time never goes back."""
-        self.reason: NDArray[np.int16] = np.zeros(_ROWS_MIN, dtype=np.int16)
-        """The code that ended its condition."""
-        self.due: Ints = np.full(_ROWS_MIN, NEVER_MS, dtype=np.int64)
-        """When time alone will change it."""
         self.blind: Edges = []
         """When nobody could see: what was taken out of every row there was."""
         self.stood: dict[int, Edges] = {}
         """By row, when its own clocks stood otherwise."""
         self.unseen: dict[int, Edges] = {}
         """By row, when nobody could see what it rests on, though others could."""
+        # Columns of one type are rows of one array: so a row is blanked at a stroke.
+        self._blocks = [(_INTS, _block(np.int64, [*_INTS.values(), *[OFF] * levels])), (_BITS, _block(np.int16, _BITS))]
+        self._blocks.append((_SMALL, _block(np.int8, _SMALL)))
+        self._blank = [block[:, :1].copy() for _, block in self._blocks]
+        self._show()
         self._free: list[int] = list(range(_ROWS_MIN - 1, -1, -1))
+
+    def _show(self) -> None:
+        for names, block in self._blocks:
+            for number, name in enumerate(names):
+                setattr(self, name, block[number])
+        self.run = self._blocks[0][1][len(_INTS) :]
 
     def __len__(self) -> int:
         return len(self.place) - len(self._free)
@@ -93,15 +122,10 @@ class Rows:
         cut = len(self._free) - len(places)
         rows = np.array(self._free[cut:], dtype=np.int64)
         del self._free[cut:]
+        for (_, block), blank in zip(self._blocks, self._blank, strict=True):
+            block[:, rows] = blank
         self.place[rows] = places
         self.rule[rows] = rules
-        self.phase[rows] = Phase.INACTIVE
-        self.level[rows] = -1
-        self.set[rows] = self.kept[rows] = self.reason[rows] = 0
-        self.run[:, rows] = OFF
-        self.keep[rows] = OFF
-        self.lost[rows] = self.fired[rows] = self.dark[rows] = 0
-        self.paused[rows] = self.unknown[rows] = self.due[rows] = NEVER_MS
         self.active[rows] = self.stepped[rows] = self.opened[rows] = times
         return rows
 
@@ -186,11 +210,14 @@ class Rows:
 
     def _grow(self) -> None:
         size = len(self.place)
-        for name, array in vars(self).items():
-            if isinstance(array, np.ndarray):
-                grown = np.zeros((*array.shape[:-1], 2 * size), dtype=array.dtype)
-                grown[..., :size] = array
-                setattr(self, name, grown)
-        self.place[size:] = FREE
-        self.due[size:] = NEVER_MS
+        self._blocks = [
+            (names, np.concatenate([block, np.repeat(blank, size, axis=1)], axis=1))
+            for (names, block), blank in zip(self._blocks, self._blank, strict=True)
+        ]
+        self._show()
         self._free[:0] = range(2 * size - 1, size - 1, -1)
+
+
+def _block(kind: type[np.signedinteger[Any]], blank: Iterable[int] | Mapping[str, int]) -> NDArray[Any]:
+    values = list(blank.values() if isinstance(blank, Mapping) else blank)
+    return np.repeat(np.array(values, dtype=kind)[:, None], _ROWS_MIN, axis=1)

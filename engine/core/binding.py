@@ -18,10 +18,19 @@ from engine.core.columns import Column, Index, as_index
 from engine.core.promql.plan import Plan
 from engine.series import SeriesTable, series_text, split_series
 
-__all__ = ["Binding", "Compacted", "Source", "Touched"]
+__all__ = ["Binding", "Compacted", "Named", "Source", "Touched"]
 
 Slots: TypeAlias = NDArray[np.int64]
 KEYS_PER_CHUNK = 10_000
+
+
+class Named(NamedTuple):
+    """A series at first sight: its handle, and what its text says."""
+
+    handle: int
+    text: str
+    metric: str
+    labels: dict[str, str]
 
 
 class Source(NamedTuple):
@@ -97,23 +106,45 @@ class Binding:
     def __len__(self) -> int:
         return len(self._members[0]) if self.single else len(self._keys)
 
-    def add_series(self, handle: int, text: str) -> None:
-        """Take note of a series at first sight. Handles must come in ascending order."""
-        metric, labels = split_series(text)
-        for leaf in self.plan.leaves:
-            if leaf.metric != metric or not leaf.matches(labels):
-                continue
-            self._members[leaf.leaf].append(handle)
-            if self.single:
-                continue
-            key = label_key(text, metric, labels)
-            slot = self._key_slots.setdefault(key, len(self._keys))
-            if slot == len(self._keys):
-                self._keys.append(key)
-            self._slots_of[leaf.leaf].append(slot)
-            for handles in self._slot_handles:
-                handles.resize(len(self._keys))
-            self._slot_handles[leaf.leaf].array[slot] = handle
+    def add_series(self, series: Sequence[Named]) -> tuple[Slots, Slots, Slots]:
+        """Take note of series at first sight, in ascending order of handles.
+
+        Returns:
+            (handles, selectors, slots) of those that are selected, each as often as it is.
+        """
+        if self.single:
+            leaf = self.plan.leaves[0]
+            mine = (one for one in series if one.metric == leaf.metric)
+            handles = [one.handle for one in mine if not leaf.matchers or leaf.matches(one.labels)]
+            first, none = len(self._members[0]), np.zeros(len(handles), dtype=np.int64)
+            self._members[0].extend(np.array(handles, dtype=np.int64))
+            return self._members[0].array[first:], none, np.arange(first, first + len(handles))
+        found: list[tuple[int, int, int]] = []
+        for one in series:
+            for leaf in self.plan.leaves:
+                if one.metric != leaf.metric or not leaf.matches(one.labels):
+                    continue
+                key = label_key(one.text, one.metric, one.labels)
+                slot = self._key_slots.setdefault(key, len(self._keys))
+                if slot == len(self._keys):
+                    self._keys.append(key)
+                found.append((one.handle, leaf.leaf, slot))
+        for column in self._slot_handles:
+            column.resize(len(self._keys))
+        made = np.array(found, dtype=np.int64).reshape(-1, 3)
+        for number in range(len(self._members)):
+            here = made[:, 1] == number
+            self._members[number].extend(made[here, 0])
+            self._slots_of[number].extend(made[here, 2])
+            self._slot_handles[number].array[made[here, 2]] = made[here, 0]
+        return made[:, 0], made[:, 1], made[:, 2]
+
+    def feeds(self) -> tuple[Slots, Slots, Slots]:
+        """(handles, selectors, slots) of all that its series feed."""
+        handles = [members.array for members in self._members]
+        leaves = np.repeat(np.arange(len(handles)), [len(one) for one in handles])
+        slots = [np.arange(len(handles[0]))] if self.single else [column.array for column in self._slots_of]
+        return np.concatenate(handles), leaves, np.concatenate(slots)
 
     def handles(self, leaf: int, slots: Index) -> NDArray[np.int64]:
         """The series of a selector for each slot, -1 where it has none."""

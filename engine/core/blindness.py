@@ -34,6 +34,8 @@ class Blindness:
         Args:
             running: Rules whose alerts' clocks run on, by index.
         """
+        for kin in self._parts.kins:
+            kin.ages.blinded()
         if blind.scope != "*":
             self._take_some(blind)
             return

@@ -19,9 +19,10 @@ from engine.core.alerts import Code, Given, Phase
 from engine.core.columns import Column
 from engine.core.flaps import Flaps
 from engine.core.life import Alerting, Life, terms_of
-from engine.core.notices import Notices, Output
+from engine.core.notices import Measuring, Notices, Output, Told
 from engine.core.points import Points, Walk
 from engine.core.share_book import ShareBook
+from engine.core.spells import Spells
 from engine.core.store import NEVER_MS
 from engine.errors import StateError
 from engine.status import AlertStatus
@@ -75,9 +76,13 @@ class AlertBook:
         """By place, what was told last."""
         self.slot_of: Column[np.int64] = Column(np.int64, 0)
         self._free: list[int] = []
-        self._terms = terms_of(rules, self.levels, alerts_max)
+        self.terms = terms_of(rules, self.levels, alerts_max)
+        self._alerts_max = int(self.terms.alerts_max.min()) if len(rules) else 0
+        self.plain = np.zeros(len(rules), dtype=np.bool_)
+        """Of which rules an alert has nothing but a start, a deadline and an end: see `engine.core.spells`."""
         self.shares = ShareBook(rules)
-        self._life = Life(self.rows, self._terms, self.shares)
+        self._life = Life(self.rows, self.terms, self.shares)
+        self._spells = Spells(self)
         self._any_fires = any(rule.on_missing == "fire" for rule in rules)
         spans_ms = [min(level.for_ms for level in rule.levels) + rule.keep_firing_for_ms for rule in rules]
         self.flaps = Flaps(spans_ms, alerts_max)
@@ -88,6 +93,11 @@ class AlertBook:
     def attach(self, rule: int, source: Labelled) -> None:
         """Say where the labels of a rule's slots are known."""
         self._notices.attach(rule, source)
+
+    def measure_by(self, rules: Ints, unit: Measuring, *, plain: bool) -> None:
+        """Say who knows what these rules measure, by place, and whether they are plain."""
+        self._notices.measure_by(rules, unit, plain=plain)
+        self.plain[rules] = plain
 
     def add_places(self, first_slot: int, number: int) -> Ints:
         """Number the conditions of new slots of a rule."""
@@ -121,7 +131,16 @@ class AlertBook:
     def drop(self, rows: Ints) -> None:
         """These alerts have never been: what their label sets are told next is a change."""
         self.codes.array[self.rows.place[rows]] = Code.REFUSED
-        self._release(rows)
+        self.release(rows)
+
+    @property
+    def spells(self) -> Spells:
+        """The steps of plain rules."""
+        return self._spells
+
+    def told(self, told: Told) -> list[Output]:
+        """The transitions of plain rules."""
+        return self._notices.outputs(self, told)
 
     # -- what happens ------------------------------------------------------------------------------------------
 
@@ -133,7 +152,7 @@ class AlertBook:
         """The same, some at a time."""
         begins = self._opens(points.codes, points.rules)
         begins &= self.row_of.array[points.places] == FREE
-        if not begins.any() or self._room(points.rules[begins]):
+        if not begins.any() or self.has_room(points.rules[begins]):
             yield self._tell(points)
             return
         # Who comes first gets the room that is left: atom by atom.
@@ -170,7 +189,12 @@ class AlertBook:
         rows = np.flatnonzero(self.rows.due <= until_ms)
         for start in range(0, len(rows), ROWS_PER_CHUNK):
             chunk = rows[start : start + ROWS_PER_CHUNK]
-            yield self._pass(chunk, np.full(len(chunk), until_ms), None, None, stamp_ms)
+            if stamp_ms is None and (fires := self._spells.may_fire(chunk)).any():
+                fire, chunk = chunk[fires], chunk[~fires]
+                seen = self._notices.measured(self, self.rows.rule[fire], self.rows.place[fire], self.rows.due[fire])
+                yield self._spells.fire(fire, None, seen)
+            if len(chunk):
+                yield self._pass(chunk, np.full(len(chunk), until_ms), None, None, stamp_ms)
         self.due_ms = int(self.rows.due.min())
 
     def refusals(self, rule: int) -> tuple[int, int]:
@@ -201,7 +225,12 @@ class AlertBook:
         """
         for start in range(0, len(places), ROWS_PER_CHUNK):
             part = slice(start, start + ROWS_PER_CHUNK)
-            yield self._pass(self.row_of.array[places[part]], untils[part], None, seen[part])
+            rows, until, values = self.row_of.array[places[part]], untils[part], seen[part]
+            if (fires := self._spells.may_fire(rows)).any():
+                yield self._spells.fire(rows[fires], None, values[fires])
+                rows, until, values = rows[~fires], until[~fires], values[~fires]
+            if len(rows):
+                yield self._pass(rows, until, None, values)
 
     def blind(self, from_ms: int, to_ms: int, rows: Ints | None = None, *, some: bool = False) -> None:
         """Take a blind span out of the clocks of alerts, but for those whose clock had come before it began.
@@ -240,7 +269,7 @@ class AlertBook:
                 rows = self.row_of.array[places]
         opening = np.flatnonzero((rows == FREE) & changed & self._opens(codes, points.rules[at]))
         there = np.flatnonzero(rows != FREE)
-        if len(opening) and len(there) and not self._room(points.rules[at[opening]]):
+        if len(opening) and len(there) and not self.has_room(points.rules[at[opening]]):
             made += self._step(points, at[there], rows[there])  # some of these may make room
             there = there[:0]
         if len(opening):
@@ -256,22 +285,26 @@ class AlertBook:
         opens: NDArray[np.bool_] = (codes > 0) & ((codes & Code.WHENS) != 0)
         unknown = codes == Code.UNKNOWN
         if unknown.any():
-            opens |= unknown & (self._terms.missing[rules] != NEVER_MS)
+            opens |= unknown & (self.terms.missing[rules] != NEVER_MS)
         return opens
 
-    def _room(self, rules: Ints) -> bool:
+    def may_add(self, number: int) -> bool:
+        """Whether there is room for so many more alerts, whatever their rules."""
+        return len(self.rows) + number <= self._alerts_max
+
+    def has_room(self, rules: Ints) -> bool:
         """Whether each rule may have that many more alerts."""
         new = np.bincount(rules, minlength=len(self.rules))
-        return not (self.counts + new > self._terms.alerts_max).any()
+        return not (self.counts + new > self.terms.alerts_max).any()
 
     def _admit(self, rules: Ints, places: Ints) -> Ints:
         """Of the alerts that are about to begin, those for which there is room."""
-        if self._room(rules):
+        if self.has_room(rules):
             self.counts += np.bincount(rules, minlength=len(self.rules))
             return np.arange(len(rules))
         admitted = []
         for number, (rule, place) in enumerate(zip(rules.tolist(), places.tolist(), strict=True)):
-            if self.counts[rule] < self._terms.alerts_max[rule]:
+            if self.counts[rule] < self.terms.alerts_max[rule]:
                 self.counts[rule] += 1
                 admitted.append(number)
             else:
@@ -289,7 +322,7 @@ class AlertBook:
         unknown = codes == Code.UNKNOWN
         given = np.zeros(len(rows), dtype=np.int8)
         if unknown.any():
-            given[unknown & self._terms.pauses[own.rule[rows]]] = _UNKNOWN
+            given[unknown & self.terms.pauses[own.rule[rows]]] = _UNKNOWN
             self._life.lose_sight(rows[unknown], times[unknown])
             known = ~unknown
             self._life.see(rows[known], times[known], codes[known])
@@ -327,10 +360,10 @@ class AlertBook:
                     over[at] &= gone[at] or not self.shares.holds_on(int(rows[at]), known[at])
         self.due_ms = min(self.due_ms, self._life.arm(rows))
         if over.any():
-            self._release(rows[over])
+            self.release(rows[over])
         return made
 
-    def _release(self, rows: Ints) -> None:
+    def release(self, rows: Ints) -> None:
         """Give rows back."""
         own = self.rows
         self.row_of.array[own.place[rows]] = FREE
@@ -355,11 +388,11 @@ class AlertBook:
             if missing.any():
                 given[missing] = _UNKNOWN
                 since = np.where(missing, own.unknown[rows] + own.dark[rows], 0)
-                fires = missing & (times - since >= self._terms.missing[own.rule[rows]])
+                fires = missing & (times - since >= self.terms.missing[own.rule[rows]])
                 own.set[rows[fires]] |= np.where(own.set[rows[fires]] == 0, 1, 0).astype(np.int16)
-                runs_on = missing & ~self._terms.pauses[own.rule[rows]]
+                runs_on = missing & ~self.terms.pauses[own.rule[rows]]
                 given[fires | runs_on] = _IDLE
-                lost = missing & (times - since >= self._terms.hold[own.rule[rows]])
+                lost = missing & (times - since >= self.terms.hold[own.rule[rows]])
                 given[lost] = _LOST
             waited = own.due[rows]
             self._life.settle(rows, times, given, own.paused[rows] == NEVER_MS)
@@ -383,7 +416,7 @@ class AlertBook:
         """Which alerts fire because their data is missing; None if none can."""
         if not self._any_fires:
             return None
-        can = self._terms.missing[self.rows.rule[rows]] != NEVER_MS
+        can = self.terms.missing[self.rows.rule[rows]] != NEVER_MS
         fires: NDArray[np.bool_] = can & (self.rows.unknown[rows] != NEVER_MS)
         return fires
 
@@ -396,7 +429,8 @@ class AlertBook:
     def key_of(self, row: int) -> tuple[tuple[str, str], ...]:
         """The labels of an alert, in their order."""
         place = int(self.rows.place[row])
-        return self._notices.named(int(self.rows.rule[row]), place, int(self.slot_of.array[place]))[1]
+        labels = self._notices.named(int(self.rows.rule[row]), place, int(self.slot_of.array[place]))[0]
+        return tuple(sorted(labels.items()))
 
     def rows_of(self, rule: int) -> Ints:
         """The rows of one rule's alerts."""

@@ -7,7 +7,7 @@ from typing import Generic, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Column", "Index", "as_index"]
+__all__ = ["Column", "Index", "as_index", "distinct"]
 
 S = TypeVar("S", bound=np.generic)
 Index: TypeAlias = slice | NDArray[np.int64]
@@ -21,6 +21,14 @@ def as_index(positions: NDArray[np.int64]) -> Index:
     first = int(positions[0])
     consecutive = int(positions[-1]) - first == len(positions) - 1 and bool((np.diff(positions) == 1).all())
     return slice(first, first + len(positions)) if consecutive else positions
+
+
+def distinct(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Each number once, ascending. `numpy.unique` takes several times as long for few."""
+    ordered = np.sort(numbers)
+    first = np.ones(len(ordered), dtype=np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    return ordered[first]
 
 
 class Column(Generic[S]):

@@ -11,17 +11,17 @@ samples are landed together (`engine.core.runs`), which changes the cost and not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from typing import TypeAlias, TypeVar
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import TypeAlias, TypeVar, Unpack
 
 from engine.core import reading
 from engine.core.blindness import Blindness
-from engine.core.groups import GridGroup
 from engine.core.judge import Judge
-from engine.core.landing import POINTS_PER_CHUNK, Outputs, Telling
+from engine.core.kin import Kin
+from engine.core.landing import Outputs
 from engine.core.notices import Output
-from engine.core.parts import LOOKBACK_MS, RESOLUTION_MS, SUBQUERY_STEP_MS, Parts
-from engine.core.promql.plan import Compat, QueryPlan
+from engine.core.parts import Options, Parts
+from engine.core.promql.plan import QueryPlan
 from engine.core.promql.vector import Value
 from engine.core.refilling import Refill, fill_recent, reach
 from engine.core.restart import restart
@@ -29,9 +29,9 @@ from engine.core.rules import RecordingRule, Rule
 from engine.core.seats import Seat, seats_of
 from engine.core.snapshot import put, take
 from engine.core.store import NEVER_MS
+from engine.core.telling import POINTS_PER_CHUNK, Telling
 from engine.errors import StateError
 from engine.events import Blind, Event, Health, Sample, SampleBatch, Transition
-from engine.ports import Projector
 from engine.status import AlertStatus
 
 __all__ = ["Core"]
@@ -49,54 +49,14 @@ class Core:
     Args:
         rules: In the order in which simultaneous transitions come out. Two with the same name and labels
             are told apart by their order. Recording rules may stand anywhere among them.
-        series_max: How many series it keeps; samples of further ones are dropped and counted.
-        batch_samples_max: How many samples of one batch it takes; the rest is dropped and counted.
-        alerts_per_rule_max: How many alerts one rule may have; further ones are not made, and counted.
-        projectors: Turn domain and health events into samples.
-        groups: Rules in grid mode; they come after `rules` in every order.
-        external_labels, external_url: For the templates of groups.
-        lookback_ms: How old the sample of an instant selector may be in grid mode.
-        resolution_ms: How often an expression is judged that changes with time alone.
-        compat: Whose rules hold for windows in grid mode.
-        subquery_step_ms: The step of subqueries that have none, in grid mode.
-        queries: Expressions that `query` will be asked: what they read is kept, too, and for good.
+        options: See `engine.core.parts.Options`.
 
     Raises:
         RuleError: A recording rule reads, directly or through others, what it records.
     """
 
-    def __init__(
-        self,
-        rules: Sequence[Rule | RecordingRule],
-        *,
-        series_max: int = 1_000_000,
-        batch_samples_max: int = 50_000,
-        alerts_per_rule_max: int = 10_000,
-        projectors: Sequence[Projector] = (),
-        groups: Sequence[GridGroup] = (),
-        external_labels: Mapping[str, str] | None = None,
-        external_url: str = "",
-        lookback_ms: int = LOOKBACK_MS,
-        resolution_ms: int = RESOLUTION_MS,
-        compat: Compat = "prometheus3",
-        subquery_step_ms: int = SUBQUERY_STEP_MS,
-        queries: Sequence[QueryPlan] = (),
-    ) -> None:
-        parts = self._parts = Parts(
-            rules,
-            series_max=series_max,
-            batch_samples_max=batch_samples_max,
-            alerts_per_rule_max=alerts_per_rule_max,
-            projectors=projectors,
-            groups=groups,
-            external_labels=external_labels,
-            external_url=external_url,
-            lookback_ms=lookback_ms,
-            resolution_ms=resolution_ms,
-            compat=compat,
-            subquery_step_ms=subquery_step_ms,
-            queries=queries,
-        )
+    def __init__(self, rules: Sequence[Rule | RecordingRule], **options: Unpack[Options]) -> None:
+        parts = self._parts = Parts(rules, options)
         self._timers, self._sweeps, self._instants = parts.timers, parts.sweeps, parts.instants
         self._book, self._lander, self._resolved, self._tally = parts.book, parts.lander, parts.resolved, parts.tally
         self._blindness = Blindness(parts)
@@ -194,7 +154,8 @@ class Core:
         layouts = self._parts.layouts
         if blind.scope != "*":
             known = layouts.known(blind.series or (blind.scope,))
-            made = yield from self._lander.before(blind.from_ms + 1, layouts.touched(known), layouts.chains(known))
+            readers = self._lander.readers(known)
+            made = yield from self._lander.before(blind.from_ms + 1, known, readers, layouts.chains(known))
         else:
             for chain in self._parts.chains:
                 made += yield from chain.before(blind.from_ms + 1, self._lander.record)
@@ -217,10 +178,11 @@ class Core:
         """Let pointwise rules look for inputs that went stale until now."""
         done: list[Output] = []
         told = Telling(self._book)
-        swept: list[Judge] = []
+        swept: list[Judge | Kin] = []
+        looking = self._parts.looking
         while (woken := self._sweeps.pop(now_ms)) is not None:
             for index in {deadline.rule for deadline in woken[1]}:
-                judge = self._parts.pointwise[index]
+                judge = looking[index]
                 points = judge.sweep(now_ms)
                 yield
                 if points is None:
@@ -338,10 +300,10 @@ class Core:
             self._timers.clear()
             for chain in self._parts.chains:
                 chain.arm_all()
-        if len(self._sweeps) > TIMERS_PER_RULE_MAX * len(self._parts.pointwise) + TIMERS_SLACK:
+        if len(self._sweeps) > TIMERS_PER_RULE_MAX * len(self._parts.looking) + TIMERS_SLACK:
             self._sweeps.clear()
-            for judge in self._parts.pointwise.values():
-                judge.rearm()
+            for judge in {id(judge): judge for judge in self._parts.looking.values()}.values():
+                judge.looks.rearm()
 
     # -- snapshot ----------------------------------------------------------------------------------------------
 

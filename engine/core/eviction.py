@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from engine.core.chains import Chain
 from engine.core.grid import GroupRunner
+from engine.core.inputs import Inputs
 from engine.core.judge import Judge
 from engine.core.layouts import Layouts
 from engine.core.promql.vector import Bools
@@ -55,6 +56,7 @@ class Eviction:
         store: Store,
         recent: Recent,
         layouts: Layouts,
+        inputs: Inputs,
         tally: Tally,
         *,
         judges: Sequence[Judge],
@@ -64,6 +66,7 @@ class Eviction:
         self._store = store
         self._recent = recent
         self._layouts = layouts
+        self._inputs = inputs
         self._tally = tally
         self._judges = judges
         self._chains = chains
@@ -120,6 +123,7 @@ class Eviction:
             slots[judge.index] = compacted.slots
             commits.append(compacted.commit)
         commits.append((yield from self._layouts.compacting(keep, numbers, slots)))
+        commits.append((yield from self._inputs.compacting(keep, numbers)))
         commits.append((yield from self._recent.compacting(keep, numbers)))
         texts = self._store.table.texts()
         for commit in commits:

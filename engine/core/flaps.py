@@ -23,7 +23,8 @@ import msgspec
 
 __all__ = ["SPAN_MS_MIN", "Flaps", "SavedFlaps"]
 
-Key: TypeAlias = tuple[tuple[str, str], ...]
+Key: TypeAlias = str
+"""A label set as one text, see `engine.core.notices`."""
 SPANS: Final = 21
 SPAN_MS_MIN: Final = 60_000
 _WEIGHT_NEWEST: Final = 60

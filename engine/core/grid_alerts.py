@@ -157,7 +157,8 @@ class GridAlerts:
         self._withheld = dict.fromkeys(labels for labels in left if warming and self._fires(labels))
         made = self._tell(newly, left, at_ms)
         made += self.book.pass_time(at_ms, at_ms)
-        self._forget([*left, *(output[3] for output in made if output[-1].after == "inactive")])
+        over = [output[-1].labels for output in made if output[-1].after == "inactive"]
+        self._forget([*left, *(tuple(sorted(labels.items())) for labels in over)])
         return made
 
     def series(self) -> dict[str, float]:

@@ -13,65 +13,31 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.core.alert_rows import FREE, Ints
 from engine.core.alerts import Code
-from engine.core.binding import Binding, Compacted, Touched
+from engine.core.binding import Binding, Compacted, Named, Touched
 from engine.core.book import AlertBook
 from engine.core.columns import Column, Index
 from engine.core.conditions import Verdict
-from engine.core.label_places import Labels
+from engine.core.inputs import Inputs
 from engine.core.lanes import Lanes, Run
 from engine.core.points import Points
 from engine.core.promql.evaluate import Columns, evaluate, measured
 from engine.core.promql.plan import Comparison, Node, Plan, SetOperation, walk
 from engine.core.rules import Rule
-from engine.core.saved import SavedAlerts, load_alerts, save_alerts, save_levels
 from engine.core.store import NEVER_MS, Landing, Store
-from engine.core.timers import Deadline, Timers
-from engine.series import series_text, split_series
+from engine.core.sweeps import Sweep
+from engine.core.timers import Timers
 
-__all__ = ["SWEEP", "Due", "Judge", "SavedPointwise"]
+__all__ = ["Due", "Judge"]
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Codes = NDArray[np.int16]
 Leaf = Callable[[int], tuple[Floats, Bools]]
-SWEEP = -1
-"""In a deadline: an input goes stale."""
-
-
-class SavedPointwise(msgspec.Struct, tag="pointwise"):
-    """What a snapshot keeps of one rule.
-
-    Args:
-        series: By selector the series of each slot.
-        judged: By slot when it was judged last, if that matters; `judged_ms` is the latest.
-        complete: By slot whether everything was there once, under `fire`.
-        fed: By slot which selectors fed it last, as bits, where that can change.
-    """
-
-    expr: str
-    swept_ms: int
-    sweep_ms: int
-    judged_ms: int
-    judged: bytes
-    complete: bytes
-    fed: bytes
-    series: list[bytes]
-    alerts: SavedAlerts
-
-    def label_sets(self, texts: Sequence[str]) -> list[Labels]:
-        """The label sets of its alerts."""
-        columns = [np.frombuffer(data, dtype="<i8") for data in self.series]
-        found: list[Labels] = []
-        for slot in np.frombuffer(self.alerts.slots, dtype="<i8").tolist():
-            handle = max(int(column[slot]) for column in columns)  # all have the same labels
-            found.append(tuple(sorted(split_series(texts[handle])[1].items())))
-        return found
 
 
 class Due(NamedTuple):
@@ -96,10 +62,11 @@ class Judge:
         rule: What to judge.
         store: Where samples are read.
         book: Where its alerts are.
+        inputs: Which series feed which place.
         timers: Where the instants go at which inputs go stale.
     """
 
-    def __init__(self, index: int, rule: Rule, store: Store, book: AlertBook, timers: Timers) -> None:
+    def __init__(self, index: int, rule: Rule, store: Store, book: AlertBook, inputs: Inputs, timers: Timers) -> None:
         self.index = index
         self.rule = rule
         self.plan = _pointwise(rule)
@@ -107,40 +74,54 @@ class Judge:
         self.book = book
         self.places: Column[np.int64] = Column(np.int64, FREE)
         """By slot, where the book has it."""
-        self._store = store
-        self._timers = timers
+        self.store = store
+        self.fed_by = inputs
+        self.looks = Sweep(timers, index)
+        """Shared with the rules that are judged together with this one."""
         self._verdict = Verdict(rule.levels)
         # Whether what it measures may be absent though its inputs are there.
         self._selective = any(map(_selects, walk(rule.measure)))
         self._missing = Code.MISSING if rule.on_missing == "reset" else Code.UNKNOWN
         # Under `fire` it matters that an input is gone even where there is no alert, if it was ever there.
-        self._fires = rule.on_missing == "fire"
-        self._complete: Column[np.bool_] = Column(np.bool_, False)
-        # With `or`, which selectors fed a slot last.
-        self._fed: Column[np.int64] = Column(np.int64, 0)
-        # Time of the last judgement by slot. Several series may feed a slot, each with its own clock.
-        self._judged: Column[np.int64] = Column(np.int64, -1)
-        self._judged_ms = -1  # no slot was judged later than this
-        self._sweep_ms = NEVER_MS
-        self.swept_ms = -1
+        self.fires = rule.on_missing == "fire"
+        self.complete: Column[np.bool_] = Column(np.bool_, False)
+        self.fed: Column[np.int64] = Column(np.int64, 0)
+        """By slot, with `or`, which selectors fed it last, as bits."""
         book.attach(index, self)
+
+    @property
+    def judged(self) -> Ints:
+        """By place, when it was judged last, where several series feed it."""
+        return self.fed_by.judged.array
 
     @property
     def watches(self) -> bool:
         """Whether it matters that an input goes stale."""
-        return bool(self.book.counts[self.index]) or self._fires or self.plan.absence_matters
+        return bool(self.book.counts[self.index]) or self.fires or self.plan.absence_matters
 
-    def add_series(self, handle: int, text: str) -> None:
-        """Take note of a series at first sight."""
-        self.binding.add_series(handle, text)
-        self._grow()
+    def add_series(self, series: Sequence[Named]) -> tuple[Ints, Ints, Ints]:
+        """Take note of series at first sight; return (handles, selectors, places) of what they feed."""
+        handles, leaves, slots = self.binding.add_series(series)
+        self.grow()
+        places = self.places.array[slots]
+        for leaf in range(len(self.plan.leaves)):
+            here = slice(None) if self.binding.single else leaves == leaf
+            self.fed_by.feed(leaf, places[here], handles[here])
+        return handles, leaves, places
 
-    def _grow(self) -> None:
+    def feeds(self) -> tuple[Ints, Ints, Ints]:
+        """(handles, selectors, places) of all that its series feed."""
+        handles, leaves, slots = self.binding.feeds()
+        return handles, leaves, self.places.array[slots]
+
+    def grow(self) -> None:
+        """Take places for new slots."""
         first, size = len(self.places), len(self.binding)
         if size > first:
             self.places.resize(size)
             self.places.array[first:] = self.book.add_places(first, size - first)
-            for column in (self._judged, self._complete, self._fed):
+            self.fed_by.grow(self.places.array[first:], self.index)
+            for column in (self.complete, self.fed):
                 column.resize(size)
 
     def inputs(self) -> Ints:
@@ -153,13 +134,12 @@ class Judge:
         """Prepare to forget series, as `Binding.compacting` does."""
         slots, commit_binding = yield from self.binding.compacting(keep, numbers)
         left = slots >= 0
-        places, judged, complete = self.places.taken(left), self._judged.taken(left), self._complete.taken(left)
-        fed = self._fed.taken(left)
+        places, complete, fed = self.places.taken(left), self.complete.taken(left), self.fed.taken(left)
 
         def commit() -> None:
             commit_binding()
             self.book.give_places_back(self.places.array[~left])
-            self.places, self._judged, self._complete, self._fed = places, judged, complete, fed
+            self.places, self.complete, self.fed = places, complete, fed
             self.book.slot_of.array[places.array] = np.arange(len(places))
 
         return Compacted(slots, commit)
@@ -168,15 +148,15 @@ class Judge:
 
     def before(self, touched: Touched, at_ms: int) -> Points | None:
         """The points of inputs that went stale strictly before a landing, by the store as it is without it."""
-        if self._sweep_ms >= max(at_ms, self._judged_ms) or not self.watches:
+        if self.looks.at_ms >= max(at_ms, self.looks.judged_ms) or not self.watches:
             return None
         until = self._times(touched, at_ms) - 1
-        return self._stale_points(touched.slots, self.swept_ms, until)
+        return self._stale_points(touched.slots, self.looks.swept_ms, until)
 
     def due(self, touched: Touched, at_ms: int) -> Due | None:
         """The touched label sets with an alert whose clock comes strictly before a landing."""
         book = self.book
-        if book.due_ms >= max(at_ms, self._judged_ms) or not book.counts[self.index]:
+        if book.due_ms >= max(at_ms, self.looks.judged_ms) or not book.counts[self.index]:
             return None
         places = self.places.array[touched.at]
         rows = book.row_of.array[places]
@@ -190,8 +170,8 @@ class Judge:
         """Judge a landing that the store has taken; the points of label sets whose condition has changed."""
         times = self._times(touched, at_ms)
         if not self.binding.single:
-            self._judged.array[touched.at] = times
-            self._judged_ms = max(self._judged_ms, int(times.max(initial=-1)))
+            self.judged[self.places.array[touched.at]] = times
+            self.looks.judged_ms = max(self.looks.judged_ms, int(times.max(initial=-1)))
         brought = touched.complete if landing.stale is None and landing.stale_from_ms > at_ms else None
         if brought is not None:  # all that it reads is in the landing, and fresh
             there, states = np.ones(len(times), dtype=np.bool_), None
@@ -200,7 +180,7 @@ class Judge:
             states = self._states(touched.at, times)
             columns = evaluate(self.rule.measure, lambda leaf: states[leaf][:2])
         codes = self._codes(columns, touched.at, states)
-        if self._store.restarted_ms >= 0:
+        if self.store.restarted_ms >= 0:
             self._withhold(codes, touched.slots, times)
         places = self.places.array[touched.at]
         changed = np.flatnonzero(codes != self.book.codes.array[places])
@@ -214,18 +194,18 @@ class Judge:
     def landed(self, stale_from_ms: int) -> None:
         """Samples of its series were landed; the first of them goes stale at `stale_from_ms`."""
         if self.watches:
-            self._expect(stale_from_ms)
+            self.looks.expect(stale_from_ms)
 
     def changed(self, points: Points) -> None:
         """Points of its label sets were told: there may be new alerts, whose other inputs must be watched."""
         if self.watches and not self.binding.single:
             slots = np.unique(self.book.slot_of.array[points.places])
-            self._expect(int(np.min(self._stale_from(slots, self.swept_ms), initial=NEVER_MS)))
+            self.looks.expect(int(np.min(self._stale_from(slots, self.looks.swept_ms), initial=NEVER_MS)))
 
     def _times(self, touched: Touched, at_ms: int) -> Ints:
-        if at_ms >= self._judged_ms:
+        if at_ms >= self.looks.judged_ms:
             return np.full(len(touched.slots), at_ms)
-        return np.maximum(self._judged.array[touched.at], at_ms)
+        return np.maximum(self.judged[self.places.array[touched.at]], at_ms)
 
     def blind(self, handles: Ints, from_ms: int, to_ms: int) -> None:
         """Nobody could see these series in a span: it is taken out of their clocks, and nothing is judged in it."""
@@ -234,54 +214,53 @@ class Judge:
             return
         rows = self.book.row_of.array[self.places.array[touched.at]]
         self.book.blind(from_ms, to_ms, rows[rows != FREE], some=True)
-        self._judged.array[touched.at] = np.maximum(self._judged.array[touched.at], to_ms)
-        self._judged_ms = max(self._judged_ms, to_ms)
+        self.judged[self.places.array[touched.at]] = np.maximum(self.judged[self.places.array[touched.at]], to_ms)
+        self.looks.judged_ms = max(self.looks.judged_ms, to_ms)
 
     def note_looked(self, looked_ms: Ints) -> None:
         """Note, by series, until when its label sets were judged, where that is not when it had a sample."""
-        if self.binding.single or self._judged_ms < 0:
+        if self.binding.single or self.looks.judged_ms < 0:
             return
         for leaf in range(len(self.plan.leaves)):
             handles = self.binding.handles(leaf, slice(None))
             there = handles >= 0
-            np.maximum.at(looked_ms, handles[there], self._judged.array[there])
+            np.maximum.at(looked_ms, handles[there], self.judged[self.places.array[there]])
 
     # -- time --------------------------------------------------------------------------------------------------
 
     def sweep(self, until_ms: int) -> Points | None:
         """The points of inputs that go stale until an instant, inclusive. If there are none, the next sweep is planned;
         else call `watch` when they are told."""
-        if self._sweep_ms > until_ms:
+        if self.looks.at_ms > until_ms:
             return None
-        self._sweep_ms = NEVER_MS
-        watched = self._watched()
-        first_ms = int(np.min(self._stale_from(watched, self.swept_ms), initial=NEVER_MS))
+        self.looks.at_ms = NEVER_MS
+        first_ms = int(np.min(self._stale_from(self._watched(), self.looks.swept_ms), initial=NEVER_MS))
         points = None
         if first_ms > until_ms:
-            self._expect(first_ms)
+            self.looks.expect(first_ms)
         else:
-            points = self._stale_points(watched, self.swept_ms, np.full(len(watched), until_ms))
-        self.swept_ms = until_ms
+            points = self.stale_until(until_ms)
+        self.looks.swept_ms = until_ms
         return points
+
+    def stale_until(self, until_ms: int) -> Points | None:
+        """The points of inputs that go stale after the last sweep and until an instant, inclusive."""
+        watched = self._watched()
+        return self._stale_points(watched, self.looks.swept_ms, np.full(len(watched), until_ms))
 
     def watch(self) -> None:
         """Plan the next sweep."""
         if self.watches:
-            self._expect(int(np.min(self._stale_from(self._watched(), self.swept_ms), initial=NEVER_MS)))
+            self.looks.expect(int(np.min(self._stale_from(self._watched(), self.looks.swept_ms), initial=NEVER_MS)))
 
     def watch_from(self, now_ms: int) -> None:
         """Plan the next sweep; no input that went stale before an instant is looked at again."""
-        self.swept_ms = max(self.swept_ms, now_ms - 1)
+        self.looks.swept_ms = max(self.looks.swept_ms, now_ms - 1)
         self.watch()
-
-    def rearm(self) -> None:
-        """Set the timer anew: all of them were cleared."""
-        sweep_ms, self._sweep_ms = self._sweep_ms, NEVER_MS
-        self._expect(sweep_ms)
 
     def _watched(self) -> Ints:
         """Label sets for which it matters that an input goes stale."""
-        if self._fires or self.plan.absence_matters:
+        if self.fires or self.plan.absence_matters:
             return np.arange(len(self.binding))
         rows = self.book.rows_of(self.index)
         return np.sort(self.book.slot_of.array[self.book.rows.place[rows]])
@@ -290,7 +269,7 @@ class Judge:
         """The first instant after `after_ms` at which an input of each slot goes stale."""
         first = np.full(len(slots), NEVER_MS)
         for leaf in range(len(self.plan.leaves)):
-            instants = self._store.stale_from(self.binding.handles(leaf, slots))
+            instants = self.store.stale_from(self.binding.handles(leaf, slots))
             np.minimum(first, np.where(instants <= after_ms, NEVER_MS, instants), out=first)
         return first
 
@@ -311,12 +290,12 @@ class Judge:
 
     def _points_at(self, slots: Ints, instants: Ints) -> Points:
         """What the store says of slots at instants, just after an input went stale."""
-        times = np.maximum(instants, self._store.blind_to_ms)  # in a span it goes stale only if others had seen that
-        times = np.maximum(times, self._judged.array[slots]) if self._judged_ms >= 0 else times
+        times = np.maximum(instants, self.store.blind_to_ms)  # in a span it goes stale only if others had seen that
+        times = np.maximum(times, self.judged[self.places.array[slots]]) if self.looks.judged_ms >= 0 else times
         states = self._states(slots, times)
         columns = evaluate(self.rule.measure, lambda leaf: states[leaf][:2])
         codes = self._codes(columns, slots, states)
-        if self._store.restarted_ms >= 0:
+        if self.store.restarted_ms >= 0:
             self._withhold(codes, slots, times)
         places = self.places.array[slots]
         values, before = self.values_at(slots, times), self.values_at(slots, instants - 1)
@@ -324,18 +303,12 @@ class Judge:
         # What was due at the instant comes before; if the slot was judged since, that was so then.
         return Points(zeros + self.index, places, times, instants, zeros, codes, values, before)
 
-    def _expect(self, instant_ms: int) -> None:
-        """Sweep at `instant_ms`, unless an earlier sweep is planned: that one plans the next."""
-        if instant_ms < self._sweep_ms:
-            self._sweep_ms = instant_ms
-            self._timers.add(instant_ms, Deadline(self.index, SWEEP))
-
     # -- a run of single samples -------------------------------------------------------------------------------
 
     @property
     def runs(self) -> bool:
         """Whether single samples may be judged together: all that feeds a label set, and nothing of absence."""
-        return not self._fires and not self.plan.absence_matters
+        return not self.fires and not self.plan.absence_matters
 
     def run(self, run: Run, among: Ints) -> Points | None:
         """The points of a run of single samples, by the store as it was before it.
@@ -349,20 +322,20 @@ class Judge:
         if lanes is None:
             return None
         once = lanes.slots[lanes.first]
-        floored = not binding.single or int(lanes.times.min()) < self._judged_ms
+        floored = not binding.single or int(lanes.times.min()) < self.looks.judged_ms
         if floored:
-            lanes = lanes.not_before(self._judged.array[once])
+            lanes = lanes.not_before(self.judged[self.places.array[once]])
         watches = self.watches
         early = None
-        if watches and self._sweep_ms < int(lanes.times.max()):
-            early = self._stale_points(once, self.swept_ms, lanes.times[lanes.first] - 1)
+        if watches and self.looks.at_ms < int(lanes.times.max()):
+            early = self._stale_points(once, self.looks.swept_ms, lanes.times[lanes.first] - 1)
             if early is not None:
                 own = np.searchsorted(once, self.book.slot_of.array[early.places])
                 early = early._replace(orders=lanes.orders[lanes.first][own])
         if not binding.single:
-            self._judged.array[once] = lanes.times[lanes.last]
-            self._judged_ms = max(self._judged_ms, int(lanes.times.max()))
-        stored = [self._store.series_state(binding.handles(leaf, once)) for leaf in range(len(self.plan.leaves))]
+            self.judged[self.places.array[once]] = lanes.times[lanes.last]
+            self.looks.judged_ms = max(self.looks.judged_ms, int(lanes.times.max()))
+        stored = [self.store.series_state(binding.handles(leaf, once)) for leaf in range(len(self.plan.leaves))]
         lanes = lanes.shown_by(run, stored)
         states = lanes.states
         slots, times = lanes.slots, lanes.times
@@ -384,7 +357,7 @@ class Judge:
 
     def _states(self, slots: Index, times: Ints) -> list[tuple[Floats, Bools, Bools]]:
         """Of each selector for some slots: (values, fresh, ended) at `times`, by the store."""
-        return [self._store.state(self.binding.handles(leaf, slots), times) for leaf in range(len(self.plan.leaves))]
+        return [self.store.state(self.binding.handles(leaf, slots), times) for leaf in range(len(self.plan.leaves))]
 
     def _codes(self, columns: Columns, slots: Index, states: list[tuple[Floats, Bools, Bools]] | None) -> Codes:
         """The code of each slot's condition.
@@ -393,21 +366,21 @@ class Judge:
             states: Of each selector (values, fresh, ended); None if all are fresh.
         """
         if states is None and not self._selective:
-            if self._fires:
-                self._complete.array[slots] = True
+            if self.fires:
+                self.complete.array[slots] = True
             return self._verdict.codes(columns.values, None)
         codes = self._verdict.codes(columns.values, columns.present)
         fed = np.asarray(columns.fed, dtype=np.int64)
         if fed.ndim:
-            fed = self._fed.array[slots] = np.where(columns.present, fed, self._fed.array[slots])
+            fed = self.fed.array[slots] = np.where(columns.present, fed, self.fed.array[slots])
         if states is None or all(fresh.all() for _, fresh, _ in states):  # then what is not true is false
-            if self._fires:
-                self._complete.array[slots] |= columns.present
+            if self.fires:
+                self.complete.array[slots] |= columns.present
             return codes
         out = ~columns.present
         if not out.any():
-            if self._fires:
-                self._complete.array[slots] = True
+            if self.fires:
+                self.complete.array[slots] = True
             return codes
         unknown = np.zeros(len(codes), dtype=np.bool_)
         ended = np.zeros(len(codes), dtype=np.bool_)
@@ -415,8 +388,8 @@ class Judge:
             feeds = (fed >> leaf & 1) != 0
             unknown |= feeds & ~fresh
             ended |= feeds & over
-        if self._fires:
-            complete = self._complete.array
+        if self.fires:
+            complete = self.complete.array
             complete[slots] = (complete[slots] | columns.present) & (columns.present | ~ended)
             unknown &= complete[slots]
         codes[out & unknown] = self._missing
@@ -430,94 +403,14 @@ class Judge:
         at = at[self.book.ends(rows[at], codes[at])]
         waits = np.zeros(len(at), dtype=np.bool_)
         for leaf in range(len(self.plan.leaves)):
-            waits |= self._store.unseen(self.binding.handles(leaf, slots[at]), times[at])
+            waits |= self.store.unseen(self.binding.handles(leaf, slots[at]), times[at])
         codes[at[waits]] = Code.UNKNOWN
-
-    # -- snapshot ----------------------------------------------------------------------------------------------
-
-    def saved(self) -> SavedPointwise:
-        """What a snapshot keeps of this rule."""
-        return SavedPointwise(
-            expr=self.plan.expr,
-            swept_ms=self.swept_ms,
-            sweep_ms=self._sweep_ms,
-            judged_ms=self._judged_ms,
-            judged=self._judged.array.astype("<i8").tobytes() if self._judged_ms >= 0 else b"",
-            complete=self._complete.array.tobytes() if self._fires else b"",
-            fed=self._fed.array.astype("<i8").tobytes() if self.plan.absence_matters else b"",
-            series=self.binding.saved(),
-            alerts=save_alerts(self.book, self.index, self.places.array),
-        )
-
-    def load(self, saved: SavedPointwise, texts: Sequence[str]) -> int:
-        """Take back what `saved` gave of the same expression, before any series was added; return how many alerts the
-        rule's levels have no place for.
-
-        Args:
-            texts: Of the series by handle, which the store has taken back.
-
-        Raises:
-            ValueError: It does not fit itself or the series.
-        """
-        self.binding.load(saved.series, texts)
-        self._grow()
-        self.swept_ms, self._judged_ms = saved.swept_ms, saved.judged_ms
-        for column, data in (
-            (self._judged, saved.judged),
-            (self._complete, saved.complete),
-            (self._fed, saved.fed),
-        ):
-            if data:
-                column.array[:] = np.frombuffer(data, dtype=column.array.dtype.newbyteorder("<"))
-        self.book.codes.array[self.places.array] = np.frombuffer(saved.alerts.codes, dtype="<i2")
-        slots = np.frombuffer(saved.alerts.slots, dtype="<i8")
-        if len(slots) and not 0 <= int(slots.min()) <= int(slots.max()) < len(self.places):
-            raise ValueError("alerts of label sets that there are not")
-        unplaced = load_alerts(self.book, self.index, saved.alerts, self.places.array[slots], edited=False)
-        if saved.alerts.levels != save_levels(self.rule.levels):
-            self.book.codes.array[self.places.array] = Code.REFUSED  # what it says now is a change
-        self._expect(saved.sweep_ms)
-        return unplaced
-
-    def adopt(self, alerts: SavedAlerts, label_sets: Sequence[Labels], swept_ms: int) -> int:
-        """Take alerts of another expression, once every series was added; return how many have no place here.
-
-        Args:
-            label_sets: Of each.
-            swept_ms: No input that went stale until then is looked at again.
-        """
-        table = self._store.table
-        slots = [self.binding.slot_of(series_text("x", labels)[1:], table) for labels in label_sets]
-        at = np.array(slots, dtype=np.int64)
-        places = np.full(len(at), FREE)
-        places[at >= 0] = self.places.array[at[at >= 0]]
-        unplaced = load_alerts(self.book, self.index, alerts, places, edited=True)
-        self.begin_late(swept_ms)
-        return unplaced
-
-    def begin_late(self, swept_ms: int) -> None:
-        """It is new among series that were there before: what they say is judged when they say it again."""
-        self.swept_ms = swept_ms
-        every = np.arange(len(self.binding), dtype=np.int64)
-        for leaf in range(len(self.plan.leaves)):
-            handles = self.binding.handles(leaf, every)
-            if not self.binding.single:
-                last = np.where(handles >= 0, self._store.last_ms(np.maximum(handles, 0)), 0)
-                self._judged.array[:] = np.maximum(self._judged.array, last)
-            if self._fires and len(every):
-                self._complete.array[:] = (
-                    (handles >= 0) & ~self._store.state(handles, 0)[2] & (self._complete.array | (leaf == 0))
-                )
-            self._fed.array[:] |= (handles >= 0).astype(np.int64) << leaf
-        if not self.binding.single:
-            self._judged_ms = int(self._judged.array.max(initial=-1))
-        self.watch()
 
     # -- reading -----------------------------------------------------------------------------------------------
 
     def labels_of(self, slot: int) -> Mapping[str, str]:
         """The labels of a slot's series, without the metric name."""
-        return self.binding.labels(slot, self._store.table)
+        return self.binding.labels(slot, self.store.table)
 
     def conditions_at(self, slots: Ints, times: Ints) -> Codes:
         """What the condition of slots is at instants by the newest samples, for who reads: the book is told nothing."""

@@ -18,26 +18,26 @@ from engine.core.book import AlertBook
 from engine.core.chains import Chain, Outputs
 from engine.core.chains import Touched as Rules
 from engine.core.judge import Due, Judge
+from engine.core.kin import Kin, Part
 from engine.core.lanes import Run, accepted
-from engine.core.layouts import Layouts
+from engine.core.layouts import Layouts, touched_by
 from engine.core.notices import Output
 from engine.core.points import Points
 from engine.core.recent import Recent
 from engine.core.recording import Recorded
-from engine.core.store import NEVER_MS, Landing, Mark, Store, stale_after_ms, stale_mask
+from engine.core.runs import MARKS, RUN_MAX, Runs, columns_of, marks_of, picked
+from engine.core.store import NEVER_MS, Landing, Store, stale_after_ms, stale_mask
 from engine.core.tally import Tally
+from engine.core.telling import POINTS_PER_CHUNK, Telling
 from engine.events import STALE_BITS, Event, Sample, SampleBatch
 
-__all__ = ["MARKS", "Lander", "Outputs"]
+__all__ = ["Lander", "Outputs"]
 
 Positions: TypeAlias = NDArray[np.int64]
+Readers: TypeAlias = tuple[tuple[tuple[Judge, Touched], ...], tuple[tuple[Kin, tuple[Part, ...]], ...]]
+"""What a landing touches in rules that are judged alone, and in those that are judged together."""
 
-POINTS_PER_CHUNK = 256
-"""All of which are changes."""
-RUN_MAX = 4_096
-"""Samples that are landed together; few of them are changes."""
 AGELESS_MS = 2**60
-MARKS = {"ended": Mark.ENDED, "target_down": Mark.TARGET_DOWN}
 
 
 class Lander:
@@ -57,6 +57,7 @@ class Lander:
         self._recent = recent
         self._layouts = layouts
         self._tally = tally
+        self._runs = Runs(store, layouts, tally, book)
         self.watermark_ms = -1
         """Samples stamped earlier are late: they are judged at this instant."""
 
@@ -131,51 +132,60 @@ class Lander:
             raise ValueError(f"a batch of {len(batch.series)} series has {len(values)} values")
         if layout.positions is not None:
             values = values[layout.positions]
-        handles, index, touched, chains = layout.handles, layout.at, layout.touched, layout.chains
+        handles, index, readers, chains = layout.handles, layout.at, (layout.touched, layout.kins), layout.chains
         newer = self._store.last_ms(index) < batch.time_ms + projected
         if not newer.all():
             self._tally.drop("old", int(np.count_nonzero(~newer)))
             handles, values = handles[newer], values[newer]
-            index, touched, chains = handles, self._layouts.touched(handles), self._layouts.chains(handles)
+            index, readers, chains = handles, self.readers(handles), self._layouts.chains(handles)
         fresh_ms = AGELESS_MS if projected else stale_after_ms(batch.interval_ms)
-        after: Positions | int = fresh_ms + self._store.blind_after(handles, batch.time_ms)
-        stale_from = batch.time_ms + int(np.min(after, initial=NEVER_MS)) + 1
+        after: Positions | int = fresh_ms
+        if batch.time_ms < self._store.blind_ms:
+            after += self._store.blind_after(handles, batch.time_ms)
+        first_ms = after if isinstance(after, int) else int(np.min(after, initial=NEVER_MS))
+        stale_from = batch.time_ms + (first_ms if len(handles) else NEVER_MS) + 1
         mark = MARKS[batch.stale]
         landing = Landing(handles, index, batch.time_ms, values, stale_mask(values), mark, after, stale_from)
         if batch.time_ms <= self.watermark_ms:
             self._tally.count("samples_late_total", len(handles))
-        return (yield from self._land(landing, touched, chains, max(batch.time_ms, self._floor_ms)))
+        return (yield from self._land(landing, readers, chains, max(batch.time_ms, self._floor_ms)))
+
+    def readers(self, handles: Positions) -> Readers:
+        """What series touch in pointwise rules."""
+        kins = tuple((kin, tuple(kin.parts(entries))) for kin, entries in self._layouts.kins(handles))
+        return self._layouts.touched(handles), kins
 
     def samples(self, samples: list[Sample]) -> Outputs:
         """Land single samples, each an atom: together where no rule needs to see one by itself."""
-        size = len(samples)
-        handles = self._layouts.handles([sample.series for sample in samples])
-        times = np.fromiter([sample.time_ms for sample in samples], np.int64, size)
-        values = np.array([sample.value for sample in samples], dtype=np.float64)
-        intervals = [sample.interval_ms for sample in samples]
-        if intervals.count(intervals[0]) == size:
-            after = np.full(size, stale_after_ms(intervals[0]))
-        else:
-            after = np.array([stale_after_ms(interval) for interval in intervals], dtype=np.int64)
-        known = handles >= 0
-        if known.any():
-            after = after + self._store.blind_after(np.maximum(handles, 0), times)
-        run = Run(handles, times, np.maximum(times, self._floor_ms), values, after)
-        kept = handles >= 0
-        if not kept.all():
-            run, samples = run.pick(kept), [sample for sample, keep in zip(samples, kept.tolist(), strict=True) if keep]
-        newer = accepted(run.handles, run.times, self._store.last_ms(run.handles))
-        if not newer.all():
+        handles = yield from self._layouts.handles([sample.series for sample in samples])
+        run = columns_of(samples, handles, self._store, self._floor_ms)
+        if int(handles.min()) < 0:
+            run, samples = picked(run, samples, handles >= 0)
+            if not samples:
+                return []
+        run, newer = accepted(run, self._store.last_ms)
+        if newer is not None:
             self._tally.drop("old", int(np.count_nonzero(~newer)))
-            run, samples = run.pick(newer), [s for s, keep in zip(samples, newer.tolist(), strict=True) if keep]
-        self._tally.count("samples_late_total", int(np.count_nonzero(run.times <= self.watermark_ms)))
-        # NaN may be a stale marker, and some rules must see each sample by itself.
-        alone = np.flatnonzero(np.isnan(run.values) | ~self._layouts.runs(run.handles)).tolist()
+            run, samples = picked(run, samples, newer)
+        if not samples:
+            return []
+        if int(run.times.min()) <= self.watermark_ms:
+            self._tally.count("samples_late_total", int(np.count_nonzero(run.times <= self.watermark_ms)))
+        runs, marked = self._layouts.runs(run.handles)
+        not_numbers = np.isnan(run.values)
+        odd = ~runs
+        if not_numbers.any():  # NaN may be a stale marker
+            odd |= not_numbers & ~marked
+            run = run._replace(marks=marks_of(run.values, not_numbers, samples))
+        # Some rules must see each sample by itself.
+        alone = np.flatnonzero(odd).tolist()
+        if not alone and len(samples) <= RUN_MAX:
+            return (yield from self._runs.land(run))
         made: list[Output] = []
         start = 0
         for stop in [*alone, len(samples)]:
             for begin in range(start, stop, RUN_MAX):
-                made += yield from self._land_run(run.pick(slice(begin, min(begin + RUN_MAX, stop))))
+                made += yield from self._runs.land(run.pick(slice(begin, min(begin + RUN_MAX, stop))))
             if stop < len(samples):
                 made += yield from self._land_one(run.pick(slice(stop, stop + 1)), samples[stop])
             start = stop + 1
@@ -185,43 +195,19 @@ class Lander:
         mark, stale = MARKS[sample.stale], stale_mask(run.values)
         stale_from = int(run.times[0] + run.stale_after[0]) + 1
         landing = Landing(run.handles, run.handles, run.times, run.values, stale, mark, run.stale_after, stale_from)
-        touched, chains = self._layouts.touched(run.handles), self._layouts.chains(run.handles)
-        return (yield from self._land(landing, touched, chains, int(run.judged_at[0])))
-
-    def _land_run(self, run: Run) -> Outputs:
-        told = Telling(self._book)
-        made: list[Output] = []
-        positions: dict[int, list[Positions]] = {}
-        judges: dict[int, Judge] = {}
-        for metric, places in self._layouts.by_metric(run.handles):
-            for judge in metric.readers:
-                judges[judge.index] = judge
-                positions.setdefault(judge.index, []).append(places)
-        for index in sorted(judges):
-            parts = positions[index]
-            points = judges[index].run(run, parts[0] if len(parts) == 1 else np.sort(np.concatenate(parts)))
-            yield
-            for chunk in () if points is None else told.add(judges[index], points, RUN_MAX):
-                made += chunk
-                yield
-        for chunk in told.rest():
-            made += chunk
-            yield
-        landing = run.landing()
-        self._store.land(landing)
-        self._tally.count("samples_accepted_total", len(run.handles))
-        told.done()
-        for judge in judges.values():
-            judge.landed(landing.stale_from_ms)
-        made.sort()
-        return made
+        readers, chains = self.readers(run.handles), self._layouts.chains(run.handles)
+        return (yield from self._land(landing, readers, chains, int(run.judged_at[0])))
 
     def before(
-        self, at_ms: int, touched: Sequence[tuple[Judge, Touched]], chains: Iterable[tuple[Chain, Rules]]
+        self, at_ms: int, handles: Positions, readers: Readers, chains: Iterable[tuple[Chain, Rules]]
     ) -> Outputs:
-        """Let happen what comes strictly before `at_ms` for some label sets."""
+        """Let happen what comes strictly before `at_ms` for some series."""
+        return (yield from self._before(at_ms, self._sorted_out(handles, readers, at_ms), chains))
+
+    def _before(self, at_ms: int, readers: Readers, chains: Iterable[tuple[Chain, Rules]]) -> Outputs:
+        touched, kins = readers
         made: list[Output] = []
-        due = self._book.rules_due(at_ms)
+        due = self._book.rules_due(at_ms) if touched else set()
         waiting: list[Due] = []
         for judge, touch in touched:
             points = judge.before(touch, at_ms)
@@ -231,6 +217,11 @@ class Lander:
             if waits and (mine := judge.due(touch, at_ms)) is not None:
                 waiting.append(mine)
             yield
+        for kin, parts in kins:
+            for part in parts:
+                if (mine := kin.due(part, at_ms)) is not None:
+                    waiting.append(mine)
+                    yield
         if waiting:
             for chunk in self._book.pass_places(*map(np.concatenate, zip(*waiting, strict=True))):
                 made += chunk
@@ -239,30 +230,29 @@ class Lander:
             made += yield from chain.before(at_ms, self.record)
         return made
 
-    def _land(
-        self,
-        landing: Landing,
-        touched: Sequence[tuple[Judge, Touched]],
-        chains: Iterable[tuple[Chain, Rules]],
-        at_ms: int,
-    ) -> Outputs:
+    def _land(self, landing: Landing, readers: Readers, chains: Iterable[tuple[Chain, Rules]], at_ms: int) -> Outputs:
         """Land accepted samples: what was due before happens, the store is written, every rule judges."""
-        made = yield from self.before(at_ms, touched, chains)
+        touched, kins = readers = self._sorted_out(landing.handles, readers, at_ms)
+        made = yield from self._before(at_ms, readers, chains)
         self._store.land(landing)
         self._recent.land(landing.handles, landing.time_ms, landing.values)
         self._tally.count("samples_accepted_total", len(landing.handles))
         told = Telling(self._book)
+        for kin, parts in kins:
+            made += yield from self._tell_kin(told, kin, parts, landing, at_ms)
         for judge, touch in touched:
             points = judge.after(touch, landing, at_ms)
             yield
-            for part in () if points is None else points.chunks(POINTS_PER_CHUNK):
-                for chunk in told.add(judge, part):
+            for some in () if points is None else points.chunks(POINTS_PER_CHUNK):
+                for chunk in told.add(judge, some):
                     made += chunk
                     yield
         for chunk in told.rest():
             made += chunk
             yield
         told.done()
+        for kin, _ in kins:
+            kin.ages.landed(landing.stale_from_ms)
         for judge, _ in touched:
             judge.landed(landing.stale_from_ms)
         for chain, rules in chains:
@@ -270,31 +260,29 @@ class Lander:
         made.sort()
         return made
 
+    def _tell_kin(self, told: Telling, kin: Kin, parts: Iterable[Part], landing: Landing, at_ms: int) -> Outputs:
+        made: list[Output] = []
+        for part in parts:
+            points = kin.after(part, landing, at_ms)
+            some: Points | None
+            for some in () if points is None else points.chunks(POINTS_PER_CHUNK):
+                if kin.plain:
+                    told.note(kin, some)
+                    done, some = self._book.spells.tell(some)
+                    made += done
+                    yield
+                for chunk in () if some is None else told.add(kin, some):
+                    made += chunk
+                    yield
+            yield
+        return made
 
-class Telling:
-    """Points of several rules on their way to the book, told together: one step costs little more than that of one."""
-
-    def __init__(self, book: AlertBook) -> None:
-        self._book = book
-        self._waiting: list[Points] = []
-        self._size = 0
-        self._told: list[tuple[Judge, Points]] = []
-
-    def add(self, judge: Judge, points: Points, at_most: int = POINTS_PER_CHUNK) -> Iterator[list[Output]]:
-        """Take points of a rule; give what comes of those that are told, if so many have come together."""
-        self._waiting.append(points)
-        self._told.append((judge, points))
-        self._size += points.size
-        if self._size >= at_most:
-            yield from self.rest()
-
-    def rest(self) -> Iterator[list[Output]]:
-        """Tell what waits."""
-        if self._waiting:
-            points, self._waiting, self._size = Points.join(self._waiting), [], 0
-            yield from self._book.telling(points)
-
-    def done(self) -> None:
-        """All was told, and landed: the rules watch the inputs of new alerts."""
-        for judge, points in self._told:
-            judge.changed(points)
+    def _sorted_out(self, handles: Positions, readers: Readers, at_ms: int) -> Readers:
+        """Where an input went stale before a landing, or after a restart, the rules judge one by one."""
+        touched, kins = readers
+        if self._store.restarted_ms < 0 and all(kin.ages.is_calm(at_ms) for kin, _ in kins):
+            return readers
+        odd = [kin for kin, _ in kins if self._store.restarted_ms >= 0 or not kin.ages.is_calm(at_ms)]
+        alone = touched_by([judge for kin in odd for judge in kin.judges], handles)
+        every = sorted([*touched, *alone], key=lambda one: one[0].index)
+        return tuple(every), tuple((kin, parts) for kin, parts in kins if kin not in odd)

@@ -6,19 +6,22 @@ at each instant in between at which one of them goes stale; so a run is judged e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.core.alert_rows import Ints
-from engine.core.store import Landing, Mark
+from engine.core.store import BEFORE_ALL_MS, Landing, Mark
 
 __all__ = ["Lanes", "Run", "accepted"]
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+_LIVE, _ENDED = int(Mark.LIVE), int(Mark.ENDED)
+_SHORT = 1 << 16
+_NO_LEAVES: Ints = np.zeros(0, dtype=np.int64)
 
 
 class Run(NamedTuple):
@@ -30,6 +33,9 @@ class Run(NamedTuple):
         judged_at: When each is judged: its time, or the watermark if that is later.
         values: float64, without stale markers.
         stale_after: As in `Landing`.
+        marks: What each says of its series, as `Mark`; None if all are live.
+        order: Positions by series, those of one series in order.
+        begins: In `order`, where each series begins. Both None where that is not known.
     """
 
     handles: Ints
@@ -37,17 +43,32 @@ class Run(NamedTuple):
     judged_at: Ints
     values: Floats
     stale_after: Ints
+    marks: NDArray[np.int8] | None = None
+    order: Ints | None = None
+    begins: Ints | None = None
 
     def pick(self, at: slice | Ints | Bools) -> Run:
         """Some of them."""
-        return Run._make(column[at] for column in self)
+        marks = None if self.marks is None else self.marks[at]
+        return Run(
+            self.handles[at],
+            self.times[at],
+            self.judged_at[at],
+            self.values[at],
+            self.stale_after[at],
+            marks if marks is not None and marks.any() else None,
+        )
 
     def landing(self) -> Landing:
-        """All samples; of a series that is in it more than once, the last one stays."""
+        """All samples; of a series that is in it more than once, the last one stays. Stale markers age like others
+        here; that a look at them comes to nothing does no harm."""
         stale_from = int((self.times + self.stale_after).min()) + 1
-        return Landing(
-            self.handles, self.handles, self.times, self.values, None, Mark.LIVE, self.stale_after, stale_from
-        )
+        run = self
+        if self.order is not None and self.begins is not None:
+            run = self.pick(self.order[np.append(self.begins[1:] - 1, len(self.order) - 1)])
+        marked = None if run.marks is None else run.marks != _LIVE
+        mark = Mark.LIVE if run.marks is None else run.marks
+        return Landing(run.handles, run.handles, run.times, run.values, marked, mark, run.stale_after, stale_from)
 
 
 class Lanes(NamedTuple):
@@ -56,12 +77,13 @@ class Lanes(NamedTuple):
     Args:
         slots: Which label set.
         positions: Of the sample in the run.
-        leaves: Which selectors select it: a bit for each.
+        leaves: Which selectors select it: a bit for each; empty where there is but one.
         times: When it is judged.
         limits: What is due until then, inclusive, happens before.
         orders: Position of the sample whose atom this belongs to.
         first, last: The first and the last row of each label set.
         states: Of each selector what it shows: (values, fresh, ended).
+        has_gaps: Whether there are rows between samples, where an input went stale.
     """
 
     slots: Ints
@@ -73,6 +95,7 @@ class Lanes(NamedTuple):
     first: Ints
     last: Ints
     states: list[tuple[Floats, Bools, Bools]]
+    has_gaps: bool = False
 
     @classmethod
     def of(cls, run: Run, placed: Sequence[tuple[Ints, Ints]]) -> Lanes | None:
@@ -96,6 +119,25 @@ class Lanes(NamedTuple):
         first, last = np.append(0, ends + 1), np.append(ends, len(slots) - 1)
         return cls(slots, positions, leaves, times, times - 1, positions, first, last, [])
 
+    @classmethod
+    def single(cls, run: Run, slots: Ints, positions: Ints | None) -> Lanes:
+        """The same for rules with one selector.
+
+        Args:
+            positions: In the run, of what feeds the slots; None for all in turn.
+        """
+        if positions is None and run.order is not None and run.begins is not None:
+            order, first = run.order, run.begins
+            slots = slots[order]
+        else:
+            order = grouped(slots)
+            slots = slots[order]
+            first = begins_of(slots)
+        at = order if positions is None else positions[order]
+        last = np.append(first[1:] - 1, len(slots) - 1)
+        times = run.judged_at[at]
+        return cls(slots, at, _NO_LEAVES, times, times - 1, at, first, last, [])
+
     def not_before(self, floors: Ints) -> Lanes:
         """Let no label set be judged earlier than before: not than `floors`, one for each, nor than its last row."""
         lane = np.repeat(np.arange(len(self.first)), self.last - self.first + 1)
@@ -111,29 +153,15 @@ class Lanes(NamedTuple):
         Args:
             stored: Of each selector, for each label set before the run: (value, fresh until, ended).
         """
-        size = len(self.slots)
-        lengths = self.last - self.first + 1
         values: list[Floats] = []
         untils: list[Ints] = []
         ended: list[Bools] = []
-        for leaf, (old, old_until, old_ended) in enumerate(stored):
-            if len(stored) == 1:
-                own, there = self.positions, None
-            else:
-                latest = np.maximum.accumulate(np.where(self.leaves >> leaf & 1, np.arange(size), -1))
-                there = latest >= np.repeat(self.first, lengths)
-                own = self.positions[np.maximum(latest, 0)]
-            shown, until = run.values[own], run.times[own] + run.stale_after[own]
-            if there is None:
-                over = np.zeros(size, dtype=np.bool_)
-            else:
-                shown = np.where(there, shown, np.repeat(old, lengths))
-                until = np.where(there, until, np.repeat(old_until, lengths))
-                over = ~there & np.repeat(old_ended, lengths)
+        for shown, until, over in self._shown(run, stored):
             values.append(shown)
             untils.append(until)
             ended.append(over)
-        following = np.append(self.times[1:], 0)
+        following = np.empty_like(self.times)
+        following[:-1] = self.times[1:]
         following[self.last] = self.times[self.last]
         gaps = [np.flatnonzero((until + 1 > self.times) & (until + 1 < following)) for until in untils]
         if not any(len(gap) for gap in gaps):
@@ -142,6 +170,30 @@ class Lanes(NamedTuple):
             ]
             return self._replace(states=states)
         return self._with_gaps(gaps, values, untils, ended)
+
+    def _shown(self, run: Run, stored: Sequence[tuple[Floats, Ints, Bools]]) -> Iterator[tuple[Floats, Ints, Bools]]:
+        """Of each selector at each row: (value, fresh until, ended)."""
+        size, lengths = len(self.slots), self.last - self.first + 1
+        run_until = run.times + run.stale_after
+        if run.marks is not None:
+            run_until = np.where(run.marks == _LIVE, run_until, BEFORE_ALL_MS)
+        for leaf, (old, old_until, old_ended) in enumerate(stored):
+            if len(stored) == 1:
+                own = self.positions
+                over = np.zeros(size, dtype=np.bool_) if run.marks is None else run.marks[own] == _ENDED
+                yield run.values[own], run_until[own], over
+                continue
+            latest = np.maximum.accumulate(np.where(self.leaves >> leaf & 1, np.arange(size), -1))
+            there = latest >= np.repeat(self.first, lengths)
+            own = self.positions[np.maximum(latest, 0)]
+            over = ~there & np.repeat(old_ended, lengths)
+            if run.marks is not None:
+                over |= there & (run.marks[own] == _ENDED)
+            yield (
+                np.where(there, run.values[own], np.repeat(old, lengths)),
+                np.where(there, run_until[own], np.repeat(old_until, lengths)),
+                over,
+            )
 
     def _with_gaps(self, gaps: list[Ints], values: list[Floats], untils: list[Ints], ended: list[Bools]) -> Lanes:
         base = np.concatenate([np.arange(len(self.slots)), *gaps])
@@ -156,7 +208,7 @@ class Lanes(NamedTuple):
         return Lanes(
             slots,
             self.positions[base],
-            self.leaves[base],
+            self.leaves[base] if len(self.leaves) else self.leaves,
             times,
             limits[order],
             orders[order],
@@ -166,20 +218,42 @@ class Lanes(NamedTuple):
                 (shown[base], until[base] >= times, over[base])
                 for shown, until, over in zip(values, untils, ended, strict=True)
             ],
+            has_gaps=True,
         )
 
 
-def accepted(handles: Ints, times: Ints, last_ms: Ints) -> Bools:
-    """Which samples are newer than every earlier one of their series; `last_ms` is what the store has."""
-    order = np.argsort(handles, kind="stable")
-    ordered = times[order]
-    same = handles[order][1:] == handles[order][:-1]
-    newer = times > last_ms
-    if not bool(newer.all() and (ordered[1:] > ordered[:-1])[same].all()):  # rare: go through them one by one
-        latest: dict[int, int] = {}
-        for place, (handle, time_ms, last) in enumerate(
-            zip(handles.tolist(), times.tolist(), last_ms.tolist(), strict=True)
-        ):
-            newer[place] = time_ms > latest.get(handle, last)
-            latest[handle] = max(time_ms, latest.get(handle, last))
-    return newer
+def grouped(numbers: Ints) -> Ints:
+    """Positions by number, those of one number in order. Numbers that fit 16 bits are sorted by radix."""
+    keys = numbers.astype(np.uint16) if int(numbers.max()) < _SHORT else numbers
+    order: Ints = keys.argsort(kind="stable")
+    return order
+
+
+def begins_of(ordered: Ints) -> Ints:
+    """Where each number begins among those that stand together."""
+    begins = np.empty(len(ordered), dtype=np.bool_)
+    begins[:1] = True
+    np.not_equal(ordered[1:], ordered[:-1], out=begins[1:])
+    return np.flatnonzero(begins)
+
+
+def accepted(run: Run, last_ms: Callable[[Ints], Ints]) -> tuple[Run, Bools | None]:
+    """Which samples are newer than every earlier one of their series, None if all are; and the run, grouped.
+
+    Args:
+        last_ms: What the store has of series.
+    """
+    order = grouped(run.handles)
+    ordered, times = run.handles[order], run.times[order]
+    begins = begins_of(ordered)
+    later = times[1:] > times[:-1]
+    later[begins[1:] - 1] = True
+    once = ordered[begins]
+    if bool(later.all()) and bool((times[begins] > last_ms(once)).all()):
+        return run._replace(order=order, begins=begins), None
+    latest = dict(zip(once.tolist(), last_ms(once).tolist(), strict=True))  # rare: go through them one by one
+    newer = np.empty(len(order), dtype=np.bool_)
+    for place, (handle, time_ms) in enumerate(zip(run.handles.tolist(), run.times.tolist(), strict=True)):
+        newer[place] = time_ms > latest[handle]
+        latest[handle] = max(time_ms, latest[handle])
+    return run, newer

@@ -6,19 +6,21 @@ tuple's identity. Only at first sight is a text read, and are the rules that sel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.core.binding import Touched
+from engine.core.binding import Named, Touched
 from engine.core.chains import Chain
 from engine.core.chains import Touched as Rules
 from engine.core.columns import Column, Index, as_index
+from engine.core.inputs import Entries, Inputs
 from engine.core.judge import Judge
+from engine.core.kin import Kin, Part
 from engine.core.store import Compacting, Store
-from engine.series import metric_of
+from engine.series import metric_of, split_series
 
 __all__ = ["Layout", "Layouts"]
 
@@ -34,7 +36,8 @@ class Layout(NamedTuple):
         handles: Of the series that are accepted, each once.
         at: The same, for columns.
         positions: Where these stand in the tuple, or None if all do.
-        touched: For each pointwise rule that reads any of them, what they touch.
+        touched: For each pointwise rule that is judged alone and reads any of them, what they touch.
+        kins: The same for rules that are judged together.
         chains: The chains with rules that read any of them, and which rules those are.
     """
 
@@ -43,6 +46,7 @@ class Layout(NamedTuple):
     at: Index
     positions: NDArray[np.int64] | None
     touched: tuple[tuple[Judge, Touched], ...]
+    kins: tuple[tuple[Kin, tuple[Part, ...]], ...]
     chains: tuple[tuple[Chain, Rules], ...]
 
 
@@ -52,11 +56,15 @@ class Metric(NamedTuple):
     Args:
         handles: Its series.
         readers: The pointwise rules that read it.
+        alone: Those that are judged alone.
+        kins: Those of the others that are judged together, by the numbers of their kins.
         runs: Whether all of them can judge single samples together, and no query reads it.
     """
 
     handles: Column[np.int64]
     readers: tuple[Judge, ...]
+    alone: tuple[Judge, ...]
+    kins: frozenset[int]
     runs: bool
 
 
@@ -73,6 +81,8 @@ class Layouts:
         self,
         store: Store,
         judges: Sequence[Judge],
+        kins: Sequence[Kin],
+        inputs: Inputs,
         batch_samples_max: int,
         drop: Callable[[str, int], None],
         chains: Sequence[Chain],
@@ -81,7 +91,15 @@ class Layouts:
         self._chains = chains
         self._keeps = keeps
         self._store = store
-        self._judges = judges
+        self._kins = tuple(kins)
+        self._kin_of = {judge.index: number for number, kin in enumerate(kins) for judge in kin.judges}
+        self._kin_of_rule = np.full(max((judge.index for judge in judges), default=-1) + 1, -1, dtype=np.int64)
+        for index, number in self._kin_of.items():
+            self._kin_of_rule[index] = number
+        self._inputs = inputs
+        self._runs = np.zeros((0, 2), dtype=np.bool_)  # by metric
+        self._alone = len(self._kin_of) < len(judges)
+        self._told = 0  # of how many series the rules know
         self._batch_samples_max = batch_samples_max
         self._drop = drop
         self._readers: dict[str, list[Judge]] = {}
@@ -94,9 +112,8 @@ class Layouts:
         self._layouts: dict[int, Layout] = {}
         self._held = 0
 
-    def handle(self, text: str) -> int:
-        """Return the handle of a series, telling the rules of it at first sight; -1 if it is refused."""
-        known = len(self._store)
+    def _intern(self, text: str) -> int:
+        """Return the handle of a series, -1 if it is refused. The rules are still to be told of a new one."""
         try:
             handle = self._store.intern(text)
         except ValueError:
@@ -104,16 +121,40 @@ class Layouts:
             return -1
         if handle < 0:
             self._drop("series_limit", 1)
-        elif handle == known:
-            metric = metric_of(text)
-            for judge in self._readers.get(metric, ()):
-                judge.add_series(handle, text)
+        return handle
+
+    def _tell_new(self) -> Generator[None, None, None]:
+        """Tell the rules of the series that have come since the last time, a rule or some series at a time."""
+        series: dict[str, list[Named]] = {}
+        size = len(self._store)
+        for handle in range(self._told, size):
+            text = self._store.table.text(handle)
+            metric, labels = split_series(text)
+            series.setdefault(metric, []).append(Named(handle, text, metric, labels))
             number = self._metric_numbers.setdefault(metric, len(self._metrics))
             if number == len(self._metrics):
                 self._metrics.append(self._metric(metric))
             self._metrics[number].handles.append(handle)
             self._metric_of.append(number)
-        return handle
+            if handle % SERIES_PER_CHUNK == SERIES_PER_CHUNK - 1:
+                yield
+        self._told = size
+        judges = {judge.index: judge for metric in series for judge in self._readers.get(metric, ())}
+        found = []
+        for index in sorted(judges):
+            read = [one for metric in judges[index].binding.metrics for one in series.get(metric, ())]
+            read.sort()
+            parts = judges[index].add_series(read)
+            if index in self._kin_of:
+                found.append(parts)
+            yield
+        self._inputs.add(size, found)
+
+    def renew_inputs(self) -> None:
+        """Find out anew what the series feed, when rules were told of them one by one."""
+        judges = [judge for kin in self._kins for judge in kin.judges]
+        self._inputs.renew(len(self._store), [judge.feeds() for judge in judges])
+        self._told = len(self._store)
 
     def refill(self) -> None:
         """Find the metrics of series that the store has taken from a snapshot. No rule is told of them."""
@@ -135,8 +176,9 @@ class Layouts:
 
     def tell(self, judge: Judge) -> None:
         """Tell a rule of all series of its metrics, as if they were seen now."""
-        for handle in np.sort(np.concatenate([self.of_metric(metric) for metric in judge.binding.metrics])).tolist():
-            judge.add_series(handle, self._store.table.text(handle))
+        handles = np.sort(np.concatenate([self.of_metric(metric) for metric in judge.binding.metrics])).tolist()
+        texts = ((handle, self._store.table.text(handle)) for handle in handles)
+        judge.add_series([Named(handle, text, *split_series(text)) for handle, text in texts])
 
     def known(self, scopes: Sequence[str]) -> NDArray[np.int64]:
         """The series of scopes, ascending: a series by its text, or all of a metric by its name."""
@@ -144,22 +186,41 @@ class Layouts:
         single = [self._store.table.find(scope) for scope in scopes]
         return np.unique(np.concatenate([*found, [handle for handle in single if handle >= 0]]).astype(np.int64))
 
-    def handles(self, texts: Sequence[str]) -> NDArray[np.int64]:
-        """The handles of series, as `handle` gives them."""
+    def handles(self, texts: Sequence[str]) -> Generator[None, None, NDArray[np.int64]]:
+        """The handles of series, -1 for those that are refused. Yields where there are new ones."""
         known = self._store.table.find_all(texts)
-        return np.array([self.handle(text) for text in texts], dtype=np.int64) if known is None else known
+        if known is None:
+            known = np.array([self._intern(text) for text in texts], dtype=np.int64)
+            yield from self._tell_new()
+        return known
 
     def _metric(self, name: str) -> Metric:
         readers = tuple(self._readers.get(name, ()))
-        return Metric(Column(np.int64, -1), readers, not self._keeps(name) and all(judge.runs for judge in readers))
+        alone = tuple(judge for judge in readers if judge.index not in self._kin_of)
+        kins = frozenset(self._kin_of[judge.index] for judge in readers if judge.index in self._kin_of)
+        runs = not self._keeps(name) and all(judge.runs for judge in readers)
+        return Metric(Column(np.int64, -1), readers, alone, kins, runs)
 
-    def runs(self, handles: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Of which series single samples can be judged together."""
-        runs = np.array([metric.runs for metric in self._metrics], dtype=np.bool_)
+    def runs(self, handles: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Of which series single samples can be judged together; and of which stale markers can, too."""
+        if len(self._runs) < len(self._metrics):
+            found = [(metric.runs, metric.runs and not metric.alone) for metric in self._metrics]
+            self._runs = np.array(found, dtype=np.bool_).reshape(-1, 2)
+        runs = self._runs
         if self._store.restarted_ms >= 0:  # where it matters which inputs were seen, each is judged by itself
-            runs &= [all(judge.binding.single for judge in metric.readers) for metric in self._metrics]
-        found: NDArray[np.bool_] = runs[self._metric_of.array[handles]]
-        return found
+            single = [[all(judge.binding.single for judge in metric.readers), False] for metric in self._metrics]
+            runs = runs & np.array(single, dtype=np.bool_)
+        elif runs.all():
+            every = np.ones(len(handles), dtype=np.bool_)
+            return every, every
+        found_ = runs[self._metric_of.array[handles]]
+        return found_[:, 0], found_[:, 1]
+
+    def any_alone(self, handles: NDArray[np.int64]) -> bool:
+        """Whether a rule that is judged alone may read any of these series."""
+        if not self._alone:
+            return False
+        return any(self._metrics[number].alone for number in self._numbers(handles))
 
     def by_metric(self, handles: NDArray[np.int64]) -> list[tuple[Metric, NDArray[np.int64]]]:
         """The positions of the series of each metric among handles, in their order."""
@@ -201,7 +262,9 @@ class Layouts:
 
         def commit() -> None:
             self._metric_numbers, self._metrics, self._metric_of = names, metrics, metric_of
+            self._runs = self._runs[:0]
             self._layouts, self._held = layouts, held
+            self._told = len(metric_of)
 
         return commit
 
@@ -217,16 +280,25 @@ class Layouts:
             return known
         handles: dict[int, int] = {}
         for position, text in enumerate(series[: self._batch_samples_max]):
-            handle = self.handle(text)
+            handle = self._intern(text)
             if handle >= 0 and handles.setdefault(handle, position) != position:
                 self._drop("duplicate", 1)
             if position % SERIES_PER_CHUNK == SERIES_PER_CHUNK - 1:
                 yield
         if len(series) > self._batch_samples_max:
             self._drop("batch_limit", len(series) - self._batch_samples_max)
+        yield from self._tell_new()
         array = np.fromiter(handles, np.int64, len(handles))
         positions = None if len(handles) == len(series) else np.fromiter(handles.values(), np.int64, len(handles))
-        layout = Layout(series, array, as_index(array), positions, self.touched(array), self.chains(array))
+        kins = []
+        for kin, entries in self.kins(array):
+            parts = []
+            for part in kin.parts(entries):
+                parts.append(part)
+                yield
+            kins.append((kin, tuple(parts)))
+        alone = self.touched(array)
+        layout = Layout(series, array, as_index(array), positions, alone, tuple(kins), self.chains(array))
         # A layout with refused series is not kept: its drops are counted each time, and a place may come free.
         if positions is None:
             while self._layouts and self._held + len(series) > LAYOUT_SERIES_MAX:
@@ -236,9 +308,28 @@ class Layouts:
         return layout
 
     def touched(self, handles: NDArray[np.int64]) -> tuple[tuple[Judge, Touched], ...]:
-        """For each rule that reads any of these series, what they touch; in the order of rules."""
-        found = [(judge, judge.binding.touched(handles)) for judge in self.readers(handles)]
-        return tuple((judge, touch) for judge, touch in found if touch is not None)
+        """For each rule that is judged alone and reads any of these series, what they touch; in the order of rules."""
+        metrics = [self._metrics[number] for number in self._numbers(handles)]
+        alone = {judge.index: judge for metric in metrics for judge in metric.alone}
+        return touched_by([alone[index] for index in sorted(alone)], handles)
+
+    def kins(self, handles: NDArray[np.int64]) -> list[tuple[Kin, Entries]]:
+        """What these series feed of rules that are judged together."""
+        numbers = frozenset(number for at in self._numbers(handles) for number in self._metrics[at].kins)
+        if not numbers:
+            return []
+        entries = self._inputs.of(handles)
+        if not len(entries.places):
+            return []
+        if len(numbers) == 1:
+            return [(self._kins[next(iter(numbers))], entries)]
+        found = self._kin_of_rule[self._inputs.rule.array[entries.places]]
+        parts = [(number, np.flatnonzero(found == number)) for number in sorted(numbers)]
+        return [(self._kins[number], entries.pick(at)) for number, at in parts if len(at)]
+
+    def _numbers(self, handles: NDArray[np.int64]) -> list[int]:
+        """Of the metrics of these series."""
+        return np.flatnonzero(np.bincount(self._metric_of.array[handles])).tolist() if len(handles) else []
 
     def chains(self, handles: NDArray[np.int64]) -> tuple[tuple[Chain, Rules], ...]:
         """The chains with rules of any expression that read any of these series, and which rules those are."""
@@ -250,9 +341,14 @@ class Layouts:
 
     def readers(self, handles: NDArray[np.int64]) -> list[Judge]:
         """The rules that read the metrics of these series, in their order."""
-        numbers = np.flatnonzero(np.bincount(self._metric_of.array[handles])).tolist() if len(handles) else []
-        found = {judge.index: judge for number in numbers for judge in self._metrics[number].readers}
+        found = {judge.index: judge for number in self._numbers(handles) for judge in self._metrics[number].readers}
         return [found[index] for index in sorted(found)]
+
+
+def touched_by(judges: Iterable[Judge], handles: NDArray[np.int64]) -> tuple[tuple[Judge, Touched], ...]:
+    """What series touch in rules."""
+    found = [(judge, judge.binding.touched(handles)) for judge in judges]
+    return tuple((judge, touch) for judge, touch in found if touch is not None)
 
 
 def _renumbered(layout: Layout, handles: NDArray[np.int64], slots: Mapping[int, NDArray[np.int64]]) -> Layout:

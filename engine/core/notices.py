@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.core.alert_rows import OFF, Ints
-from engine.core.alerts import STATES, Code, Phase
+from engine.core.alert_rows import Ints
+from engine.core.alerts import STATES, Code
 from engine.core.flaps import Flaps
-from engine.core.store import NEVER_MS
-from engine.events import Transition
+from engine.core.statuses import status_of, with_severity
+from engine.events import AlertState, Transition
 from engine.status import AlertStatus
 
 if TYPE_CHECKING:
     from engine.core.book import AlertBook, Labelled
     from engine.core.life import Alerting
 
-__all__ = ["Notices", "Output"]
+__all__ = ["Key", "Measuring", "Notices", "Output", "Told", "key_of"]
 
-Key: TypeAlias = tuple[tuple[str, str], ...]
+Key: TypeAlias = str
+"""A label set as one text, see `key_of`."""
+Levels: TypeAlias = NDArray[Any]
 _SHOWN: Final = np.array([0, 1, 2, 2], dtype=np.int8)
 """By phase, the number of the state that people see."""
 _WORDS: Final = ("recovered", "", "missing", "ended", "lost", "condition", "held", "level")
 """Reasons: those of codes that end a condition are at minus the code."""
 _LOST, _CONDITION = 4, 5
+BEGINS, FIRES_AT_ONCE, FIRES, CLEARS, RESOLVES = range(5)
+KINDS: Final[tuple[tuple[AlertState, AlertState, str], ...]] = (
+    ("inactive", "pending", "condition"),
+    ("inactive", "firing", "condition"),
+    ("pending", "firing", "held"),
+    ("pending", "inactive", "recovered"),
+    ("firing", "inactive", "recovered"),
+)
+"""What can happen to the alert of a plain rule: the state before, the state after, the reason."""
 _NOTHING: Final[dict[str, str]] = {}
 NAMED_MAX: Final = 100_000
 """Of how many label sets without an alert the labels are kept at hand."""
@@ -34,6 +45,36 @@ NAMED_MAX: Final = 100_000
 
 Output: TypeAlias = tuple[int, int, int, Key, int, Transition]
 """A transition after what it is ordered by: place of its atom, time, rule, labels, and a number of its own."""
+
+
+class Told(NamedTuple):
+    """What becomes of alerts of plain rules: aligned columns, one row for each transition.
+
+    Args:
+        orders: Place of its atom in the order of output.
+        kinds: What happens, as in `KINDS`.
+        values: What the expression measured then.
+    """
+
+    orders: Ints
+    times: Ints
+    rules: Ints
+    places: Ints
+    kinds: Ints
+    values: NDArray[np.float64]
+    active: Ints
+    fired: Ints
+
+    def pick(self, at: Ints) -> Told:
+        """Some of them."""
+        return Told._make(column[at] for column in self)
+
+
+class Measuring(Protocol):
+    """Who knows what rules measure."""
+
+    def values_of(self, places: Ints, times: Ints) -> NDArray[np.float64]:
+        """What they measure at places at instants; NaN where nothing is known."""
 
 
 class Notices:
@@ -51,13 +92,26 @@ class Notices:
         self._flaps = flaps
         self._sources: dict[int, Labelled] = {}
         self._severities = [[*(level.severity for level in rule.levels), ""] for rule in rules]  # -1 is none
+        self._silent = [not getattr(rule, "annotations", True) for rule in rules]
+        self._bare = False  # no plain rule has annotations or a severity
+        self._plain = False
+        self._unit_of = np.full(len(rules), -1, dtype=np.int64)
+        self._units: list[Measuring] = []
         self._made = 0
-        self._named: dict[int, tuple[dict[str, str], Key]] = {}
+        self._named: dict[int, tuple[dict[str, str], Key, int, str]] = {}
         self._refused: list[int] = []
 
     def attach(self, rule: int, source: Labelled) -> None:
         """Say where the labels of a rule's slots are known."""
         self._sources[rule] = source
+
+    def measure_by(self, rules: Ints, unit: Measuring, *, plain: bool) -> None:
+        """Say who knows what these rules measure, by place, and whether they are plain."""
+        bare = all(self._silent[rule] and not self._severities[rule][0] for rule in rules.tolist())
+        self._bare = (bare and (self._bare or not self._plain)) if plain else self._bare
+        self._plain |= plain
+        self._unit_of[rules] = len(self._units)
+        self._units.append(unit)
 
     def refuse(self, place: int) -> None:
         """Note that the alert of a label set was refused."""
@@ -68,14 +122,15 @@ class Notices:
         refused, self._refused = self._refused, []
         return refused
 
-    def named(self, rule: int, place: int, slot: int) -> tuple[dict[str, str], Key]:
-        """The labels of an alert, and the same in order."""
+    def named(self, rule: int, place: int, slot: int) -> tuple[dict[str, str], Key, int, str]:
+        """Of an alert (labels, the same in order, number and name of its rule)."""
         known = self._named.get(place)
         if known is None:
-            if len(self._named) >= NAMED_MAX:
+            if len(self._named) >= 2 * NAMED_MAX:
                 self._named.clear()
             labels = self._rules[rule].alert_labels(self._sources[rule].labels_of(slot))
-            known = self._named[place] = labels, tuple(sorted(labels.items()))
+            key = key_of(labels)
+            known = self._named[place] = labels, key, self._first + rule, self._rules[rule].name
         return known
 
     def forget(self, place: int) -> None:
@@ -106,57 +161,123 @@ class Notices:
         if not len(at):
             return []
         here, was, now = rows[at], was[at], now[at]
-        rules, places = own.rule[here].tolist(), own.place[here]
-        slots, stamps = book.slot_of.array[places].tolist(), times[at].tolist()
-        measured = self._measured(book, rules, slots, stamps) if values is None else values[at].tolist()
-        reasons = self._reasons(book, here, was, now, None if lost is None else lost[at])
-        levels, levels_before = own.level[here].tolist(), np.where(was == 2, before[1][at], -1).tolist()
+        rules, places, stamps = own.rule[here], own.place[here], times[at]
+        measured = self.measured(book, rules, places, stamps) if values is None else values[at]
         columns = zip(
             [0] * len(at) if orders is None else orders[at].tolist(),
-            stamps,
-            rules,
+            stamps.tolist(),
+            rules.tolist(),
             places.tolist(),
-            slots,
             was.tolist(),
             now.tolist(),
-            measured,
+            measured.tolist(),
             own.active[here].tolist(),
             own.fired[here].tolist(),
-            reasons,
-            levels,
-            levels_before,
+            self._reasons(book, here, was, now, None if lost is None else lost[at]).tolist(),
+            own.level[here].tolist(),
+            np.where(was == 2, before[1][at], -1).tolist(),
             strict=True,
         )
-        all_rules, named, severities, first = self._rules, self._named, self._severities, self._first
-        number, made = self._made, []
-        for order, time_ms, which, place, slot, old, new, value, active, fired, reason, level, last in columns:
-            rule = all_rules[which]
-            labels, key = named.get(place) or self.named(which, place, slot)
-            number += 1
-            mark = self._flaps.is_on if old == 1 and new == 2 else self._flaps.change
-            transition = Transition(
-                time_ms,
-                rule.name,
-                labels,
-                STATES[old],
-                STATES[new + (new == 2)],
-                _WORDS[reason],
-                value,
-                active,
-                rule.describe(_with(labels, severities[which][level]), value) if old == 2 or new == 2 else _NOTHING,
-                fired,
-                severities[which][level],
-                severities[which][last],
-                mark(which, key, time_ms),
-            )
-            made.append((order, time_ms, first + which, key, number, transition))
-        self._made = number
+        made: list[Output] = []
+        for order, time_ms, rule, place, old, new, value, active, fired, reason, level, last in columns:
+            said = STATES[old], STATES[new], _WORDS[reason]
+            made.append(self._output(book, order, time_ms, rule, place, said, value, active, fired, level, last))
         return made
+
+    def _output(
+        self,
+        book: AlertBook,
+        order: int,
+        time_ms: int,
+        which: int,
+        place: int,
+        said: tuple[AlertState, AlertState, str],
+        value: float,
+        active: int,
+        fired: int,
+        level: int,
+        last: int,
+    ) -> Output:
+        labels, key, number, name = self._named.get(place) or self.named(which, place, book.slot_of.array[place])
+        severity, texts = self._severities[which][level], _NOTHING
+        if "firing" in said and not self._silent[which]:
+            texts = self._rules[which].describe(with_severity(labels, severity), value)
+        mark = self._flaps.is_on if said[:2] == ("pending", "firing") else self._flaps.change
+        flaps, before = mark(which, key, time_ms), self._severities[which][last]
+        transition = Transition(time_ms, name, labels, *said, value, active, texts, fired, severity, before, flaps)
+        self._made += 1
+        return order, time_ms, number, key, self._made, transition
+
+    def outputs(self, book: AlertBook, told: Told) -> list[Output]:
+        """Transitions of plain rules, one for each row. This is most of what a change costs."""
+        places, first = told.places.tolist(), self._made + 1
+        self._made += len(places)
+        self._name(book, told.rules, places)
+        named = self._named
+        columns = zip(
+            told.orders.tolist(),
+            told.times.tolist(),
+            places,
+            told.kinds.tolist(),
+            told.values.tolist(),
+            told.active.tolist(),
+            told.fired.tolist(),
+            range(first, self._made + 1),
+            strict=True,
+        )
+        if self._bare:
+            change, is_on, none = self._flaps.change, self._flaps.is_on, self._first
+            return [
+                (
+                    order,
+                    time_ms,
+                    rule,
+                    key,
+                    number,
+                    Transition(
+                        time_ms,
+                        name,
+                        labels,
+                        before,
+                        after,
+                        why,
+                        value,
+                        active,
+                        _NOTHING,
+                        fired,
+                        "",
+                        "",
+                        (is_on if kind == FIRES else change)(rule - none, key, time_ms),
+                    ),
+                )
+                for order, time_ms, place, kind, value, active, fired, number in columns
+                for labels, key, rule, name in (named[place],)
+                for before, after, why in (KINDS[kind],)
+            ]
+        made: list[Output] = []
+        rules = told.rules.tolist()
+        for which, (order, time_ms, place, kind, value, active, fired, _) in zip(rules, columns, strict=True):
+            level, last = (0 if kind in (FIRES, FIRES_AT_ONCE, RESOLVES) else -1), (0 if kind == RESOLVES else -1)
+            made.append(
+                self._output(book, order, time_ms, which, place, KINDS[kind], value, active, fired, level, last)
+            )
+        return made
+
+    def _name(self, book: AlertBook, rules: Ints, places: list[int]) -> None:
+        """Have the labels of places at hand."""
+        named = self._named
+        if all(map(named.__contains__, places)):
+            return
+        if len(named) + len(places) > NAMED_MAX:
+            named.clear()
+        for rule, place in zip(rules.tolist(), places, strict=True):
+            if place not in named:
+                self.named(rule, place, int(book.slot_of.array[place]))
 
     @staticmethod
     def _reasons(
         book: AlertBook, rows: Ints, was: NDArray[np.int8], now: NDArray[np.int8], lost: NDArray[np.bool_] | None
-    ) -> list[int]:
+    ) -> Ints:
         """Why each alert changed, as places in `_WORDS`."""
         ended = -book.rows.reason[rows]
         reasons = np.where(now == 0, np.where(ended > 0, ended, 0), np.where(now == 1, _CONDITION, _CONDITION + was))
@@ -165,70 +286,33 @@ class Notices:
         fires = book.fires_missing(rows)
         if fires is not None:
             reasons = np.where((was != 2) & (now == 2) & fires, -Code.MISSING, reasons)
-        chosen: list[int] = reasons.tolist()
+        chosen: Ints = reasons
         return chosen
 
-    def _measured(self, book: AlertBook, rules: list[int], slots: list[int], times: list[int]) -> list[float]:
+    def measured(self, book: AlertBook, rules: Ints, places: Ints, times: Ints) -> NDArray[np.float64]:
         """What the expressions measure at these instants, asked of those who judge them."""
-        if len(set(rules)) == 1:
-            same: list[float] = self._sources[rules[0]].values_at(np.array(slots), np.array(times)).tolist()
-            return same
+        units = self._unit_of[rules]
+        if len(units) and units[0] >= 0 and bool((units == units[0]).all()):
+            return self._units[int(units[0])].values_of(places, times)
         values: NDArray[np.float64] = np.empty(len(rules))
-        numbers = np.array(rules)
-        for rule in set(rules):
-            at = np.flatnonzero(numbers == rule)
-            values[at] = self._sources[rule].values_at(np.array(slots)[at], np.array(times)[at])
-        measured: list[float] = values.tolist()
-        return measured
+        for rule in np.unique(rules).tolist():
+            at = np.flatnonzero(rules == rule)
+            values[at] = self._sources[rule].values_at(book.slot_of.array[places[at]], times[at])
+        return values
 
     def statuses(self, book: AlertBook, rows: Ints, now_ms: int) -> list[AlertStatus]:
         """Alerts as people see them at `now_ms`."""
         own = book.rows
         rules, places = own.rule[rows].tolist(), own.place[rows].tolist()
         slots = book.slot_of.array[own.place[rows]].tolist()
-        values = self._measured(book, rules, slots, [now_ms] * len(rules))
+        values = self.measured(book, own.rule[rows], own.place[rows], np.full(len(rows), now_ms)).tolist()
         return [
-            self._status(book, *one, now_ms) for one in zip(rows.tolist(), rules, places, slots, values, strict=True)
+            status_of(book, self._flaps, number, row, *self.named(number, place, slot)[:2], value, now_ms)
+            for row, number, place, slot, value in zip(rows.tolist(), rules, places, slots, values, strict=True)
         ]
 
-    def _status(
-        self, book: AlertBook, row: int, number: int, place: int, slot: int, value: float, now_ms: int
-    ) -> AlertStatus:
-        own, rule = book.rows, self._rules[number]
-        labels, key = self.named(number, place, slot)
-        phase, level = Phase(int(own.phase[row])), int(own.level[row])
-        known_ms = int(own.known(np.array([row]), now_ms)[0])
-        runs = own.run[:, row]
-        unset = [i for i, since in enumerate(runs.tolist()) if since != OFF and not int(own.set[row]) >> i & 1]
-        lengths = {i: rule.levels[i].for_ms for i in unset}
-        following = min(unset, key=lambda i: int(runs[i]) + lengths[i], default=0)
-        if phase is Phase.KEEPING:
-            elapsed_ms = known_ms - int(own.keep[row])
-        elif phase is Phase.PENDING and unset:
-            elapsed_ms = known_ms - int(runs[following])
-        elif phase is Phase.PENDING:  # under `of` a condition that is false by now
-            elapsed_ms = now_ms - int(own.active[row])
-        else:
-            elapsed_ms = now_ms - int(own.fired[row])
-        due_ms, stands = int(own.due[row]), int(own.paused[row]) != NEVER_MS
-        return AlertStatus(
-            rule=rule.name,
-            labels=labels,
-            state=phase.state,
-            active_since_ms=int(own.active[row]),
-            elapsed_ms=elapsed_ms,
-            for_ms=rule.levels[following].for_ms,
-            value=value,
-            paused=int(own.unknown[row]) != NEVER_MS,
-            keeping=phase is Phase.KEEPING,
-            due_ms=0 if stands or due_ms == NEVER_MS else due_ms,
-            annotations=rule.describe(_with(labels, self._severities[number][level]), value),
-            severity=self._severities[number][level],
-            flapping=self._flaps.is_on(number, key, now_ms),
-            fading=phase is Phase.PENDING and rule.of < 1 and not book.shares.is_on(row),
-        )
 
-
-def _with(labels: dict[str, str], severity: str) -> dict[str, str]:
-    """The labels as people see them: with the severity that is reached."""
-    return {**labels, "severity": severity} if severity else labels
+def key_of(labels: Mapping[str, str]) -> Key:
+    """A label set as one text: in the order of such texts, label sets are in the order of their sorted pairs. A text is
+    compared several times as fast as pairs are, and hashed once."""
+    return "\0".join(text.replace("\0", "\\0") for pair in sorted(labels.items()) for text in pair)

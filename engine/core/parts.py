@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Mapping, Sequence
-from typing import Final
+from typing import Final, TypedDict
 
 import msgspec
 
@@ -21,7 +21,9 @@ from engine.core.eviction import Eviction
 from engine.core.expression import Expression
 from engine.core.grid import GroupRunner
 from engine.core.groups import GridGroup, Instants
+from engine.core.inputs import Inputs
 from engine.core.judge import Judge
+from engine.core.kin import Kin, kin_of
 from engine.core.landing import Lander
 from engine.core.layouts import Layouts
 from engine.core.promql.parse import PromQLError
@@ -39,7 +41,7 @@ from engine.core.tally import Tally
 from engine.core.timers import Timers
 from engine.ports import Projector
 
-__all__ = ["LOOKBACK_MS", "RESOLUTION_MS", "SUBQUERY_STEP_MS", "Parts"]
+__all__ = ["LOOKBACK_MS", "RESOLUTION_MS", "SUBQUERY_STEP_MS", "Options", "Parts"]
 
 LOOKBACK_MS: Final = 300_000
 RESOLUTION_MS: Final = 1_000
@@ -48,53 +50,87 @@ SUBQUERY_STEP_MS: Final = 60_000
 FOR_EVER_MS: Final = 2**61
 
 
+class Options(TypedDict, total=False):
+    """What may be said of a core beside its rules.
+
+    Args:
+        series_max: How many series it keeps, 1,000,000 by default; samples of further ones are dropped and counted.
+        batch_samples_max: How many samples of one batch it takes, 50,000; the rest is dropped and counted.
+        alerts_per_rule_max: How many alerts one rule may have, 10,000; further ones are not made, and counted.
+        projectors: Turn domain and health events into samples.
+        groups: Rules in grid mode; they come after the others in every order.
+        external_labels, external_url: For the templates of groups.
+        lookback_ms: How old the sample of an instant selector may be in grid mode.
+        resolution_ms: How often an expression is judged that changes with time alone.
+        compat: Whose rules hold for windows in grid mode.
+        subquery_step_ms: The step of subqueries that have none, in grid mode.
+        queries: Expressions that `query` will be asked: what they read is kept, too, and for good.
+    """
+
+    series_max: int
+    batch_samples_max: int
+    alerts_per_rule_max: int
+    projectors: Sequence[Projector]
+    groups: Sequence[GridGroup]
+    external_labels: Mapping[str, str] | None
+    external_url: str
+    lookback_ms: int
+    resolution_ms: int
+    compat: Compat
+    subquery_step_ms: int
+    queries: Sequence[QueryPlan]
+
+
 class Parts:
-    """The parts of a core; the arguments are those of `engine.core.evaluator.Core`."""
+    """The parts of a core: see `engine.core.evaluator.Core`."""
 
     def __init__(
         self,
         rules: Sequence[Rule | RecordingRule],
-        *,
-        series_max: int = 1_000_000,
-        batch_samples_max: int = 50_000,
-        alerts_per_rule_max: int = 10_000,
-        projectors: Sequence[Projector] = (),
-        groups: Sequence[GridGroup] = (),
-        external_labels: Mapping[str, str] | None = None,
-        external_url: str = "",
-        lookback_ms: int = LOOKBACK_MS,
-        resolution_ms: int = RESOLUTION_MS,
-        compat: Compat = "prometheus3",
-        subquery_step_ms: int = SUBQUERY_STEP_MS,
-        queries: Sequence[QueryPlan] = (),
+        options: Options,
     ) -> None:
+        compat = options.get("compat", "prometheus3")
+        lookback_ms = options.get("lookback_ms", LOOKBACK_MS)
+        alerts_per_rule_max = options.get("alerts_per_rule_max", 10_000)
+        groups = options.get("groups", ())
         self._compat: Compat = compat
-        self._subquery_step_ms = subquery_step_ms
-        self.store = Store(series_max)
+        self._subquery_step_ms = options.get("subquery_step_ms", SUBQUERY_STEP_MS)
+        self.store = Store(options.get("series_max", 1_000_000))
         self.timers = Timers()
         # Of pointwise rules: what happens to one label set there is nothing to any other, nor to a chain.
         self.sweeps = Timers()
         self.tally = Tally()
         self.recent = Recent(self.store.table, lookback_ms, left_open=compat == "prometheus3")
-        self._resolution_ms = resolution_ms
+        self._resolution_ms = options.get("resolution_ms", RESOLUTION_MS)
         recording = in_order([rule for rule in rules if isinstance(rule, RecordingRule)])
         self._sources = sources_of(recording)
         alerting = [rule for rule in rules if isinstance(rule, Rule)]
         self.book = AlertBook(alerting, [alerts_per_rule_max] * len(alerting))
+        leaves = max((len(rule.plan.leaves) for rule in alerting if isinstance(rule.plan, Plan)), default=0)
+        self.inputs = Inputs(leaves)
         self.judges: list[Judge | QueryJudge] = [
             self._judge(index, rule, alerts_per_rule_max) for index, rule in enumerate(alerting)
         ]
         pointwise = [judge for judge in self.judges if isinstance(judge, Judge)]
         whole = [judge for judge in self.judges if isinstance(judge, QueryJudge)]
         self.pointwise = {judge.index: judge for judge in pointwise}
+        self.kins = kin_of(pointwise, self.store, self.book, self.inputs, len(alerting))
+        self.looking: dict[int, Judge | Kin] = {judge.index: judge for judge in pointwise}
+        """Who looks for stale inputs of each pointwise rule."""
+        self.looking.update({judge.index: kin for kin in self.kins for judge in kin.judges})
         self.instants = Instants(groups)
         self.runners: list[GroupRunner] = []
         self._asked: dict[str, QueryPlan] = {}
         for group in groups:
-            self._add_group(group, alerts_per_rule_max, external_labels or {}, external_url)
+            self._add_group(
+                group,
+                alerts_per_rule_max,
+                options.get("external_labels") or {},
+                options.get("external_url", ""),
+            )
         self.chains = tuple(chains_of(self._recorders(recording), whole))
         self.chain_of = {index: chain for chain in self.chains for index in chain.indices}
-        for plan in queries:
+        for plan in options.get("queries", ()):
             self._want(plan, FOR_EVER_MS)
         self.grid = [alerts for runner in self.runners for alerts in runner.alerting.values()]
         self.group_of = {
@@ -103,11 +139,20 @@ class Parts:
         """Of a book of grid mode, the number of its group."""
         self.books = [self.book, *(judge.book for judge in whole), *(alerts.book for alerts in self.grid)]
         drop, keeps = self.tally.drop, self.recent.keeps
-        self.layouts = Layouts(self.store, pointwise, batch_samples_max, drop, self.chains, keeps)
+        self.layouts = Layouts(
+            self.store,
+            pointwise,
+            self.kins,
+            self.inputs,
+            options.get("batch_samples_max", 50_000),
+            drop,
+            self.chains,
+            keeps,
+        )
         self.lander = Lander(self.store, self.recent, self.layouts, self.tally, self.book)
-        kept = self.store, self.recent, self.layouts, self.tally
+        kept = self.store, self.recent, self.layouts, self.inputs, self.tally
         self.eviction = Eviction(*kept, judges=pointwise, chains=self.chains, runners=self.runners)
-        self.projectors = tuple(projectors)
+        self.projectors = tuple(options.get("projectors", ()))
         self.resolved = Resolved(alerts_per_rule_max, self.tally)
         self.begun = False
         """Whether there was an event."""
@@ -117,7 +162,7 @@ class Parts:
         plan = rule.plan
         if isinstance(plan, Plan):
             if not any(may_read(plan, source.record) for source, _ in self._sources):
-                return Judge(index, rule, self.store, self.book, self.sweeps)
+                return Judge(index, rule, self.store, self.book, self.inputs, self.sweeps)
             plan = compile_query(plan.expr)  # judged whole, once what others record has landed
         expression = self._expression(index, plan, split_condition(plan.root)[0])
         return QueryJudge(index, rule, expression, self.timers, self.tally, alerts_max=alerts_max)

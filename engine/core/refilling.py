@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from engine.core.blindness import Blindness
 from engine.core.columns import Column
-from engine.core.landing import MARKS
 from engine.core.parts import Parts
 from engine.core.restart import restart
+from engine.core.runs import MARKS
 from engine.core.store import NEVER_MS, Landing, stale_after_ms, stale_mask
 from engine.events import SampleBatch
 from engine.series import metric_of
@@ -116,5 +116,5 @@ class Refill:
         first_ms = int(np.min(instants, where=instants >= now_ms, initial=NEVER_MS))
         for chain in parts.chains if first_ms < NEVER_MS else ():
             chain.expect(first_ms)
-        for judge in parts.pointwise.values():
-            judge.watch_from(now_ms)
+        for unit in {id(unit): unit for unit in parts.looking.values()}.values():
+            unit.watch_from(now_ms)

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
-from engine.core.notices import Output
+from engine.core.notices import Key, Output, key_of
 from engine.core.store import NEVER_MS
 from engine.core.tally import Tally
 from engine.events import Transition
@@ -23,8 +23,7 @@ __all__ = ["RESOLVED_KEPT_MS", "Resolved"]
 
 RESOLVED_KEPT_MS = 15 * 60_000
 """How long a resolved alert is remembered; at exactly this age it still is."""
-Labels: TypeAlias = tuple[tuple[str, str], ...]
-_Remembered: TypeAlias = OrderedDict[Labels, Transition]
+_Remembered: TypeAlias = OrderedDict[Key, Transition]
 
 
 class Resolved:
@@ -44,12 +43,13 @@ class Resolved:
 
     def note(self, made: Iterable[Output]) -> None:
         """Take note of transitions, in the order in which they came out."""
-        for output in made:
-            _, _, rule, labels, _, change = output
-            if change.before == "inactive":  # it is back, or was never there
-                if remembered := self._rules.get(rule):
+        rules = self._rules
+        for _, _, rule, labels, _, change in made:
+            before = change.before
+            if before == "inactive":  # it is back, or was never there
+                if remembered := rules.get(rule):
                     remembered.pop(labels, None)
-            elif change.after == "inactive" and change.kind == "resolved":
+            elif before == "firing" and change.after == "inactive" and change.reason != "lost":
                 self._add(rule, labels, change)
 
     def forget(self, now_ms: int) -> None:
@@ -83,10 +83,10 @@ class Resolved:
     def load(self, rule: int, saved: Sequence[Transition]) -> None:
         """Take back what `saved` gave, whatever the limit is now."""
         if saved:
-            self._rules[rule] = OrderedDict((tuple(sorted(one.labels.items())), one) for one in saved)
+            self._rules[rule] = OrderedDict((key_of(one.labels), one) for one in saved)
             self._next_ms = min(self._next_ms, saved[0].time_ms + RESOLVED_KEPT_MS + 1)
 
-    def _add(self, rule: int, labels: Labels, change: Transition) -> None:
+    def _add(self, rule: int, labels: Key, change: Transition) -> None:
         remembered = self._rules.get(rule)
         if remembered is None:
             remembered = self._rules[rule] = OrderedDict()

@@ -13,10 +13,12 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from engine.core import judge_saved
 from engine.core.chains import Chain
 from engine.core.grid import SavedGroup
 from engine.core.groups import group_keys, rule_keys
-from engine.core.judge import Judge, SavedPointwise
+from engine.core.judge import Judge
+from engine.core.judge_saved import SavedPointwise
 from engine.core.parts import Parts
 from engine.core.query_judge import QueryJudge, SavedWhole
 from engine.core.recent import SavedRecent
@@ -74,7 +76,7 @@ def take(parts: Parts) -> bytes:
         columns=parts.store.columns(),
         recent=parts.recent.saved(),
         rules={
-            key: judge.saved() if isinstance(judge, Judge) else judge.saved(settled[judge.index])
+            key: judge_saved.save(judge) if isinstance(judge, Judge) else judge.saved(settled[judge.index])
             for key, judge in zip(keys, parts.judges, strict=False)
         },
         recorders={key: one.saved(settled[one.index]) for key, one in _recorders(parts.chains)},
@@ -132,6 +134,7 @@ def _put(parts: Parts, saved: _Snapshot) -> None:
     unplaced = 0
     for key, judge in zip(keys, parts.judges, strict=False):
         unplaced += _put_rule(parts, judge, saved.rules.get(key), saved.series)
+    parts.layouts.renew_inputs()
     for key, recorder in _recorders(parts.chains):
         _put_recorder(parts, recorder, saved.recorders.get(key))
     unplaced += _put_groups(parts, saved.groups)
@@ -145,12 +148,12 @@ def _put_rule(parts: Parts, judge: Judge | QueryJudge, saved: SavedRule | None, 
     swept_ms = parts.lander.watermark_ms
     if isinstance(judge, Judge):
         if isinstance(saved, SavedPointwise) and saved.expr == judge.plan.expr:
-            return judge.load(saved, texts)
+            return judge_saved.load(judge, saved, texts)
         parts.layouts.tell(judge)
         if saved is not None:
             swept_ms = saved.swept_ms if isinstance(saved, SavedPointwise) else swept_ms
-            return judge.adopt(saved.alerts, saved.label_sets(texts), swept_ms)
-        judge.begin_late(swept_ms)
+            return judge_saved.adopt(judge, saved.alerts, saved.label_sets(texts), swept_ms)
+        judge_saved.begin_late(judge, swept_ms)
         return 0
     if isinstance(saved, SavedWhole):
         chain = parts.chain_of[judge.index]

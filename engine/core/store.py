@@ -20,6 +20,7 @@ from engine.events import STALE_BITS
 from engine.series import SeriesTable, split_series
 
 __all__ = [
+    "BEFORE_ALL_MS",
     "NEVER_MS",
     "STALE_AFTER_INTERVALS",
     "STALE_AFTER_MS",
@@ -40,7 +41,7 @@ Compacting: TypeAlias = Generator[None, None, Callable[[], None]]
 STALE_AFTER_MS = 300_000  # Prometheus' lookback-delta, for series whose interval is not known
 STALE_AFTER_INTERVALS = 3
 NEVER_MS = np.iinfo(np.int64).max // 2
-_BEFORE_ALL_MS = np.iinfo(np.int64).min // 2
+BEFORE_ALL_MS = np.iinfo(np.int64).min // 2
 _AGELESS_MS = 2**59  # no interval is that long
 
 
@@ -61,7 +62,7 @@ class Landing(NamedTuple):
         times: Event times, milliseconds; one int if it is the same for all.
         values: float64.
         stale: Which are stale markers, or None if none is.
-        mark: What the markers mean.
+        mark: What the markers mean; for each sample, if they mean different things.
         stale_after_ms: After how long without a sample each is stale.
         stale_from_ms: The first millisecond at which one of them will be stale.
     """
@@ -71,7 +72,7 @@ class Landing(NamedTuple):
     times: Times | int
     values: NDArray[np.float64]
     stale: NDArray[np.bool_] | None
-    mark: Mark
+    mark: Mark | NDArray[np.int8]
     stale_after_ms: int | NDArray[np.int64]
     stale_from_ms: int
 
@@ -94,14 +95,15 @@ class Store:
 
     def __init__(self, series_max: int) -> None:
         self.table = SeriesTable(series_max)
-        self._last_ms: Column[np.int64] = Column(np.int64, _BEFORE_ALL_MS)
+        self._last_ms: Column[np.int64] = Column(np.int64, BEFORE_ALL_MS)
         self._values: Column[np.float64] = Column(np.float64, np.nan)
         self._stale_after: Column[np.int64] = Column(np.int64, STALE_AFTER_MS)
         self._marks: Column[np.int8] = Column(np.int8, Mark.LIVE)
         # By series the last span in which nobody could see it, though others could be seen.
-        self._blind_from: Column[np.int64] = Column(np.int64, _BEFORE_ALL_MS)
-        self._blind_to: Column[np.int64] = Column(np.int64, _BEFORE_ALL_MS)
-        self._blind_ms = _BEFORE_ALL_MS  # no series was blind later than this
+        self._blind_from: Column[np.int64] = Column(np.int64, BEFORE_ALL_MS)
+        self._blind_to: Column[np.int64] = Column(np.int64, BEFORE_ALL_MS)
+        self.blind_ms = BEFORE_ALL_MS
+        """No series was in a blind span later than this."""
         self.blind: Edges = []
         """When nobody could see anything."""
         self.restarted_ms = -1
@@ -139,7 +141,7 @@ class Store:
         if not len(self.table):
             return np.full(handles.shape, NEVER_MS)
         last = self._last_ms.array[handles]  # of -1 it is that of the last series, and left out
-        gone = (handles < 0) | (self._marks.array[handles] != _LIVE) | (last == _BEFORE_ALL_MS)
+        gone = (handles < 0) | (self._marks.array[handles] != _LIVE) | (last == BEFORE_ALL_MS)
         instants = last + self._stale_after.array[handles]
         instants += 1
         instants[gone] = NEVER_MS
@@ -169,10 +171,10 @@ class Store:
         """Of series: (values, the last instant at which each is fresh, ended). One that is not live was never fresh."""
         if not len(self.table):
             nothing = np.zeros(handles.shape, dtype=np.bool_)
-            return np.full(handles.shape, np.nan), np.full(handles.shape, _BEFORE_ALL_MS), nothing
+            return np.full(handles.shape, np.nan), np.full(handles.shape, BEFORE_ALL_MS), nothing
         marks = self._marks.array[handles]
         live = (marks == _LIVE) & (handles >= 0)
-        until = np.where(live, self._last_ms.array[handles] + self._stale_after.array[handles], _BEFORE_ALL_MS)
+        until = np.where(live, self._last_ms.array[handles] + self._stale_after.array[handles], BEFORE_ALL_MS)
         return self._values.array[handles], until, (marks == _ENDED) & (handles >= 0)
 
     def stale_after(self, handles: Index) -> NDArray[np.int64]:
@@ -213,7 +215,7 @@ class Store:
         for begin, end in spans.without(self.blind, from_ms, to_ms):
             self._skip(begin, end, looked_ms, slice(None))
         spans.add(self.blind, from_ms, to_ms)
-        self._blind_ms = max(self._blind_ms, to_ms)
+        self.blind_ms = max(self.blind_ms, to_ms)
 
     def skip_some(self, handles: Handles, from_ms: int, to_ms: int, looked_ms: Times | int) -> None:
         """The same for some series. Of each the last such span is known: what is told later of the time before it, and
@@ -224,7 +226,7 @@ class Store:
         touches, later = (from_ms <= last) & (first <= to_ms), from_ms > last
         self._blind_from.array[handles] = np.where(later, from_ms, np.where(touches, np.minimum(first, from_ms), first))
         self._blind_to.array[handles] = np.where(later | touches, np.maximum(last, to_ms), last)
-        self._blind_ms = max(self._blind_ms, to_ms)
+        self.blind_ms = max(self.blind_ms, to_ms)
 
     def _skip(self, from_ms: int, to_ms: int, looked_ms: Times | int, handles: Index) -> None:
         last, after = self._last_ms.array[handles], self._stale_after.array[handles]
@@ -236,7 +238,7 @@ class Store:
 
     def blind_after(self, handles: Index, times: Times | int) -> Times | int:
         """For how much of the time after `times` nobody could see each series, as far as that is known."""
-        if self._blind_ms <= np.min(times, initial=NEVER_MS):
+        if self.blind_ms <= np.min(times, initial=NEVER_MS):
             return 0
         every = np.broadcast_to(times, self._blind_to.array[handles].shape)
         to_ms, begin = self._blind_to.array[handles], np.maximum(self._blind_from.array[handles], every)
@@ -296,7 +298,7 @@ class Store:
                 raise ValueError(f"column {name} has {len(data)} values for {len(texts)} series")
             column.resize(len(texts))
             column.array[:] = data
-        self._blind_ms = int(self._blind_to.array.max(initial=self.blind_to_ms))
+        self.blind_ms = int(self._blind_to.array.max(initial=self.blind_to_ms))
 
     def _named(self) -> Iterator[tuple[str, Column[Any], str]]:
         yield "last_ms", self._last_ms, "<i8"

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from datetime import UTC, tzinfo
 from typing import Final
 
-from engine.channel import DROPPED_SCOPES_MAX, DroppedSpan
+from engine.dropped import DROPPED_SCOPES_MAX, DroppedSpan
 from engine.events import Blind, Event, Transition
 from engine.ports import ClockJump, WatchedClock
 from engine.runtime.blindtime import BlindAlert, BlindSeconds, SpanRecord

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.binding import Binding, label_key
+from engine.core.binding import Binding, Named, label_key
 from engine.core.promql.compile import compile_expr
 from engine.series import SeriesTable, series_text, split_series
 
@@ -13,7 +13,7 @@ from engine.series import SeriesTable, series_text, split_series
 def bound(expr: str, texts: list[str]) -> tuple[Binding, SeriesTable]:
     binding, table = Binding(compile_expr(expr)), SeriesTable(1_000)
     for text in texts:
-        binding.add_series(table.intern(text), text)
+        binding.add_series([Named(table.intern(text), text, *split_series(text))])
     return binding, table
 
 

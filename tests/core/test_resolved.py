@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine.core.evaluator import Core
 from engine.core.groups import GridGroup, GridRule
-from engine.core.notices import Output
+from engine.core.notices import Output, key_of
 from engine.core.promql.query_compile import compile_query
 from engine.core.resolved import RESOLVED_KEPT_MS, Resolved
 from engine.core.rules import compile_rule
@@ -27,7 +27,7 @@ def output(time_ms: int, kind: str = "resolved", host: str = "a", rule: int = 0)
     reason = "lost" if kind == "lost" else "recovered"
     change = Transition(time_ms, f"R{rule}", {"host": host}, *WORDS[kind], reason, 1.0, 0)  # type: ignore[arg-type]
     assert change.kind == kind.replace("at once", "firing")
-    return (0, time_ms, rule, (("host", host),), 0, change)
+    return (0, time_ms, rule, key_of({"host": host}), 0, change)
 
 
 def hosts(memory: Resolved, now_ms: int) -> list[str]:

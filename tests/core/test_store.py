@@ -71,10 +71,10 @@ def test_a_marker_hides_the_series_at_once_until_its_next_sample(mark: Mark) -> 
     land(store, 0, 10_000, 7.0)
     land(store, 0, 10_001, STALE, mark=mark)
     assert shown(store, 0, 10_001) is None
-    assert store.mark(0) is mark
+    assert store.marks(np.array([0])).tolist() == [mark]
     assert store.stale_from(np.array([0])).tolist() == [NEVER_MS]  # it can't go stale any more
     land(store, 0, 10_002, 8.0)
-    assert (shown(store, 0, 10_002), store.mark(0)) == (8.0, Mark.LIVE)
+    assert (shown(store, 0, 10_002), store.marks(np.array([0])).tolist()) == (8.0, [Mark.LIVE])
 
 
 def test_a_handle_of_minus_one_is_no_series() -> None:
@@ -129,7 +129,7 @@ def test_columns_come_back() -> None:
     seen = shown(again, 0, 10_000)
     assert seen is not None
     assert math.isnan(seen)
-    assert again.mark(1) is Mark.TARGET_DOWN
+    assert again.marks(np.array([1])).tolist() == [Mark.TARGET_DOWN]
 
 
 @pytest.mark.parametrize("name", ["last_ms", "values", "stale_after", "marks"])

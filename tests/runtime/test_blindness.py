@@ -6,8 +6,8 @@ import random
 import pytest
 
 from engine import Blind, Engine, Health, Sample
-from engine.channel import DROPPED_SCOPES_MAX
 from engine.config import load_text
+from engine.dropped import DROPPED_SCOPES_MAX
 from engine.events import Event
 from engine.runtime.blindness import DROPS_OVER_AFTER_MS, LAG_S_MIN, TURNS_EVERY_S, Blindness
 from engine.runtime.downtime import Downtime

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from engine.channel import DROPPED_SCOPES_MAX
 from engine.config import load_text
+from engine.dropped import DROPPED_SCOPES_MAX
 from engine.runtime.blindness import DROPS_OVER_AFTER_MS, LAG_S_MIN, TURNS_EVERY_S
 from engine.runtime.blindtime import ALERT, QUIET_MS, REASONS, RECORDED_MS_MAX
 from engine.runtime.downtime import AWAY_MS_MAX

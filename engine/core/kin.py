@@ -1,0 +1,331 @@
+"""Pointwise rules of one shape, judged together: what their conditions are for every label set that a landing touches.
+
+Most rules say the same in another metric or with another number: `metric > 80`, `a / b < 0.1`. This is where such rules
+are compiled, once, to one table of inputs and thresholds by place; a landing then costs the same few vector operations
+for one rule as for a hundred. Of a rule's judge only what is rare is left to it: inputs that went stale before a
+landing, and the time after a restart. It must say exactly what the judges would say one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.core.ages import Ages
+from engine.core.alert_rows import FREE, Ints
+from engine.core.alerts import Code
+from engine.core.book import AlertBook
+from engine.core.columns import Index, as_index, distinct
+from engine.core.inputs import Entries, Inputs
+from engine.core.judge import Due, Judge
+from engine.core.lanes import Lanes, Run
+from engine.core.points import Points
+from engine.core.promql.evaluate import COMPARISON, evaluate
+from engine.core.promql.plan import Selector
+from engine.core.shapes import Limits, compared, is_ordinary, is_plain, shape
+from engine.core.store import NEVER_MS, Landing, Mark, Store
+
+__all__ = ["Kin", "Part", "kin_of"]
+
+Floats: TypeAlias = NDArray[np.float64]
+Bools: TypeAlias = NDArray[np.bool_]
+Codes: TypeAlias = NDArray[np.int16]
+
+PLACES_PER_PART = 20_000
+_PLAIN: Codes = np.array([Code.FALSE, Code.TRUE], dtype=np.int16)
+_TRUE = np.int16(Code.TRUE)
+_FALSE = np.int16(Code.FALSE)
+_ENDED = int(Mark.ENDED)
+
+
+class Part(NamedTuple):
+    """Some of the label sets that a tuple of series touches: aligned columns.
+
+    Args:
+        places, at: Which; the same, for columns.
+        rules: Whose.
+        sources: By selector, where in the atom its sample is.
+        inside: By selector, for which of them the atom has one; None if for all.
+        limits: What the measured values are compared with.
+    """
+
+    places: Ints
+    at: Index
+    rules: Ints
+    sources: tuple[Index, ...]
+    inside: tuple[Bools | None, ...]
+    limits: Limits
+
+
+class Kin:
+    """Rules of one shape.
+
+    Args:
+        judges: Of these rules.
+        rules: How many rules there are in all.
+    """
+
+    def __init__(self, judges: Sequence[Judge], store: Store, book: AlertBook, inputs: Inputs, rules: int) -> None:
+        self.judges = tuple(judges)
+        self.looks = judges[0].looks
+        for judge in judges:
+            judge.looks = self.looks
+        first = judges[0].rule
+        self._measure = first.measure
+        self._leaves = len(judges[0].plan.leaves)
+        self._missing = np.int16(Code.MISSING if first.on_missing == "reset" else Code.UNKNOWN)
+        self._compared = compared([(judge.index, judge.rule.levels) for judge in judges], rules)
+        self._one = len(first.levels) == 1 and first.levels[0].clear is None
+        self.plain = self._one and all(is_plain(judge.rule) for judge in judges)
+        """Whether an alert of it has nothing but a start, a deadline and an end: see `engine.core.spells`."""
+        self._store = store
+        self._book = book
+        self._inputs = inputs
+        mine = np.zeros(rules, dtype=np.bool_)
+        mine[[judge.index for judge in judges]] = True
+        self.ages = Ages(self.looks, store, book, inputs, self._leaves, mine)
+        book.measure_by(np.flatnonzero(mine), self, plain=self.plain)
+
+    @property
+    def joins(self) -> bool:
+        """Whether several series feed a label set."""
+        return self._leaves > 1
+
+    # -- what a tuple of series touches ------------------------------------------------------------------------
+
+    def parts(self, entries: Entries) -> Iterator[Part]:
+        """What entries of its rules touch, some label sets at a time.
+
+        Args:
+            entries: Those of one label set may stand anywhere.
+        """
+        positions = np.arange(len(entries.places)) if entries.positions is None else entries.positions
+        places = distinct(entries.places)
+        for start in range(0, len(places), PLACES_PER_PART):
+            here = places[start : start + PLACES_PER_PART]
+            sources, inside = [], []
+            for leaf in range(self._leaves):
+                mine = entries.leaves == leaf if self.joins else slice(None)
+                found = np.full(len(here), -1, dtype=np.int64)
+                at = np.searchsorted(here, entries.places[mine])
+                clipped = np.minimum(at, len(here) - 1)
+                ok = here[clipped] == entries.places[mine]
+                found[at[ok]] = positions[mine][ok]
+                there = found >= 0
+                sources.append(as_index(np.maximum(found, 0)))
+                inside.append(None if there.all() else there)
+            rules = self._inputs.rule.array[here]
+            limits = [limit[rules] for limit in self._compared.limits]
+            yield Part(here, as_index(here), rules, tuple(sources), tuple(inside), limits)
+
+    # -- conditions --------------------------------------------------------------------------------------------
+
+    def _codes(self, values: Floats, limits: Limits, present: Bools | None, ended: Bools | None) -> Codes:
+        """The code of each value.
+
+        Args:
+            present, ended: Where there is a value, and where an input has ended; None if all are there.
+        """
+        compared = self._compared
+        if self._one:
+            op = compared.whens[0]
+            holds = np.ones(len(values), dtype=np.bool_) if op is None else COMPARISON[op](values, limits[0])
+            codes = _PLAIN[holds.view(np.int8)]
+        else:
+            codes = np.full(len(values), Code.FALSE, dtype=np.int16)
+            for level, (op, clear_op) in enumerate(zip(compared.whens, compared.clears, strict=True)):
+                when = np.ones(len(values), np.bool_) if op is None else COMPARISON[op](values, limits[2 * level])
+                clear = ~when if clear_op is None else COMPARISON[clear_op](values, limits[2 * level + 1])
+                codes |= when * np.int16(1 << level)
+                codes &= ~(~clear * np.int16(Code.CLEAR << level))
+        if present is not None:
+            gone = np.flatnonzero(~present)
+            if len(gone):
+                codes[gone] = self._missing if ended is None else np.where(ended[gone], Code.ENDED, self._missing)
+        return codes
+
+    def _evaluated(self, leaves: Sequence[Floats]) -> Floats:
+        if isinstance(self._measure, Selector):
+            return leaves[0]
+        there = np.ones(len(leaves[0]), dtype=np.bool_)
+        return evaluate(self._measure, lambda leaf: (leaves[leaf], there)).values
+
+    def _by_store(self, places: Index, times: Ints | int) -> tuple[Floats, Bools, Bools]:
+        """(values, present, ended) of places at instants, by the store."""
+        present: Bools | None = None
+        ended: Bools | None = None
+        leaves = []
+        for leaf in range(self._leaves):
+            values, fresh, over = self._store.state(self._inputs.handles[leaf].array[places], times)
+            leaves.append(values)
+            present = fresh if present is None else present & fresh
+            ended = over if ended is None else ended | over
+        assert present is not None
+        assert ended is not None
+        return self._evaluated(leaves), present, ended
+
+    def values_of(self, places: Index, times: Ints | int) -> Floats:
+        """What the rules measure at places at instants; NaN where nothing is known."""
+        values, present, _ = self._by_store(places, times)
+        return values if present.all() else np.where(present, values, np.nan)
+
+    def last_values(self, places: Ints) -> Floats:
+        """What the rules measure at places whose inputs are all fresh."""
+        handles = [self._inputs.handles[leaf].array[places] for leaf in range(self._leaves)]
+        return self._evaluated([self._store.values(one) for one in handles])
+
+    # -- a landing ---------------------------------------------------------------------------------------------
+
+    def times(self, places: Index, at_ms: int) -> Ints | int:
+        """When a landing is judged: not before any of its label sets was."""
+        if at_ms >= self.looks.judged_ms:
+            return at_ms
+        return np.maximum(self._inputs.judged.array[places], at_ms)
+
+    def due(self, part: Part, at_ms: int) -> Due | None:
+        """The touched label sets with an alert whose clock comes strictly before a landing."""
+        book = self._book
+        if book.due_ms >= max(at_ms, self.looks.judged_ms):
+            return None
+        rows = book.row_of.array[part.at]
+        # A place without an alert has the number of the last row, and is left out.
+        due = book.rows.due[rows]
+        times = self.times(part.at, at_ms)
+        late = np.flatnonzero(due < times)
+        late = late[rows[late] != FREE]
+        if not len(late):
+            return None
+        places = part.places[late]
+        untils = np.full(len(late), times - 1) if isinstance(times, int) else times[late] - 1
+        known = self.plain and bool((book.rows.unknown[rows[late]] == NEVER_MS).all())
+        return Due(places, untils, self.last_values(places) if known else self.values_of(places, due[late]))
+
+    def after(self, part: Part, landing: Landing, at_ms: int) -> Points | None:
+        """Judge a landing that the store has taken; the points of label sets whose condition has changed."""
+        times = self.times(part.at, at_ms)
+        if self.joins:
+            self._inputs.judged.array[part.at] = times
+            latest = times if isinstance(times, int) else int(times.max())
+            self.looks.judged_ms = max(self.looks.judged_ms, latest)
+        whole = all(inside is None for inside in part.inside) and landing.stale_from_ms > at_ms
+        if whole and landing.stale is None and isinstance(times, int):
+            values = self._evaluated([landing.values[source] for source in part.sources])
+            codes = self._codes(values, part.limits, None, None)
+            present = None
+        else:
+            values, present, ended = self._by_store(part.at, times)
+            codes = self._codes(values, part.limits, present, ended)
+        at = np.flatnonzero(codes != self._book.codes.array[part.at])
+        if not len(at):
+            return None
+        values = values[at] if present is None else np.where(present[at], values[at], np.nan)
+        stamps = np.full(len(at), times) if isinstance(times, int) else times[at]
+        zeros = np.zeros(len(at), dtype=np.int64)
+        return Points(part.rules[at], part.places[at], stamps, stamps - 1, zeros, codes[at], values, values)
+
+    # -- time --------------------------------------------------------------------------------------------------
+
+    def sweep(self, until_ms: int) -> Points | None:
+        """The points of inputs that go stale until an instant, inclusive. If there are none, the next sweep is planned;
+        else call `watch` when they are told."""
+        if self.looks.at_ms > until_ms:
+            return None
+        points: list[Points] = []
+        if self.ages.sweep(until_ms):
+            points = [found for judge in self.judges if (found := judge.stale_until(until_ms)) is not None]
+        self.looks.at_ms = NEVER_MS
+        self.looks.swept_ms = until_ms
+        if points:
+            return Points.join(points)
+        self.ages.watch()
+        return None
+
+    def watch_from(self, now_ms: int) -> None:
+        """Plan the next sweep; no input that went stale before an instant is looked at again."""
+        self.looks.swept_ms = max(self.looks.swept_ms, now_ms - 1)
+        self.ages.blinded()
+        self.ages.watch()
+
+    def watch(self) -> None:
+        """Plan the next sweep, once the points of the last one were told."""
+        self.ages.watch()
+
+    def changed(self, points: Points) -> None:
+        """Points of its label sets were told: there may be new alerts, whose other inputs must be watched."""
+        self.ages.changed(points)
+
+    # -- a run of single samples -------------------------------------------------------------------------------
+
+    def run(self, run: Run, entries: Entries) -> Lanes | None:
+        """The lanes of a run of single samples, by the store as it was before it; None if one went stale before or in
+        between, or is so late that it is stale by now, or where several inputs feed a label set.
+
+        Args:
+            entries: What the samples feed.
+        """
+        positions = entries.positions
+        if self.joins:
+            samples = np.arange(len(entries.places)) if positions is None else positions
+            placed = [(entries.places[at], samples[at]) for at in self._by_leaf(entries)]
+            lanes = Lanes.of(run, placed)
+            assert lanes is not None
+            once = lanes.slots[lanes.first]
+            lanes = lanes.not_before(self._inputs.judged.array[once])
+        else:
+            lanes = Lanes.single(run, entries.places, positions)
+            once = lanes.slots[lanes.first]
+            if int(lanes.times[lanes.first].min()) < self.looks.judged_ms:
+                lanes = lanes.not_before(self._inputs.judged.array[once])
+        handles = [self._inputs.handles[leaf].array[once] for leaf in range(self._leaves)]
+        if not self.ages.are_calm_before(once, lanes.times[lanes.first], handles):
+            return None
+        if self.joins:
+            self._inputs.judged.array[once] = lanes.times[lanes.last]
+            self.looks.judged_ms = max(self.looks.judged_ms, int(lanes.times.max()))
+        # With one selector every row has a sample of its own, and what was stored is not asked.
+        stored = [self._store.series_state(one if self.joins else one[:0]) for one in handles]
+        return lanes.shown_by(run, stored)
+
+    def points(self, lanes: Lanes, run: Run) -> Points:
+        """What its conditions are in lanes, as `run` gives them."""
+        values = self._evaluated([state[0] for state in lanes.states])
+        present: Bools | None = None
+        ended: Bools | None = None
+        if run.marks is not None or self.joins:
+            present, ended = lanes.states[0][1], lanes.states[0][2]
+            for _, fresh, over in lanes.states[1:]:
+                present, ended = present & fresh, ended | over
+        elif (lanes.has_gaps or run.judged_at is not run.times) and not lanes.states[0][1].all():
+            present = lanes.states[0][1]
+        rules = self._inputs.rule.array[lanes.slots]
+        limits = self._compared.limits[:1] if self._one else self._compared.limits
+        codes = self._codes(values, [limit[rules] for limit in limits], present, ended)
+        if present is not None and not present.all():
+            values = np.where(present, values, np.nan)
+        return Points(rules, lanes.slots, lanes.times, lanes.limits, lanes.orders, codes, values, values)
+
+    def seen(self, points: Points, first: Ints) -> Points:
+        """With what was measured just before each point.
+
+        Args:
+            first: Where lanes begin.
+        """
+        seen = np.empty_like(points.values)
+        seen[1:] = points.values[:-1]
+        seen[first] = self.values_of(points.places[first], points.times[first] - 1)
+        return points._replace(seen=seen)
+
+    def _by_leaf(self, entries: Entries) -> list[Ints]:
+        return [np.flatnonzero(entries.leaves == leaf) for leaf in range(self._leaves)]
+
+
+def kin_of(judges: Sequence[Judge], store: Store, book: AlertBook, inputs: Inputs, rules: int) -> list[Kin]:
+    """The rules that can be judged together, by shape; the others are in none."""
+    found: dict[str, list[Judge]] = {}
+    for judge in judges:
+        if is_ordinary(judge.rule):
+            found.setdefault(shape(judge.rule), []).append(judge)
+    return [Kin(members, store, book, inputs, rules) for members in found.values()]
