@@ -90,12 +90,16 @@ class SinkError(LongwatchError):
         message: For a person. Must not contain a secret.
         retryable: Whether the same bytes may succeed later.
         retry_after_s: What the receiver asked for, in seconds, already clamped; 0 if it did not ask.
+        status: The HTTP status it answered with; 0 where there was none.
     """
 
-    def __init__(self, reason: str, message: str, *, retryable: bool, retry_after_s: float = 0.0) -> None:
+    def __init__(
+        self, reason: str, message: str, *, retryable: bool, retry_after_s: float = 0.0, status: int = 0
+    ) -> None:
         self.reason = reason
         self.retryable = retryable
         self.retry_after_s = retry_after_s
+        self.status = status
         super().__init__(message)
 
 
