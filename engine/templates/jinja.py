@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
     from jinja2.nodes import Node
 
-__all__ = ["compile_jinja"]
+__all__ = ["compile_jinja", "environment_of_words", "supported_nodes"]
 
 Render = Callable[..., str]
 
@@ -109,19 +109,37 @@ def _to_jinja(block: re.Match[str]) -> str:
     return _VARIABLE.sub(name, block.group())
 
 
+def supported_nodes() -> frozenset[str]:
+    """The kinds of nodes that every template may have."""
+    return frozenset(_NODES)
+
+
 @functools.cache
 def _environment() -> Environment:
+    return environment_of_words(_label)
+
+
+def _label(owner: Any, key: Any) -> Any:
+    return owner[key] if isinstance(owner, Mapping) and key in owner else None
+
+
+def environment_of_words(look_up: Callable[[Any, Any], Any]) -> Environment:
+    """A sandbox with the filters, tests and operators that templates have.
+
+    Args:
+        look_up: Finds a key or an attribute of an object; None where there is none, which renders as nothing.
+    """
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     class Words(ImmutableSandboxedEnvironment):
-        """The second wall, behind `_check`: look-ups see labels only, operators see numbers only."""
+        """The second wall, behind the check of a template's tree: look-ups see data only, operators numbers only."""
 
         intercepted_binops = frozenset(["+", "-", "*", "/", "//", "%", "**"])  # these are not computed while compiling
 
         def getitem(self, obj: Any, argument: Any) -> Any:
-            if isinstance(obj, Mapping) and argument in obj:
-                return obj[argument]
-            return self.undefined(name=str(argument))  # absent renders as nothing, as in Prometheus
+            found = look_up(obj, argument)
+            # absent renders as nothing, as in Prometheus
+            return self.undefined(name=str(argument)) if found is None else found
 
         def getattr(self, obj: Any, attribute: str) -> Any:
             return self.getitem(obj, attribute)

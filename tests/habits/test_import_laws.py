@@ -72,6 +72,7 @@ LEAF_MAY_IMPORT = {
     "engine.resolver",
     "engine.secrets",
     "engine.series",
+    "engine.templates.bodies",
     "engine.telling",
     "engine.text",
 }

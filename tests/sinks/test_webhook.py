@@ -24,9 +24,10 @@ from engine.durations import Duration
 from engine.errors import SinkError
 from engine.ports import Notification, Receiver, Recorder
 from engine.secrets import Secret
-from sinks import webhook as module
-from sinks._alertmanager import render as render_v4
-from sinks.webhook import WebhookOptions, WebhookSink, retry_after_s
+from sinks import _http as module
+from sinks._body_v4 import render as render_v4
+from sinks._http import retry_after_s
+from sinks.webhook import WebhookOptions, WebhookSink
 from tests.sinks.context import NOW_MS, context, transition
 
 CANARY = "c4n4ry-t0k3n"
@@ -326,10 +327,8 @@ async def test_a_name_that_does_not_resolve_says_so(problem: Exception) -> None:
     async def call(_: Any) -> Any:
         raise problem
 
-    sink = WebhookSink(WebhookOptions(url=Secret(f"http://nowhere.invalid/{CANARY}")), context())
-    sink._context = type(sink._context)(
-        **{n: getattr(sink._context, n) for n in sink._context.__struct_fields__} | {"call": call}
-    )
+    given = msgspec.structs.replace(context(), call=call)
+    sink = WebhookSink(WebhookOptions(url=Secret(f"http://nowhere.invalid/{CANARY}")), given)
     await sink.open()
     with pytest.raises(SinkError) as caught:
         await sink.deliver("x", b"")

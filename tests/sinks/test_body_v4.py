@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from engine.events import Transition
 from engine.ports import Notification
 from engine.series import fingerprint
-from sinks._alertmanager import ANNOTATION_BYTES_MAX, BODY_BYTES_MAX, CUT_MARK, render
+from sinks._body_parts import ANNOTATION_BYTES_MAX, BODY_BYTES_MAX, CUT_MARK
+from sinks._body_v4 import render
 from tests.sinks.context import NOW_MS, transition
 
 ZERO = "0001-01-01T00:00:00Z"
