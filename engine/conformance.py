@@ -23,7 +23,7 @@ def probe_faults(thing: Any) -> list[str]:
 
 
 def sink_faults(thing: Any) -> list[str]:
-    """What a class or an object lacks to be a `Recorder`, a `Receiver` or both: each as `no close()`."""
+    """What a class or an object lacks to be a `Recorder`, a `Receiver` or `Periodic`: each as `no close()`."""
     return [*_sink_faults(lambda name: callable(getattr(thing, name, None)), getattr(thing, "WANTS", None))]
 
 
@@ -31,7 +31,7 @@ def _sink_faults(has: Callable[[str], bool], wants: object) -> Iterator[str]:
     for name in ("open", "close"):
         if not has(name):
             yield f"no {name}()"
-    if not any(map(has, ("write", "render", "deliver"))):
+    if not any(map(has, ("write", "render", "deliver", "tick"))):
         yield f"neither write() and {_WANTS}, to record, nor render() and deliver(), to tell people"
     if has("write"):
         if wants is None:

@@ -28,12 +28,15 @@ __all__ = [
     "Notices",
     "Notification",
     "Options",
+    "Periodic",
     "Probe",
     "ProbeContext",
+    "Progress",
     "Projector",
     "Receiver",
     "Recorder",
     "RecordKind",
+    "Resuming",
     "RunInfo",
     "SeriesSamples",
     "Sink",
@@ -170,7 +173,7 @@ class SinkContext(msgspec.Struct, frozen=True, kw_only=True):
 
 @runtime_checkable
 class Sink(Protocol):
-    """Where things go. Class attribute: `Options`. A sink is a `Recorder`, a `Receiver` or both."""
+    """Where things go. Class attribute: `Options`. A sink is one or more of `Recorder`, `Receiver` and `Periodic`."""
 
     async def open(self) -> None:
         """Acquire what it needs. Raises `SinkError`; a retryable one is tried again with back-off."""
@@ -233,13 +236,55 @@ class Receiver(Sink, Protocol):
 
 
 @runtime_checkable
+class Resuming(Receiver, Protocol):
+    """A receiver that keeps what it was told, because those it tells forget it unless they are told again."""
+
+    def resume(self, standing: Notification) -> None:
+        """Take what stands when the engine starts: each firing alert as its last transition, and the resolves of the
+        last 15 minutes. Called once, after `open` and before the first `deliver`; never where nothing stands."""
+
+
+class Progress(NamedTuple):
+    """How far a part of the engine has come.
+
+    Args:
+        last_s: When it last got anywhere, seconds of the monotonic clock; its start at first.
+        limit_s: How long that may be ago before it counts as stuck.
+    """
+
+    last_s: float
+    limit_s: float
+
+
+@runtime_checkable
+class Periodic(Sink, Protocol):
+    """A sink that acts by the clock. A failed `tick` is repeated sooner than the interval says.
+
+    Attributes:
+        interval_s: Seconds from one `tick` to the next; the first comes as soon as the sink is open.
+    """
+
+    interval_s: float
+
+    async def tick(self, parts: Mapping[str, Progress]) -> None:
+        """Do what is due.
+
+        Args:
+            parts: The parts of the engine that must get on: `core` judges, `probes` measure.
+
+        Raises:
+            SinkError: It could not be done, or not wholly.
+        """
+
+
+@runtime_checkable
 class Notices(Protocol):
     """A sink that has things to tell which are not errors of a call: a file renamed, a checkpoint that failed."""
 
     def take_notices(self) -> Sequence[tuple[str, str]]:
         """Return (reason, message) of each since the last call, as those of a `SinkError`, and forget them.
 
-        Asked for after `open` and after each `write`; each becomes a health event.
+        Asked for after `open`, `write`, `deliver` and `tick`; each becomes a health event.
         """
 
 

@@ -43,6 +43,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+STUCK_S_MIN = 30.0
+"""A part of the engine that got nowhere for less than this is not stuck: one long step is none."""
 
 
 class Extras(NamedTuple):
@@ -207,7 +209,17 @@ def build_probes(
         specs.append(ProbeSpec(probe.name, probe.type, int(probe.interval), int(probe.timeout), built, remote))
     _check_names("probe", [spec.name for spec in specs], [spec.name for spec in extra])
     trusts = sentinel.trusts if sentinel is not None else None
+    _expect_progress(shared, [*specs, *extra])
     return [ProbeRunner(spec, shared, trusts if spec.remote else None) for spec in (*specs, *extra)]
+
+
+def _expect_progress(shared: Shared, probes: Sequence[ProbeSpec]) -> None:
+    """Say which parts must get on from now on, and how long each may take."""
+    now_s = shared.clock.monotonic()
+    shared.progress.expect("core", STUCK_S_MIN, now_s)
+    if probes:
+        longest_s = min((3 * probe.interval_ms + probe.timeout_ms) / 1000 for probe in probes)
+        shared.progress.expect("probes", max(STUCK_S_MIN, longest_s), now_s)
 
 
 def build_sinks(

@@ -1,7 +1,7 @@
 """From the pipeline to one sink: opened, fed, flushed, closed, and none of its troubles anybody else's.
 
-Each sink has queues and tasks of its own; `offer` never waits. The two roles of a sink are two workers:
-`recording` writes what happened, `messaging` tells people.
+Each sink has queues and tasks of its own; `offer` never waits. The roles of a sink are workers: `recording` writes
+what happened, `messaging` tells people, `ticking` acts by the clock.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from typing import Any, Final, NamedTuple
 from engine.conformance import sink_faults
 from engine.errors import SinkError
 from engine.events import Record, Transition
-from engine.ports import Receiver, Recorder, RecordKind, Sink
+from engine.ports import Periodic, Receiver, Recorder, RecordKind, Sink
 from engine.runtime.desk import Desk
 from engine.runtime.messaging import MessageWorker
 from engine.runtime.recording import RecordWorker
 from engine.runtime.schedule import BACKOFF_MAX_S
 from engine.runtime.supervisor import Shared
+from engine.runtime.ticking import TickWorker
 from engine.status import SinkStatus
 
 __all__ = ["SinkRunner", "SinkSpec"]
@@ -72,7 +73,8 @@ class SinkRunner:
             if isinstance(spec.sink, Receiver)
             else None
         )
-        if self._records is None and self._messages is None:
+        self._ticks = TickWorker(spec.sink, self.desk) if isinstance(spec.sink, Periodic) else None
+        if self._records is None and self._messages is None and self._ticks is None:
             raise TypeError(f"sink {spec.name}: {type(spec.sink).__name__} has {' and '.join(sink_faults(spec.sink))}")
 
     def offer(self, records: Sequence[tuple[RecordKind, Record]], transitions: Sequence[Transition]) -> None:
@@ -101,6 +103,8 @@ class SinkRunner:
             jobs.append(Job(f"{self.desk.component} records", self._records.run))
         if self._messages is not None:
             jobs.append(Job(f"{self.desk.component} messages", self._messages.run, tells=True))
+        if self._ticks is not None:
+            jobs.append(Job(f"{self.desk.component} ticks", self._ticks.run))
         return jobs
 
     def drain(self) -> None:

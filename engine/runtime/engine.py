@@ -31,6 +31,7 @@ from engine.runtime.intake import Intake, Refused
 from engine.runtime.overview import KEY_METRICS, Overview
 from engine.runtime.past import build_refiller
 from engine.runtime.pipeline import Parts, Pipeline, deliver_to
+from engine.runtime.progress import ProgressBook
 from engine.runtime.report import Reporter
 from engine.runtime.statefiles import StateLock, StatusFile
 from engine.runtime.stepping import Stepper
@@ -243,6 +244,7 @@ class Engine:
             intake=Intake(settings.batch_samples_max, settings.series_max, self._event_types),
             reporter=Reporter(),
             rng=self._rng,
+            progress=ProgressBook(),
         )
         sentinel, folder = build_sentinel(self.config, shared), settings.state_dir
         sinks = build_sinks(self.config, self._extra_sinks, shared, pool, self._rng)

@@ -119,6 +119,7 @@ class MessageWorker:
             if failure is None:
                 desk.written += 1
                 desk.works()
+                desk.take_notices(self._receiver)
                 return
             if attempt == ATTEMPTS_MAX or not _worth_another(failure):
                 desk.lose(failure.reason, 1)

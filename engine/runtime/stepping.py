@@ -204,7 +204,9 @@ class Stepper:
         finally:
             self._inside = False
         self.steps += 1
-        self.step_s += clock.monotonic() - begun_s
+        ended_s = clock.monotonic()
+        self.step_s += ended_s - begun_s
+        self._shared.progress.made("core", ended_s)
         transitions += self.blindness.transitions(now_ms, end=end)
         records = self.blindness.record(batch, now_ms, end=end)
         if records or transitions:

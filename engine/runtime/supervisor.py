@@ -17,6 +17,7 @@ from engine.events import Event, Health, HealthStatus
 from engine.ports import Clock, Probe
 from engine.runtime.contain import Containment, Failure, describe
 from engine.runtime.intake import Intake
+from engine.runtime.progress import ProgressBook
 from engine.runtime.report import Reporter
 from engine.runtime.schedule import Grid, backoff_s
 from engine.runtime.sentinel import tells_down
@@ -61,6 +62,7 @@ class Shared(NamedTuple):
     intake: Intake
     reporter: Reporter
     rng: random.Random
+    progress: ProgressBook
 
     def report(self, events: Iterable[Health]) -> None:
         """Send health events down the road; once it is closed they are kept for the pipeline's last word."""
@@ -142,6 +144,8 @@ class ProbeRunner:
                 continue
             self._ticks += 1
             failure, complaint, trusted = await self._measure()
+            if failure is None or failure.reason != "hung":  # whatever it said, it came back
+                self._shared.progress.made("probes", clock.monotonic())
             if failure is None:
                 self._note_success(complaint)
                 if not trusted:  # one health event tells of them all

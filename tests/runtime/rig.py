@@ -9,6 +9,7 @@ from engine.events import Event, Health, Sample, Transition
 from engine.ports import Clock
 from engine.runtime.contain import Containment
 from engine.runtime.intake import Intake
+from engine.runtime.progress import ProgressBook
 from engine.runtime.report import Reporter
 from engine.runtime.supervisor import Shared
 from engine.status import AlertStatus
@@ -22,6 +23,7 @@ def shared(clock: Clock, *, capacity: int = 10_000, policy: Policy = "drop_oldes
         intake=Intake(batch_samples_max=1_000, series_max=10_000),
         reporter=Reporter(),
         rng=random.Random(1),
+        progress=ProgressBook(),
     )
 
 

@@ -1,0 +1,136 @@
+"""A sink that acts by the clock: when it is called, what it is told, and that a stop does not wait for it."""
+
+import random
+from collections.abc import Mapping
+
+import pytest
+
+from engine.errors import SinkError
+from engine.ports import Periodic, Progress
+from engine.runtime.progress import ProgressBook
+from engine.testing import VirtualClock, run_virtual
+from tests.runtime.rig import health_of
+from tests.runtime.test_delivery import Rig
+
+
+class Ticking:
+    """Notes when it was called, and what with; fails as often as it is told to."""
+
+    def __init__(
+        self, clock: VirtualClock, failures: int = 0, retry_after_s: float = 0.0, takes_s: float = 0.0
+    ) -> None:
+        self.interval_s = 10.0
+        self.ticks: list[float] = []
+        self.parts: Mapping[str, Progress] = {}
+        self._clock = clock
+        self._failures = failures
+        self._retry_after_s = retry_after_s
+        self._takes_s = takes_s
+
+    async def open(self) -> None: ...
+
+    async def tick(self, parts: Mapping[str, Progress]) -> None:
+        self.ticks.append(self._clock.monotonic())
+        self.parts = parts
+        await self._clock.sleep(self._takes_s)
+        if len(self.ticks) <= self._failures:
+            raise SinkError("refused", "no", retryable=True, retry_after_s=self._retry_after_s)
+
+    async def close(self) -> None: ...
+
+
+def test_it_ticks_at_once_and_then_on_its_grid() -> None:
+    async def main(clock: VirtualClock) -> None:
+        sink = Ticking(clock, takes_s=3.0)
+        assert isinstance(sink, Periodic)
+        rig = Rig(clock, sink)
+        await clock.sleep(35)
+        assert sink.ticks == pytest.approx([0.0, 10.0, 20.0, 30.0])
+        assert await health_of(rig.parts) == []
+        await rig.finish()
+
+    run_virtual(main)
+
+
+def test_a_tick_that_takes_longer_than_the_interval_is_not_made_up_for() -> None:
+    async def main(clock: VirtualClock) -> None:
+        sink = Ticking(clock, takes_s=25.0)
+        rig = Rig(clock, sink)
+        await clock.sleep(65)
+        assert sink.ticks == pytest.approx([0.0, 30.0, 60.0])
+        await rig.finish()
+
+    run_virtual(main)
+
+
+def test_a_failure_is_told_and_repeated_sooner_and_the_grid_stays() -> None:
+    async def main(clock: VirtualClock) -> None:
+        sink = Ticking(clock, failures=2)
+        rig = Rig(clock, sink)
+        await clock.sleep(25)
+        assert len(sink.ticks) == 5
+        assert sink.ticks[2] < 8
+        assert sink.ticks[3:] == pytest.approx([10.0, 20.0])
+        told = await health_of(rig.parts)
+        assert told == [*[("sink.s", "degraded", "refused")] * 2, ("sink.s", "ok", "recovered")]
+        assert rig.runner.status().retries == 2
+        await rig.finish()
+
+    run_virtual(main)
+
+
+def test_failures_are_repeated_no_later_than_the_interval_unless_more_was_asked_for() -> None:
+    async def main(clock: VirtualClock) -> None:
+        sink = Ticking(clock, failures=100)
+        rig = Rig(clock, sink)
+        await clock.sleep(99)
+        assert all(b - a <= 10.01 for a, b in zip(sink.ticks, sink.ticks[1:], strict=False))
+        assert len(sink.ticks) > 9
+        await rig.finish()
+        patient = Ticking(clock, failures=1, retry_after_s=100.0)
+        rig = Rig(clock, patient)
+        await clock.sleep(99)
+        assert len(patient.ticks) == 1
+        await clock.sleep(2)
+        assert len(patient.ticks) == 2
+        await rig.finish()
+
+    run_virtual(main)
+
+
+def test_a_stop_does_not_wait_for_the_next_tick() -> None:
+    async def main(clock: VirtualClock) -> None:
+        sink = Ticking(clock)
+        sink.interval_s = 3_600.0
+        rig = Rig(clock, sink)
+        await clock.sleep(1)
+        begun = clock.monotonic()
+        await rig.finish()
+        assert clock.monotonic() - begun < 1
+        assert len(sink.ticks) == 1
+
+    run_virtual(main)
+
+
+def test_it_is_told_how_far_the_parts_have_come() -> None:
+    async def main(clock: VirtualClock) -> None:
+        sink = Ticking(clock)
+        rig = Rig(clock, sink)
+        rig.parts.progress.expect("core", 30.0, 0.0)
+        rig.parts.progress.made("core", 7.0)
+        await clock.sleep(11)
+        assert sink.parts == {"core": Progress(7.0, 30.0)}
+        await rig.finish()
+
+    run_virtual(main)
+
+
+def test_only_what_is_expected_is_in_the_book() -> None:
+    book, rng = ProgressBook(), random.Random(1)
+    book.made("nobody", 1.0)
+    assert book.read() == {}
+    book.expect("core", 30.0, 5.0)
+    assert book.read() == {"core": Progress(5.0, 30.0)}
+    at = rng.uniform(6, 9)
+    book.made("core", at)
+    assert book.read() == {"core": Progress(at, 30.0)}
