@@ -30,6 +30,7 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
         "scrape": "probes.scrape:ScrapeProbe",
     },
     "sink": {
+        "alertmanager": "sinks.alertmanager:AlertmanagerSink",
         "console": "sinks.console:ConsoleSink",
         "sqlite": "sinks.sqlite:SqliteSink",
         "webhook": "sinks.webhook:WebhookSink",

@@ -7,7 +7,7 @@ is unknown is never called resolved, and no number gets in, so neither does a Na
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -26,7 +26,7 @@ from sinks._body_parts import (
     shortened,
 )
 
-__all__ = ["LEVEL_REASON", "LOST_REASON", "ZERO_TIME", "render", "told"]
+__all__ = ["LEVEL_REASON", "LOST_REASON", "ZERO_TIME", "Latest", "entry", "latest", "render"]
 
 LOST_REASON: Final = "lost: no data; state unknown"
 LEVEL_REASON: Final = "level: the alert goes on with severity "
@@ -48,35 +48,42 @@ def render(notification: Notification, *, with_ended: bool = True) -> bytes:
     def encode(alerts: list[dict[str, Any]], left_out: int) -> bytes:
         return _encode(notification, alerts, left_out)
 
-    alerts, left_out, body = fitted(told(notification, with_ended), notification.truncated, encode)
+    alerts = [entry(one) for one in latest(notification) if with_ended or not one.superseded]
+    alerts, left_out, body = fitted(alerts, notification.truncated, encode)
     if not body:
         alerts[0] |= {"labels": shortened(alerts[0]["labels"]), "annotations": {}}
         body = _encode(notification, alerts, left_out, bare=True)
     return body
 
 
-def told(notification: Notification, with_ended: bool = True) -> list[dict[str, Any]]:
-    """The entries of the body, as Alertmanager has them."""
-    latest: dict[str, tuple[dict[str, str], Transition, bool]] = {}
+class Latest(NamedTuple):
+    """A label set as it is sent, and what happened to it last.
+
+    Args:
+        superseded: The alert goes on, with another severity and so with other labels.
+    """
+
+    identity: str
+    labels: dict[str, str]
+    transition: Transition
+    superseded: bool
+
+
+def latest(notification: Notification) -> list[Latest]:
+    """One entry for each label set, in the order in which they first appear."""
+    found: dict[str, Latest] = {}
     for transition in notification.transitions:
         if transition.changes_level:
             before = sent_labels(notification, transition, transition.severity_before)
-            latest[fingerprint(before)] = (before, transition, True)
+            found[fingerprint(before)] = Latest(fingerprint(before), before, transition, True)
         labels = sent_labels(notification, transition, transition.severity)
-        latest[fingerprint(labels)] = (labels, transition, False)
-    return [
-        _alert(identity, labels, last, superseded)
-        for identity, (labels, last, superseded) in latest.items()
-        if with_ended or not superseded
-    ]
+        found[fingerprint(labels)] = Latest(fingerprint(labels), labels, transition, False)
+    return list(found.values())
 
 
-def _alert(identity: str, labels: dict[str, str], last: Transition, superseded: bool) -> dict[str, Any]:
-    """One entry.
-
-    Args:
-        superseded: The alert goes on, with another severity.
-    """
+def entry(one: Latest) -> dict[str, Any]:
+    """What Alertmanager's format says of a label set."""
+    identity, labels, last, superseded = one
     resolved = superseded or last.kind == "resolved"
     firing = last.kind == "firing" and not last.changes_level
     started_ms = last.time_ms if firing else last.fired_ms or last.active_since_ms

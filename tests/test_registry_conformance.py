@@ -16,12 +16,14 @@ from engine.durations import Duration, parse_ms
 from engine.ports import (
     History,
     Options,
+    Periodic,
     Probe,
     ProbeContext,
     Projector,
     Receiver,
     Recorder,
     RecordKind,
+    Resuming,
     Sink,
     SinkContext,
 )
@@ -43,6 +45,7 @@ MINIMAL: dict[Any, Any] = {
     bool: True,
     Duration: Duration(1_000),
     Secret: Secret("http://127.0.0.1:9/canary"),
+    list[Secret]: [Secret("http://127.0.0.1:9/canary")],
     Path: Path("x"),
 }
 
@@ -75,7 +78,8 @@ def protocols(kind: Kind, leaf: type) -> Iterator[type]:
         yield Projector
     else:
         yield Sink
-        for optional, mark in ((Recorder, "write"), (Receiver, "deliver"), (History, "samples")):
+        marks = {"write": Recorder, "deliver": Receiver, "samples": History, "tick": Periodic, "resume": Resuming}
+        for mark, optional in marks.items():
             if hasattr(leaf, mark):
                 yield optional
 
@@ -256,10 +260,10 @@ def test_a_probe_names_its_metrics_and_documents_each(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", names("sink"))
-def test_a_sink_records_or_tells(name: str) -> None:
+def test_a_sink_records_tells_or_acts_by_the_clock(name: str) -> None:
     found = resolve("sink", name)
     kinds = set(protocols("sink", found)) - {Sink}
-    assert kinds & {Recorder, Receiver}, "it takes nothing"
+    assert kinds & {Recorder, Receiver, Periodic}, "it does nothing"
     if Recorder in kinds:
         assert isinstance(found.WANTS, frozenset)
         assert found.WANTS
