@@ -32,6 +32,8 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
     "sink": {
         "alertmanager": "sinks.alertmanager:AlertmanagerSink",
         "console": "sinks.console:ConsoleSink",
+        "heartbeat": "sinks.heartbeat:HeartbeatSink",
+        "jsonl": "sinks.jsonl:JsonlSink",
         "sqlite": "sinks.sqlite:SqliteSink",
         "webhook": "sinks.webhook:WebhookSink",
     },

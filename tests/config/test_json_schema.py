@@ -96,9 +96,17 @@ def test_what_is_commented_out_in_the_example_is_good_too() -> None:
     live = re.sub(r"^# (?=\[|\w+ = )", "", text, flags=re.MULTILINE)
     assert live.count("\n[") > text.count("\n[")
     assert complaints(live, schema()) == []
-    config = load_text(live, environ={"OPS_URL": "http://127.0.0.1:9/"})
+    urls = dict.fromkeys(("OPS_URL", "HEARTBEAT_URL"), "http://127.0.0.1:9/")
+    config = load_text(live, environ=urls | {"OPS_KEY": "whsec_" + "A" * 32})
     assert {probe.type for probe in config.probes} == {"host", "http"}
-    assert {sink.type for sink in config.sinks} == {"console", "sqlite", "webhook"}
+    assert {sink.type for sink in config.sinks} == {
+        "alertmanager",
+        "console",
+        "heartbeat",
+        "jsonl",
+        "sqlite",
+        "webhook",
+    }
 
 
 def test_every_type_has_its_options_and_every_key_of_ours_is_described() -> None:

@@ -5,10 +5,12 @@ from collections.abc import Mapping
 
 import pytest
 
+from engine import Engine
+from engine.config.shape import Config, EngineTable
 from engine.errors import SinkError
 from engine.ports import Periodic, Progress
 from engine.runtime.progress import ProgressBook
-from engine.testing import VirtualClock, run_virtual
+from engine.testing import FunctionProbe, HangingProbe, VirtualClock, run_virtual
 from tests.runtime.rig import health_of
 from tests.runtime.test_delivery import Rig
 
@@ -134,3 +136,23 @@ def test_only_what_is_expected_is_in_the_book() -> None:
     at = rng.uniform(6, 9)
     book.made("core", at)
     assert book.read() == {"core": Progress(at, 30.0)}
+
+
+def test_a_running_engine_says_how_far_its_parts_have_come() -> None:
+    """And whose probes all hang, gets nowhere with them, though it goes on judging."""
+
+    async def main(clock: VirtualClock) -> None:
+        for probe, gets_on in ((FunctionProbe(list), True), (HangingProbe(stubborn=True), False)):
+            sink = Ticking(clock)
+            engine = Engine(Config(engine=EngineTable()), clock=clock, sinks={"heart": sink})
+            engine.add_probe("slow", probe, "20s", "1s")
+            async with engine:
+                await clock.sleep(215)
+                assert {name: part.limit_s for name, part in sink.parts.items()} == {"core": 30.0, "probes": 61.0}
+                ages = {name: clock.monotonic() - part.last_s for name, part in sink.parts.items()}
+                assert ages["core"] < 15
+                assert (ages["probes"] < 61) == gets_on
+                if isinstance(probe, HangingProbe):
+                    probe.release()
+
+    run_virtual(main)
