@@ -66,14 +66,14 @@ def networks_of(texts: Sequence[str]) -> tuple[Network, ...]:
         ValueError: One is neither, or there are too many.
     """
     if len(texts) > NETWORKS_MAX:
-        raise ValueError(f"`allow_addresses`: at most {NETWORKS_MAX}, not {len(texts)}")
+        raise ValueError(f"allow_addresses: at most {NETWORKS_MAX}, not {len(texts)}")
     found = []
     for text in texts:
         try:
             found.append(ipaddress.ip_network(text))
         except ValueError:
             raise ValueError(
-                f'`allow_addresses`: {text[:60]!r} is no address or network; write it like "169.254.7.7" or "fe80::/10"'
+                f'allow_addresses: {text[:60]!r} is no address or network; write it like "169.254.7.7" or "fe80::/10"'
             ) from None
     return tuple(found)
 

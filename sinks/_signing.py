@@ -30,7 +30,7 @@ def keys_of(secrets: Sequence[Secret]) -> tuple[bytes, ...]:
         ValueError: One is not written like that, or too short, or there are too many of them.
     """
     if len(secrets) > SECRETS_MAX:
-        raise ValueError(f"`secrets`: at most {SECRETS_MAX}, not {len(secrets)}")
+        raise ValueError(f"secrets: at most {SECRETS_MAX}, not {len(secrets)}")
     return tuple(_key(secret.reveal(), number) for number, secret in enumerate(secrets, 1))
 
 
@@ -43,7 +43,7 @@ def _key(text: str, number: int) -> bytes:
         key = b""
     if len(key) < KEY_BYTES_MIN:
         raise ValueError(
-            f"`secrets`: number {number} is not base64 of at least {KEY_BYTES_MIN} bytes; "
+            f"secrets: number {number} is not base64 of at least {KEY_BYTES_MIN} bytes; "
             'make one with: echo "whsec_$(openssl rand -base64 32)"'
         )
     return key

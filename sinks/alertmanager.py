@@ -53,11 +53,11 @@ class AlertmanagerOptions(Options, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.urls) <= URLS_MAX:
-            raise ValueError(f"`urls`: from 1 to {URLS_MAX} Alertmanagers, not {len(self.urls)}")
+            raise ValueError(f"urls: from 1 to {URLS_MAX} Alertmanagers, not {len(self.urls)}")
         for url in self.urls:
             check_url("urls", url)
             if set("?#") & set(url.reveal()):
-                raise ValueError("`urls`: an Alertmanager's URL has no ? and no #; write it like http://127.0.0.1:9093")
+                raise ValueError("urls: an Alertmanager's URL has no ? and no #; write it like http://127.0.0.1:9093")
         check_timeout(self.timeout)
         check_headers(self.headers, _OURS)
         networks_of(self.allow_addresses)

@@ -26,14 +26,14 @@ class JsonlOptions(Options, frozen=True, kw_only=True):
 
     Args:
         path: The file; by default `notifications.jsonl` in the state folder.
-        size_max_mb: A file that would grow larger, in MiB, is rotated first.
+        rotate_mb: A file that would grow larger than this, in MiB, is rotated first.
         keep: How many older files are kept.
         fsync: Whether each line is on the disk before its message counts as delivered.
         send_resolved: Whether resolved alerts are told, too.
     """
 
     path: Path | None = None
-    size_max_mb: Annotated[int, msgspec.Meta(ge=1, le=1_048_576)] = 64
+    rotate_mb: Annotated[int, msgspec.Meta(ge=1, le=1_048_576)] = 64
     keep: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 5
     fsync: bool = True
     send_resolved: bool = True
@@ -52,7 +52,7 @@ class JsonlSink:
         self.send_resolved = options.send_resolved
         self._call = context.call
         path = options.path or (context.state_dir / FILE_NAME if context.state_dir is not None else None)
-        size_max = options.size_max_mb * 2**20
+        size_max = options.rotate_mb * 2**20
         self._file = None if path is None else LineFile(path, size_max, options.keep, sync=options.fsync)
 
     async def open(self) -> None:

@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import email.utils
+import signal
 import socket
 import ssl
 import subprocess
+import sys
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -20,8 +22,9 @@ from aiohttp.test_utils import TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.config import load_text
 from engine.durations import Duration
-from engine.errors import SinkError
+from engine.errors import ConfigError, SinkError
 from engine.ports import Notification, Receiver, Recorder
 from engine.secrets import Secret
 from sinks import _http as module
@@ -292,6 +295,21 @@ async def test_what_is_not_http_is_a_failure_worth_a_retry(answer: bytes) -> Non
     assert error.retryable
 
 
+async def test_a_connection_that_is_closed_between_two_messages_costs_neither_f44() -> None:
+    """It promises to keep the connection, and closes it."""
+    connections = 0
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await answering(b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n")(reader, writer)
+
+    async with scripted(handler) as where, opened(f"http://{where}/") as sink:
+        for number in range(3):
+            await sink.deliver(f"evt_{number}", b"{}")
+    assert connections == 3
+
+
 async def test_a_second_answer_that_was_smuggled_in_is_never_seen() -> None:
     """F39: each attempt has a connection of its own."""
     both = b"HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -342,6 +360,59 @@ async def test_the_default_executor_stays_unused() -> None:
         assert where.startswith("localhost")
         assert await attempt(f"http://{where}/") is None
     assert asyncio.get_running_loop()._default_executor is None  # type: ignore[attr-defined]
+
+
+STANDS_STILL = """
+import http.server, sys
+
+class Ok(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.send_response(204)
+        self.end_headers()
+
+server = http.server.HTTPServer(("127.0.0.1", 0), Ok)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+
+
+@pytest.mark.process
+async def test_a_receiver_that_stands_still_is_given_up_and_works_when_it_goes_on_f43() -> None:
+    """SIGSTOP: the kernel still takes connections for it."""
+    server = subprocess.Popen([sys.executable, "-c", STANDS_STILL], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    try:
+        assert server.stdout is not None
+        url = f"http://127.0.0.1:{int(server.stdout.readline())}/"
+        async with opened(url, timeout_ms=300) as sink:
+            await sink.deliver("evt_1", b"{}")
+            server.send_signal(signal.SIGSTOP)
+            with pytest.raises(SinkError) as caught:
+                await sink.deliver("evt_2", b"{}")
+            assert (caught.value.reason, caught.value.retryable) == ("timeout", True)
+        server.send_signal(signal.SIGCONT)
+        assert await attempt(url) is None
+    finally:
+        server.kill()
+        server.communicate()
+
+
+@pytest.mark.parametrize(
+    ("keys", "complaint"),
+    [
+        ("body = 'template'\ntemplate = '{{ nope }}'", 'template: line 1: "nope" is not known'),
+        ("body = 'template'", "template: `template` goes with"),
+        (f"secrets = ['whsec_{CANARY}']", "secrets: number 1 is not base64 of at least 24 bytes"),
+        ("allow_addresses = ['10.0.0.1/8']", "allow_addresses: '10.0.0.1/8' is no address or network"),
+        ("body = 'xml'", 'body: expected "alertmanager", "json" or "template"'),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place_when_the_file_is_read(keys: str, complaint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_text(f"[sink.x]\ntype = 'webhook'\nurl = 'http://127.0.0.1:9/'\n{keys}\n", environ={})
+    (problem,) = caught.value.problems
+    assert f"sink.x.{complaint}" in str(problem)
+    assert problem.line == (1 if "goes with" in complaint else 5 if "line 1" in complaint else 4)
+    assert CANARY not in str(problem)
 
 
 async def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
