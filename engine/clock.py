@@ -122,6 +122,10 @@ class SystemClock:
         self._last_ms = max(self._last_ms, self._timeline.at(time.monotonic_ns()))
         return self._last_ms
 
+    def wall_now_ms(self) -> int:
+        """What the machine's wall clock shows, milliseconds since the epoch. It may go back."""
+        return time.time_ns() // 1_000_000
+
     def monotonic(self) -> float:
         """Seconds from an arbitrary start, never less than the last answer: a virtual machine that is moved may see
         its clock go back a little. Unaffected by the wall clock."""

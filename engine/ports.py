@@ -41,6 +41,7 @@ __all__ = [
     "SeriesSamples",
     "Sink",
     "SinkContext",
+    "WallClock",
     "WatchedClock",
 ]
 
@@ -118,6 +119,15 @@ class KnownLabels(NamedTuple):
 
     labels: Mapping[str, str]
     complete: bool = False
+
+
+@runtime_checkable
+class WallClock(Clock, Protocol):
+    """A clock that can be asked what a watch on the wall shows, too: for what others hold against their own watch,
+    such as the time of a signature. It may go back."""
+
+    def wall_now_ms(self) -> int:
+        """Milliseconds since the epoch."""
 
 
 @runtime_checkable

@@ -23,12 +23,12 @@ import aiohttp
 
 from engine.durations import Duration
 from engine.errors import SinkError
-from engine.ports import SinkContext
+from engine.ports import Clock, SinkContext, WallClock
 from engine.resolver import PoolResolver
 from engine.secrets import Secret
 from sinks._guard import ForbiddenAddress, Guard, networks_of
 
-__all__ = ["HttpClient", "check_headers", "check_timeout", "check_url", "is_http_url", "retry_after_s"]
+__all__ = ["HttpClient", "check_headers", "check_timeout", "check_url", "is_http_url", "retry_after_s", "wall_ms"]
 
 TIMEOUT_MS_MAX: Final = 30_000
 CONNECT_TIMEOUT_S: Final = 5.0
@@ -126,10 +126,15 @@ class HttpClient:
             message = f"{url.origin}: answered {status}; redirects are not followed"
             return SinkError("redirect", message, retryable=True, status=status)
         asks = status in (408, 429) or status >= 500
-        wait_s = retry_after_s(retry_after, self._context.clock.now_ms()) if asks else 0.0
+        wait_s = retry_after_s(retry_after, wall_ms(self._context.clock)) if asks else 0.0
         retryable = status >= 500 or status < 200 or status in _RETRIED_4XX
         message = f"{url.origin}: answered {status}"
         return SinkError(f"http_{status}", message, retryable=retryable, retry_after_s=wait_s, status=status)
+
+
+def wall_ms(clock: Clock) -> int:
+    """What others hold against their own clocks. Event time runs ahead of the wall clock after that was set back."""
+    return clock.wall_now_ms() if isinstance(clock, WallClock) else clock.now_ms()
 
 
 def check_url(key: str, url: Secret) -> None:

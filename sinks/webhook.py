@@ -17,7 +17,7 @@ from sinks._body_own import render as render_own
 from sinks._body_template import TemplateBody
 from sinks._body_v4 import render as render_v4
 from sinks._guard import networks_of
-from sinks._http import HttpClient, check_headers, check_timeout, check_url
+from sinks._http import HttpClient, check_headers, check_timeout, check_url, wall_ms
 from sinks._signing import keys_of, signed_headers
 
 __all__ = ["WebhookOptions", "WebhookSink"]
@@ -107,7 +107,7 @@ class WebhookSink:
         """
         headers = {name: value.reveal() for name, value in self._options.headers.items()}
         headers["Content-Type"] = self._options.content_type
-        headers |= signed_headers(self._keys, message_id, self._clock.now_ms() // 1000, body)
+        headers |= signed_headers(self._keys, message_id, wall_ms(self._clock) // 1000, body)
         await self._client.request("POST", self._options.url, headers, body)
 
 

@@ -127,6 +127,10 @@ class VirtualClock:
         """What a watch on the wall shows."""
         return self._wall_ms + self._monotonic_ns() // 1_000_000
 
+    def wall_now_ms(self) -> int:
+        """The same, by the name that sinks know it by."""
+        return self.wall_ms()
+
     def monotonic(self) -> float:
         """The loop's own time, in seconds."""
         return self._loop.time()

@@ -11,10 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
+from engine.clock import SystemClock
 from engine.secrets import Secret
+from engine.testing import START_MS, VirtualClock, run_virtual
+from sinks._http import wall_ms
 from sinks._signing import KEY_BYTES_MIN, keys_of, signed_headers
 from sinks.webhook import WebhookOptions, WebhookSink
-from tests.sinks.context import StillClock, context
+from tests.sinks.context import NOW_MS, StillClock, context
 
 OLD = "whsec_" + base64.b64encode(b"o" * 32).decode()
 NEW = "whsec_" + base64.b64encode(bytes(range(24))).decode()
@@ -65,6 +68,21 @@ async def test_while_keys_are_exchanged_either_verifies_each_attempt_f52_f53() -
     assert [verified(secret, body, headers) for secret in (OLD, NEW, OTHER)] == [True, True, False]
     assert not verified(NEW, body, late)
     assert len(headers["webhook-signature"].split(" ")) == 2
+
+
+def test_after_our_clock_was_set_back_a_signature_has_the_time_on_the_wall_f53() -> None:
+    """Event time runs on, an hour ahead; a receiver would refuse that."""
+
+    async def main(clock: VirtualClock) -> None:
+        clock.look()
+        clock.step(-3_600_000)
+        clock.look()
+        assert clock.now_ms() == START_MS
+        assert wall_ms(clock) == START_MS - 3_600_000
+
+    run_virtual(main)
+    assert abs(wall_ms(SystemClock()) - time.time() * 1000) < 60_000
+    assert wall_ms(StillClock()) == NOW_MS
 
 
 async def test_without_a_secret_there_is_no_signature_and_the_rest_is_there() -> None:
