@@ -1,0 +1,193 @@
+"""What a person, a start and the upkeep do to the ledger: one function for each transaction, as in `transactions`."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from engine.runtime.ledger.sending import message_of
+from engine.runtime.ledger.values import AlertRow, Limits, Message, OutboxStatus
+
+__all__ = [
+    "PRUNE_ROWS",
+    "Outbox",
+    "Replayed",
+    "Restored",
+    "align",
+    "drop",
+    "list_outbox",
+    "put_meta",
+    "replay",
+    "restore",
+    "prune",
+    "summary",
+]
+
+PRUNE_ROWS: Final = 500
+"""Rows that one transaction deletes at most, so that nobody waits for a long one (F23)."""
+NO_RECEIVER: Final = "no_receiver"
+
+
+class Outbox(NamedTuple):
+    """How many messages of one receiver are in which state, and when the oldest of them was made."""
+
+    receiver: str
+    status: OutboxStatus
+    messages: int
+    bytes: int
+    oldest_ms: int
+
+
+class Replayed(NamedTuple):
+    """What came of a replay: messages that wait again, those that newer news has overtaken, those that are not there
+    or wait already."""
+
+    waiting: tuple[int, ...]
+    superseded: tuple[int, ...]
+    missing: tuple[int, ...]
+
+
+class Restored(NamedTuple):
+    """What a start needs to know.
+
+    Args:
+        alerts: Every alert.
+        cursors: How far each reader of the transitions has come.
+        counters: Totals.
+        meta: What the run before has left, `clean` among it.
+        last_seq: The highest number of a transition ever given.
+    """
+
+    alerts: list[AlertRow]
+    cursors: dict[str, int]
+    counters: dict[str, int]
+    meta: dict[str, str]
+    last_seq: int
+
+
+# --- start and end -------------------------------------------------------------------------------------
+
+_ALERTS: Final = "SELECT rule_key, labels, row FROM alert ORDER BY rule_key, labels"
+_CURSORS: Final = "SELECT name, seq FROM cursor"
+_COUNTERS: Final = "SELECT name, value FROM counter"
+_META: Final = "SELECT key, value FROM meta"
+_LAST_SEQ: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'transition'"
+_PUT_META: Final = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+_PARK: Final = """
+UPDATE outbox SET status = 'parked', reason = 'no_receiver'
+WHERE status = 'waiting' AND receiver NOT IN (SELECT value FROM json_each(?))"""
+_UNPARK: Final = """
+UPDATE outbox SET status = 'waiting', reason = '', next_try_ms = 0, next_try_boot = '', next_try_up_ms = 0
+WHERE status = 'parked' AND reason = 'no_receiver' AND receiver IN (SELECT value FROM json_each(?))"""
+
+
+def restore(connection: sqlite3.Connection) -> Restored:
+    """Everything a start needs but the outbox, which is read as it is sent. Checksums were looked at when the file
+    was opened."""
+    return Restored(
+        [AlertRow(*row) for row in connection.execute(_ALERTS).fetchall()],
+        dict(connection.execute(_CURSORS).fetchall()),
+        dict(connection.execute(_COUNTERS).fetchall()),
+        dict(connection.execute(_META).fetchall()),
+        sum(seq for (seq,) in connection.execute(_LAST_SEQ).fetchall()),
+    )
+
+
+def put_meta(connection: sqlite3.Connection, values: Mapping[str, str]) -> None:
+    """Facts about the run: boot, last sign of life, whether it was stopped."""
+    connection.executemany(_PUT_META, values.items())
+
+
+def align(connection: sqlite3.Connection, receivers: Collection[str]) -> tuple[int, int]:
+    """Park what waits for receivers that are not configured any more, and let what was parked for that wait again when
+    they are; returns how many of each."""
+    names = msgspec.json.encode(sorted(receivers)).decode()
+    return connection.execute(_PARK, (names,)).rowcount, connection.execute(_UNPARK, (names,)).rowcount
+
+
+# --- a person's ------------------------------------------------------------------------------------------
+
+_LIST: Final = """
+SELECT id, receiver, order_key, message_id, body, covers, created_ms, attempts, status, reason, crc
+FROM outbox WHERE id > ? ORDER BY id LIMIT ?"""
+_GET: Final = """
+SELECT id, receiver, order_key, message_id, body, covers, created_ms, attempts, status, reason, crc
+FROM outbox WHERE id = ?"""
+_TOLD: Final = "SELECT seq FROM delivered WHERE receiver = ? AND alert_key = ?"
+_REPLAY: Final = """
+UPDATE outbox
+SET status = 'waiting', reason = '', attempts = 0, next_try_ms = 0, next_try_boot = '', next_try_up_ms = 0
+WHERE id = ?"""
+_DROP: Final = "DELETE FROM outbox WHERE id = ?"
+_SUMMARY: Final = """
+SELECT receiver, status, count(*), sum(length(body)), min(created_ms) FROM outbox GROUP BY receiver, status"""
+
+
+def list_outbox(connection: sqlite3.Connection, after_id: int, limit: int) -> list[Message]:
+    """Messages with a higher id, in their order. Raises `LedgerError`: `corrupt`."""
+    return [message_of(row) for row in connection.execute(_LIST, (after_id, limit)).fetchall()]
+
+
+def summary(connection: sqlite3.Connection) -> list[Outbox]:
+    """The outbox by receiver and state."""
+    return [Outbox(*row) for row in connection.execute(_SUMMARY).fetchall()]
+
+
+def replay(connection: sqlite3.Connection, ids: Sequence[int]) -> Replayed:
+    """Let dead and parked messages wait again, as if never tried, in their old place.
+
+    One is left dead if its receiver has been told something newer of each of its alerts: an old "firing" must not
+    come after the "resolved".
+    """
+    waiting, superseded, missing = [], [], []
+    for number in ids:
+        found = connection.execute(_GET, (number,)).fetchall()
+        message = message_of(found[0]) if found else None
+        if message is None or message.status == "waiting":
+            missing.append(number)
+        elif _is_overtaken(connection, message):
+            superseded.append(number)
+        else:
+            connection.execute(_REPLAY, (number,))
+            waiting.append(number)
+    return Replayed(tuple(waiting), tuple(superseded), tuple(missing))
+
+
+def _is_overtaken(connection: sqlite3.Connection, message: Message) -> bool:
+    for cover in message.covers:
+        told = connection.execute(_TOLD, (message.receiver, cover.alert_key)).fetchall()
+        if not told or told[0][0] <= cover.seq:
+            return False
+    return bool(message.covers)
+
+
+def drop(connection: sqlite3.Connection, ids: Sequence[int]) -> int:
+    """Delete messages, whatever their state; returns how many there were."""
+    return sum(connection.execute(_DROP, (number,)).rowcount for number in ids)
+
+
+# --- upkeep ------------------------------------------------------------------------------------------------
+
+_PRUNE_READ: Final = """
+DELETE FROM transition WHERE seq IN (
+    SELECT seq FROM transition WHERE seq <= (SELECT min(seq) FROM cursor) ORDER BY seq LIMIT ?)"""
+_PRUNE_OVER: Final = """
+DELETE FROM transition WHERE seq IN (
+    SELECT seq FROM transition WHERE seq <= (SELECT max(seq) FROM transition) - ? ORDER BY seq LIMIT ?)"""
+_PRUNE_ENDED: Final = """
+DELETE FROM delivered WHERE (receiver, alert_key) IN (
+    SELECT receiver, alert_key FROM delivered WHERE kind <> 'firing' AND time_ms < ? LIMIT ?)"""
+
+
+def prune(connection: sqlite3.Connection, limits: Limits, now_ms: int) -> tuple[int, int]:
+    """Delete what nobody needs any more, at most `PRUNE_ROWS` rows of each kind.
+
+    Returns how many rows that were, and how many of them some cursor had not passed yet.
+    """
+    read = connection.execute(_PRUNE_READ, (PRUNE_ROWS,)).rowcount
+    over = connection.execute(_PRUNE_OVER, (limits.transitions_max, PRUNE_ROWS)).rowcount
+    ended = connection.execute(_PRUNE_ENDED, (now_ms - limits.delivered_keep_ms, PRUNE_ROWS)).rowcount
+    return read + over + ended, over

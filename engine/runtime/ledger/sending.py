@@ -1,0 +1,132 @@
+"""Messages on their way: which can be sent now, what came of it, and what a receiver knows. As in `transactions`, one
+function for each transaction.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from engine.runtime.ledger.errors import LedgerError
+from engine.runtime.ledger.values import Cover, Instant, Limits, Message, Settlement, checksum
+
+__all__ = ["due", "message_of", "next_due_ms", "settle", "standing"]
+
+# Of each order key the first that waits. A time to try again counts in the boot it was made in by the boot clock;
+# in another by the wall clock, unless that puts it further ahead than anybody waits.
+_DUE: Final = """
+WITH head AS (SELECT min(id) AS id FROM outbox WHERE receiver = :receiver AND status = 'waiting' GROUP BY order_key)
+SELECT id, receiver, order_key, message_id, body, covers, created_ms, attempts, status, reason, crc
+FROM head JOIN outbox USING (id)
+WHERE iif(next_try_boot <> '' AND next_try_boot = :boot_id, next_try_up_ms - :up_ms, next_try_ms - :wall_ms)
+      NOT BETWEEN 1 AND :retry_ms_max
+ORDER BY id LIMIT :limit"""
+_NEXT_DUE: Final = """
+WITH head AS (SELECT min(id) AS id FROM outbox WHERE receiver = :receiver AND status = 'waiting' GROUP BY order_key)
+SELECT min(iif(ahead_ms BETWEEN 1 AND :retry_ms_max, ahead_ms, 0)) FROM (
+    SELECT iif(next_try_boot <> '' AND next_try_boot = :boot_id, next_try_up_ms - :up_ms, next_try_ms - :wall_ms)
+           AS ahead_ms
+    FROM head JOIN outbox USING (id))"""
+
+
+def due(connection: sqlite3.Connection, receiver: str, now: Instant, limit: int, limits: Limits) -> list[Message]:
+    """Messages that can be sent now: of each order key at most the first one that waits, oldest first.
+
+    Raises:
+        LedgerError: `corrupt`: a message is not what was stored.
+    """
+    rows = connection.execute(_DUE, {**_question(receiver, now, limits), "limit": limit}).fetchall()
+    return [message_of(row) for row in rows]
+
+
+def next_due_ms(connection: sqlite3.Connection, receiver: str, now: Instant, limits: Limits) -> int | None:
+    """In how many milliseconds the next message can be sent; None if none waits."""
+    ((ahead_ms,),) = connection.execute(_NEXT_DUE, _question(receiver, now, limits)).fetchall()
+    return None if ahead_ms is None else int(ahead_ms)
+
+
+def _question(receiver: str, now: Instant, limits: Limits) -> dict[str, Any]:
+    return {
+        "receiver": receiver,
+        "wall_ms": now.wall_ms,
+        "boot_id": now.boot_id,
+        "up_ms": now.up_ms,
+        "retry_ms_max": limits.retry_ms_max,
+    }
+
+
+def message_of(row: tuple[Any, ...]) -> Message:
+    """A message from its columns, in the order of `Message`, and its checksum. Raises `LedgerError`: `corrupt`."""
+    number, receiver, order_key, message_id, body, covers, created_ms, attempts, status, reason, crc = row
+    if crc != checksum(receiver, order_key, message_id, body, covers, created_ms):
+        raise LedgerError("corrupt", f"message {number} is not what was stored")
+    decoded = tuple(Cover(*cover) for cover in _COVERS.decode(covers))
+    return Message(number, receiver, order_key, message_id, body, decoded, created_ms, attempts, status, reason)
+
+
+# --- what came of it ----------------------------------------------------------------------------------
+
+_COVERS: Final = msgspec.msgpack.Decoder(tuple[tuple[str, str, int], ...])
+_FIND: Final = "SELECT receiver, covers FROM outbox WHERE id = ?"
+_DROP: Final = "DELETE FROM outbox WHERE id = ?"
+PUT_DELIVERED: Final = """
+INSERT INTO delivered VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (receiver, alert_key) DO UPDATE SET
+    kind = excluded.kind, seq = excluded.seq, time_ms = excluded.time_ms, crc = excluded.crc
+WHERE excluded.seq >= seq"""
+_RETRY: Final = """
+UPDATE outbox SET attempts = attempts + 1, next_try_ms = ?, next_try_boot = ?, next_try_up_ms = ?, reason = ?
+WHERE id = ? AND status = 'waiting'"""
+_END: Final = """
+UPDATE outbox SET attempts = attempts + 1, status = ?, reason = ? WHERE id = ? AND status = 'waiting'"""
+
+
+def settle(connection: sqlite3.Connection, settlements: Sequence[Settlement], now_ms: int) -> int:
+    """What came of attempts to send; returns how many messages that changed. One that somebody has dropped meanwhile
+    is passed over.
+
+    Args:
+        now_ms: Event time.
+    """
+    changed = 0
+    for settlement in settlements:
+        match settlement.outcome:
+            case "done":
+                changed += _done(connection, settlement.id, now_ms)
+            case "retry":
+                parameters = (*settlement.next_try, settlement.reason, settlement.id)
+                changed += connection.execute(_RETRY, parameters).rowcount
+            case outcome:
+                changed += connection.execute(_END, (outcome, settlement.reason, settlement.id)).rowcount
+    return changed
+
+
+def _done(connection: sqlite3.Connection, number: int, now_ms: int) -> int:
+    found = connection.execute(_FIND, (number,)).fetchall()
+    for receiver, covers in found:
+        for key, kind, seq in _COVERS.decode(covers):
+            row = (receiver, key, kind, seq, now_ms)
+            connection.execute(PUT_DELIVERED, (*row, checksum(*row)))
+        connection.execute(_DROP, (number,))
+    return len(found)
+
+
+# --- the reconcile's question -----------------------------------------------------------
+
+_DELIVERED: Final = "SELECT alert_key, kind, seq FROM delivered WHERE receiver = ?"
+_WAITING: Final = "SELECT covers FROM outbox WHERE receiver = ? AND status = 'waiting' ORDER BY id"
+
+
+def standing(connection: sqlite3.Connection, receiver: str) -> dict[str, Cover]:
+    """What a receiver will have been told last of each alert, once its waiting messages are through; for the
+    reconcile. Dead and parked messages do not count: nobody was told of those."""
+    told = {key: Cover(key, kind, seq) for key, kind, seq in connection.execute(_DELIVERED, (receiver,)).fetchall()}
+    for (covers,) in connection.execute(_WAITING, (receiver,)).fetchall():
+        for cover in _COVERS.decode(covers):
+            known = told.get(cover[0])
+            if known is None or cover[2] >= known.seq:
+                told[cover[0]] = Cover(*cover)
+    return told

@@ -1,0 +1,241 @@
+"""Each transaction, on its own, over a real file."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from engine.runtime.ledger.errors import LedgerError
+from engine.runtime.ledger.operator import Outbox, align, drop, list_outbox, prune, put_meta, replay, restore, summary
+from engine.runtime.ledger.sending import next_due_ms, standing
+from engine.runtime.ledger.store import Store
+from engine.runtime.ledger.transactions import decide, record, transitions_after
+from engine.runtime.ledger.values import Cover, Decision, Instant, Limits, NewMessage, Settlement, Step
+from tests.runtime.ledger.rig import (
+    LIMITS,
+    NOW,
+    NOW_MS,
+    alert,
+    message,
+    open_store,
+    put,
+    queue,
+    run,
+    sendable,
+    settled,
+    transition,
+)
+
+
+@pytest.fixture(params=["disk", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """Both places have the same tables and the same transactions."""
+    opened, _ = open_store(tmp_path / "state.db" if request.param == "disk" else None)
+    yield opened
+    opened.close()
+
+
+def restored(store: Store) -> object:
+    return run(store, restore, writes=False)[0]
+
+
+def ids(store: Store, receiver: str = "ops") -> list[str]:
+    return [found.message_id for found in sendable(store, receiver)]
+
+
+def test_t1_numbers_transitions_and_keeps_the_last_row_of_each_alert(store: Store) -> None:
+    assert put(store, [transition("a"), transition("b")], [alert("x", b"1"), alert("y", b"2")]) == [1, 2]
+    assert put(store, [transition("c")], [alert("x", b"3"), alert("y", None)]) == [3]
+    found = run(store, restore, writes=False)[0]
+    assert found.alerts == [alert("x", b"3")]
+    assert found.last_seq == 3
+    stored = run(store, partial(transitions_after, seq=1, limit=10), writes=False)[0]
+    assert [(each.seq, each.body) for each in stored] == [(2, b"b"), (3, b"c")]
+
+
+def test_a_number_is_never_given_twice(store: Store) -> None:
+    put(store, [transition()] * 5)
+    queue(store, cursor="policy", seq=5)
+    assert run(store, partial(prune, limits=LIMITS, now_ms=NOW_MS))[0] == (5, 0)
+    assert put(store, [transition()]) == [6]
+
+
+def test_counters_are_totals(store: Store) -> None:
+    for _ in range(2):
+        run(store, partial(record, step=Step(counters={"transitions": 7})))
+    assert run(store, restore, writes=False)[0].counters == {"transitions": 7}
+
+
+def test_one_row_that_cannot_be_stored_takes_no_other_with_it(store: Store) -> None:
+    bad = transition()._replace(kind="\udcff")
+    (recorded,) = run(
+        store, partial(record, step=Step([transition("a"), bad, transition("b")], [alert("x"), alert("\udcff")]))
+    )
+    assert (recorded.refused, recorded.seqs[1]) == (2, 0)
+    stored = run(store, partial(transitions_after, seq=0, limit=10), writes=False)[0]
+    assert [each.body for each in stored] == [b"a", b"b"]
+    assert [recorded.seqs[0], recorded.seqs[2]] == [each.seq for each in stored]
+    assert run(store, restore, writes=False)[0].alerts == [alert("x")]
+
+
+def test_a_job_that_fails_is_undone_alone(store: Store) -> None:
+    def half(connection: object) -> None:
+        record(connection, Step([transition("half")]))  # type: ignore[arg-type]
+        raise ValueError("no")
+
+    first, second, third = run(
+        store,
+        partial(record, step=Step([transition("a")])),
+        half,
+        partial(record, step=Step([transition("b")])),
+    )
+    assert isinstance(second, LedgerError)
+    assert second.reason == "bad_record"
+    stored = run(store, partial(transitions_after, seq=0, limit=10), writes=False)[0]
+    assert [each.body for each in stored] == [b"a", b"b"]
+    assert (list(first.seqs), list(third.seqs)) == ([stored[0].seq], [stored[1].seq])
+
+
+def test_t2_queues_and_moves_the_cursor_and_is_void_the_second_time(store: Store) -> None:
+    assert queue(store, message("a"), cursor="policy", seq=4).queued == 1
+    again = queue(store, message("b"), cursor="policy", seq=4)
+    assert (again.void, again.queued) == (True, 0)
+    assert queue(store, message("c", order_key="h"), cursor="policy", seq=5).queued == 1
+    assert ids(store) == ["evt_a", "evt_c"]
+    assert run(store, restore, writes=False)[0].cursors == {"policy": 5}
+
+
+def test_a_message_id_is_queued_once(store: Store) -> None:
+    queue(store, message("a"))
+    assert queue(store, message("a")).queued == 0
+    assert len(sendable(store)) == 1
+
+
+def test_one_message_of_an_order_key_at_a_time_and_in_order(store: Store) -> None:
+    queue(store, message("a1", order_key="a"), message("b1", order_key="b"), message("a2", order_key="a"))
+    queue(store, message("other", receiver="dead"))
+    assert ids(store) == ["evt_a1", "evt_b1"]
+    first = sendable(store)[0]
+    assert settled(store, Settlement(first.id, "retry", "timeout", Instant(NOW_MS + 5_000))) == 1
+    assert ids(store) == ["evt_b1"], "the second of an order key does not overtake the first"
+    assert settled(store, Settlement(sendable(store)[0].id, "done")) == 1
+    assert ids(store) == []
+    later = sendable(store, now=Instant(NOW_MS + 5_000))
+    assert [(found.message_id, found.attempts) for found in later] == [("evt_a1", 1)]
+    settled(store, Settlement(later[0].id, "dead", "http_400"))
+    assert ids(store) == ["evt_a2"], "a dead message does not hold up the next"
+
+
+def test_f25_a_time_to_try_again_holds_within_its_boot_and_survives_a_clock_that_was_set(store: Store) -> None:
+    queue(store, message("a"))
+    (found,) = sendable(store)
+    settled(store, Settlement(found.id, "retry", "timeout", Instant(NOW_MS + 10_000, "boot-1", 1_010_000)))
+    ask = partial(next_due_ms, receiver="ops", limits=LIMITS)
+    assert run(store, partial(ask, now=NOW), writes=False) == [10_000]
+    set_forward = Instant(NOW_MS + 10**9, "boot-1", 1_001_000)
+    assert sendable(store, now=set_forward) == [], "the wall clock of the same boot says nothing"
+    assert len(sendable(store, now=Instant(0, "boot-1", 1_010_000))) == 1
+    assert sendable(store, now=Instant(NOW_MS + 9_000, "boot-2", 5)) == []
+    assert len(sendable(store, now=Instant(NOW_MS + 10_000, "boot-2", 5))) == 1
+    assert len(sendable(store, now=Instant(0, "boot-2", 5))) == 1, "a clock at 1970 is no reason to wait for decades"
+    assert run(store, partial(ask, now=Instant(0)), writes=False) == [0]
+    assert run(store, partial(ask, receiver="nobody", now=NOW), writes=False) == [None]
+
+
+def test_settling_twice_or_what_is_gone_does_nothing(store: Store) -> None:
+    queue(store, message("a"))
+    (found,) = sendable(store)
+    assert settled(store, Settlement(found.id, "done"), Settlement(found.id, "done")) == 1
+    assert settled(store, Settlement(found.id, "retry"), Settlement(99, "dead")) == 0
+
+
+def test_the_reconcile_sees_what_a_receiver_will_know(store: Store) -> None:
+    queue(store, message("a", order_key="a", seq=1), message("b", order_key="b", seq=2))
+    first, second = sendable(store)
+    settled(store, Settlement(first.id, "done"), Settlement(second.id, "dead", "http_400"))
+    cover = Cover("a", "resolved", 3)
+    queue(store, NewMessage("ops", "a", "evt_c", b"c", (cover,), NOW_MS))
+    assert run(store, partial(standing, receiver="ops"), writes=False)[0] == {"a": cover}
+    old = NewMessage("ops", "a", "evt_d", b"d", (Cover("a", "firing", 2),), NOW_MS)
+    queue(store, old)
+    assert run(store, partial(standing, receiver="ops"), writes=False)[0] == {"a": cover}, "the newest news counts"
+
+
+def test_past_its_limits_the_outbox_gives_up_the_dead_first_and_then_the_oldest(store: Store) -> None:
+    limits = Limits(outbox_rows_max=3, outbox_bytes_max=1_000, body_bytes_max=600)
+
+    def put_in(*names: str, size: int = 1) -> dict[str, int]:
+        messages = [message(name, order_key=name, body=b"x" * size) for name in names]
+        found: dict[str, int] = run(store, partial(decide, decision=Decision("", 0, messages), limits=limits))[
+            0
+        ].overflowed
+        return found
+
+    assert put_in("a", "b", "c") == {}
+    settled(store, Settlement(sendable(store)[1].id, "dead", "http_400"))
+    assert put_in("d") == {"ops": 1}
+    assert ids(store) == ["evt_a", "evt_c", "evt_d"]
+    assert put_in("e") == {"ops": 1}
+    assert ids(store) == ["evt_c", "evt_d", "evt_e"]
+    assert put_in("f", size=600) == {"ops": 1}
+    assert put_in("g", size=600) == {"ops": 3}, "bytes count, too"
+    assert ids(store) == ["evt_g"]
+    (refused,) = run(store, partial(decide, decision=Decision("", 0, [message("h", body=b"x" * 601)]), limits=limits))
+    assert refused.reason == "bad_record"
+
+
+def test_messages_without_a_receiver_are_parked_and_wait_again_when_it_is_back(store: Store) -> None:
+    queue(store, message("a"), message("b", receiver="gone"))
+    assert run(store, partial(align, receivers={"ops"})) == [(1, 0)]
+    assert ids(store, "gone") == []
+    assert run(store, partial(align, receivers={"ops", "gone"})) == [(0, 1)]
+    assert ids(store, "gone") == ["evt_b"]
+
+
+def test_a_person_lists_replays_and_drops(store: Store) -> None:
+    queue(store, message("a", order_key="a", seq=1), message("b", order_key="b", seq=2), message("c", order_key="c"))
+    first, second, third = sendable(store)
+    settled(store, Settlement(first.id, "dead", "http_400"), Settlement(second.id, "parked", "http_410"))
+    found = run(store, partial(list_outbox, after_id=0, limit=10), writes=False)[0]
+    assert [(each.status, each.reason) for each in found] == [
+        ("dead", "http_400"),
+        ("parked", "http_410"),
+        ("waiting", ""),
+    ]
+    assert Outbox("ops", "parked", 1, 1, NOW_MS) in run(store, summary, writes=False)[0]
+    newer = NewMessage("ops", "a", "evt_a2", b"a2", (Cover("a", "resolved", 9),), NOW_MS)
+    queue(store, newer)
+    settled(store, Settlement(sendable(store)[-1].id, "done"))
+    replayed = run(store, partial(replay, ids=[first.id, second.id, third.id, 99]))[0]
+    assert replayed == ((second.id,), (first.id,), (third.id, 99)), "an old firing must not follow the resolved"
+    assert ids(store) == ["evt_b", "evt_c"]
+    assert run(store, partial(drop, ids=[first.id, 99])) == [1]
+    assert [each.message_id for each in run(store, partial(list_outbox, after_id=0, limit=10))[0]] == ["evt_b", "evt_c"]
+
+
+def test_f23_pruning_is_bounded_and_leaves_what_a_cursor_has_not_passed(store: Store) -> None:
+    put(store, [transition()] * 1_200)
+    queue(store, cursor="policy", seq=1_100)
+    queue(store, cursor="history", seq=700)
+    prune_now = partial(prune, limits=LIMITS, now_ms=NOW_MS)
+    assert [run(store, prune_now)[0] for _ in range(3)] == [(500, 0), (200, 0), (0, 0)]
+    left = run(store, partial(transitions_after, seq=0, limit=2_000), writes=False)[0]
+    assert (len(left), left[0].seq) == (500, 701)
+    assert run(store, partial(prune, limits=Limits(transitions_max=450), now_ms=NOW_MS)) == [(50, 50)]
+
+
+def test_what_receivers_were_told_of_ended_alerts_is_forgotten_in_time(store: Store) -> None:
+    ended = NewMessage("ops", "a", "evt_a", b"a", (Cover("a", "resolved", 1), Cover("b", "firing", 1)), NOW_MS)
+    queue(store, ended)
+    settled(store, Settlement(sendable(store)[0].id, "done"))
+    assert run(store, partial(prune, limits=LIMITS, now_ms=NOW_MS + LIMITS.delivered_keep_ms)) == [(0, 0)]
+    assert run(store, partial(prune, limits=LIMITS, now_ms=NOW_MS + LIMITS.delivered_keep_ms + 1)) == [(1, 0)]
+    assert set(run(store, partial(standing, receiver="ops"), writes=False)[0]) == {"b"}
+
+
+def test_meta_is_kept(store: Store) -> None:
+    run(store, partial(put_meta, values={"boot_id": "b", "clean": "0"}))
+    run(store, partial(put_meta, values={"clean": "1"}))
+    meta = run(store, restore, writes=False)[0].meta
+    assert (meta["boot_id"], meta["clean"]) == ("b", "1")
