@@ -67,7 +67,11 @@ def ledger_error(error: BaseException, name: str) -> LedgerError:
         return LedgerError(reason, f"{name}: {error.strerror or type(error).__name__}")
     if isinstance(error, MemoryError):
         return LedgerError("no_memory", f"{name}: there is no memory left")
+    if isinstance(error, UnicodeDecodeError):
+        return LedgerError("corrupt", f"{name}: it has text in it that is not Unicode")
     code = getattr(error, "sqlite_errorcode", None) if isinstance(error, sqlite3.Error) else None
+    if code is None and isinstance(error, sqlite3.OperationalError):  # Python's own, of a column it can't decode
+        return LedgerError("corrupt", f"{name}: it has text in it that is not Unicode")
     if code is None:
         reason = "bad_record" if isinstance(error, sqlite3.Error | ValueError | OverflowError) else "raised"
         return LedgerError(reason, f"{name}: it can't be stored ({type(error).__name__})")

@@ -114,16 +114,22 @@ def discard(path: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def set_aside(path: Path, now_ms: int) -> Path:
-    """Rename a database and what SQLite keeps beside it to `NAME.corrupt.UTC`, and return the new path. Raises
-    `OSError`."""
+def set_aside(path: Path, now_ms: int, *, alone: bool = False) -> Path:
+    """Rename a database to `NAME.corrupt.UTC`, and return the new path; it may not be there.
+
+    Args:
+        alone: What SQLite keeps beside it stays: it belongs to another file that is open.
+
+    Raises:
+        OSError: It can't be renamed.
+    """
     stamp = datetime.fromtimestamp(max(0, now_ms) / 1000, UTC).strftime("%Y%m%dT%H%M%SZ")
     target = path.with_name(f"{path.name}.corrupt.{stamp}")
     attempt = 1
     while target.exists() or companions(target):
         attempt += 1
         target = path.with_name(f"{path.name}.corrupt.{stamp}.{attempt}")
-    for suffix in ("", *_COMPANIONS):
+    for suffix in ("",) if alone else ("", *_COMPANIONS):
         with contextlib.suppress(FileNotFoundError):
             path.with_name(path.name + suffix).rename(target.with_name(target.name + suffix))
     return target

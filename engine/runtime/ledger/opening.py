@@ -155,17 +155,19 @@ def reading(path: Path) -> sqlite3.Connection:
 
 def _connect_checked(path: Path, factory: Connect) -> sqlite3.Connection:
     """Connect and make sure that the file is whole and ours. Raises `LedgerError`, with the connection closed."""
+    connection = None
     try:
         connection = connect(path, factory)
-    except sqlite3.Error as error:
-        raise ledger_error(error, path.name) from None
-    try:
         _check(connection, path)
     except BaseException as error:
-        connection.close()
-        if isinstance(error, sqlite3.Error | OSError):
-            raise ledger_error(error, path.name) from None
-        raise
+        if connection is not None:
+            connection.close()
+        if not isinstance(error, sqlite3.Error | OSError | UnicodeDecodeError):
+            raise
+        failure = ledger_error(error, path.name)
+        if failure.reason == "sqlite_error":  # our statements are right, so what they are run on is wrong
+            failure = LedgerError("corrupt", "SQLite does not understand it")
+        raise failure from None
     return connection
 
 

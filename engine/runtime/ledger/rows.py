@@ -137,9 +137,6 @@ def verify(connection: sqlite3.Connection) -> None:
         ((bad,),) = connection.execute(_BAD_TALLY).fetchall()
         ((given, used),) = connection.execute(_SEQUENCES).fetchall()
     except sqlite3.Error as error:
-        failure = ledger_error(error, "the ledger")
-        if failure.reason == "bad_record":  # text that is not Unicode: nothing that we wrote
-            raise LedgerError("corrupt", "a row can't be decoded") from None
-        raise failure from None
+        raise ledger_error(error, "the ledger") from None
     if bad or (given or 0) < used:
         raise LedgerError("corrupt", "the tables do not fit each other")

@@ -15,6 +15,8 @@ from engine.runtime.ledger.rows import ALERT, CURSOR, DELIVERED, OUTBOX, TRANSIT
 __all__ = ["Salvaged", "raise_sequence", "salvage"]
 
 _SEQUENCE_MAX: Final = 2**62
+_UNTRIED: Final = (0, 0, "", 0, "waiting", "")
+"""What is not under the checksum of a message: whether and when to send it."""
 _SEQUENCES: Final = "SELECT name, seq FROM sqlite_sequence"
 _RAISE_SEQUENCE: Final = "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?"
 _NEW_SEQUENCE: Final = "INSERT INTO sqlite_sequence VALUES (?, ?)"
@@ -49,7 +51,7 @@ def salvage(path: Path, target: sqlite3.Connection) -> Salvaged:
     if not rows["cursor"]:
         rows["transition"] = []  # nobody could tell any more which of them were handled
     for table in (ALERT, TRANSITION, CURSOR, OUTBOX, DELIVERED):
-        target.executemany(table.put, rows[table.name])
+        rows[table.name] = [row for row in rows[table.name] if _put(target, table, row)]
     highest = max((row[1] for row in rows["cursor"]), default=0)
     highest = max(highest, max((row[3] for row in rows["delivered"]), default=0))
     raise_sequence(target, "transition", max(highest, sequences.get("transition", 0)))
@@ -62,6 +64,17 @@ def raise_sequence(connection: sqlite3.Connection, table: str, seq: int) -> None
     """Have the next number of a table be higher than `seq`."""
     if not connection.execute(_RAISE_SEQUENCE, (seq, table)).rowcount:
         connection.execute(_NEW_SEQUENCE, (table, seq))
+
+
+def _put(target: sqlite3.Connection, table: Table, row: Row) -> bool:
+    """Store a row; False if its checksum is right and what is not under it makes no sense."""
+    try:
+        target.execute(table.put, row)
+    except (sqlite3.IntegrityError, OverflowError):
+        if table is not OUTBOX or row[7:-1] == _UNTRIED:
+            return False
+        return _put(target, table, (*row[:7], *_UNTRIED, row[-1]))
+    return True
 
 
 def _text(data: bytes) -> str:
@@ -85,7 +98,7 @@ def _walk(source: sqlite3.Connection, table: Table, first: str, then: str) -> tu
     while True:
         try:
             found: list[Row] = source.execute(statement, (*key, 1)).fetchall()
-        except (sqlite3.Error, OverflowError):
+        except (sqlite3.Error, ValueError, OverflowError):
             return rows, False
         if not found:
             return rows, True
@@ -99,6 +112,6 @@ def _walk(source: sqlite3.Connection, table: Table, first: str, then: str) -> tu
 def _sequences(source: sqlite3.Connection) -> dict[str, int]:
     try:
         found = source.execute(_SEQUENCES).fetchall()
-    except sqlite3.Error:
+    except (sqlite3.Error, ValueError):
         return {}
     return {str(name): seq for name, seq in found if isinstance(seq, int) and 0 < seq < _SEQUENCE_MAX}

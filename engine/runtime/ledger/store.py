@@ -269,9 +269,9 @@ class Store:
             LedgerError, sqlite3.Error, OSError
         """
         assert self.path is not None
-        kept = set_aside(self.path, self._now_ms())  # before ours is closed: that removes a log by its name
+        kept = set_aside(self.path, self._now_ms(), alone=True)  # the log there is ours
         copy_to(connection, self.path)
-        self._drop()
+        self._drop()  # removes that log, by its name
         self._open_file()
         found = f"; what stood there is kept as {kept.name}" if kept.exists() else ""
         self._tell("degraded", "replaced", f"{self._name} was removed or replaced, and was put back{found}")

@@ -41,6 +41,8 @@ _LAST_ID: Final = "SELECT last_insert_rowid()"
 PUT_ALERT: Final = """
 INSERT INTO alert VALUES (?, ?, ?, ?)
 ON CONFLICT (rule_key, labels) DO UPDATE SET row = excluded.row, crc = excluded.crc"""
+# It is there before it is deleted: the ledger in memory must see that it was, also if the file alone had it.
+_MEET_ALERT: Final = "INSERT INTO alert VALUES (?, ?, x'', 0) ON CONFLICT DO NOTHING"
 DROP_ALERT: Final = "DELETE FROM alert WHERE rule_key = ? AND labels = ?"
 PUT_COUNTER: Final = """
 INSERT INTO counter VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"""
@@ -81,7 +83,9 @@ def _record_all(connection: sqlite3.Connection, step: Step) -> Recorded:
     if count:
         connection.executemany(_ADD_TRANSITION, ((*t, checksum(*t)) for t in step.transitions))
         ((last,),) = connection.execute(_LAST_ID).fetchall()
-    connection.executemany(DROP_ALERT, [alert[:2] for alert in step.alerts if alert.row is None])
+    gone = [alert[:2] for alert in step.alerts if alert.row is None]
+    connection.executemany(_MEET_ALERT, gone)
+    connection.executemany(DROP_ALERT, gone)
     kept = ((key, labels, row, checksum(key, labels, row)) for key, labels, row in step.alerts if row is not None)
     connection.executemany(PUT_ALERT, kept)
     connection.executemany(PUT_COUNTER, step.counters.items())
