@@ -62,7 +62,7 @@ ALERT: Final = Table(
 TRANSITION: Final = Table(
     "transition",
     1,
-    slice(1, 6),
+    slice(0, 6),
     "SELECT * FROM transition ORDER BY seq LIMIT ?",
     "SELECT * FROM transition WHERE seq > ? ORDER BY seq LIMIT ?",
     "SELECT * FROM transition ORDER BY seq DESC LIMIT ?",
@@ -82,7 +82,7 @@ CURSOR: Final = Table(
 OUTBOX: Final = Table(
     "outbox",
     1,
-    slice(1, 7),
+    slice(0, 7),
     "SELECT * FROM outbox ORDER BY id LIMIT ?",
     "SELECT * FROM outbox WHERE id > ? ORDER BY id LIMIT ?",
     "SELECT * FROM outbox ORDER BY id DESC LIMIT ?",

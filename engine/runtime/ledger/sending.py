@@ -61,7 +61,7 @@ def _question(receiver: str, now: Instant, limits: Limits) -> dict[str, Any]:
 def message_of(row: tuple[Any, ...]) -> Message:
     """A message from its columns, in the order of `Message`, and its checksum. Raises `LedgerError`: `corrupt`."""
     number, receiver, order_key, message_id, body, covers, created_ms, attempts, status, reason, crc = row
-    if crc != checksum(receiver, order_key, message_id, body, covers, created_ms):
+    if crc != checksum(number, receiver, order_key, message_id, body, covers, created_ms):
         raise LedgerError("corrupt", f"message {number} is not what was stored")
     decoded = tuple(Cover(*cover) for cover in _COVERS.decode(covers))
     return Message(number, receiver, order_key, message_id, body, decoded, created_ms, attempts, status, reason)

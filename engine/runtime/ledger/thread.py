@@ -17,6 +17,7 @@ from engine.runtime.ledger.errors import LedgerError
 __all__ = ["LedgerThread", "Then", "Worker"]
 
 CALLS_MAX: Final = 32
+_JOIN_S: Final = 1.0  # it ends in microseconds then; this bounds the unforeseen
 Then: TypeAlias = Callable[[Any, BaseException | None], None]
 
 
@@ -44,12 +45,14 @@ class LedgerThread:
         self._calls: queue.Queue[tuple[Callable[[], Any], Then] | None] = queue.Queue(CALLS_MAX)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Future[None] | None = None
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Start the thread."""
         self._loop = asyncio.get_running_loop()
         self._ended = self._loop.create_future()
-        threading.Thread(target=self._run, name="longwatch ledger", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="longwatch ledger", daemon=True)
+        self._thread.start()
 
     def post(self, function: Callable[[], Any], then: Then) -> None:
         """As in `Worker`."""
@@ -71,6 +74,8 @@ class LedgerThread:
             except queue.Full:
                 pass  # it is stuck, and ends with the process
         await asyncio.shield(self._ended)
+        if self._thread is not None:
+            self._thread.join(_JOIN_S)
 
     def _run(self) -> None:
         loop, ended = self._loop, self._ended

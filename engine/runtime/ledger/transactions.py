@@ -36,8 +36,8 @@ class Decided(NamedTuple):
 # --- T1 ---------------------------------------------------------------------------------------------
 
 _ADD_TRANSITION: Final = """
-INSERT INTO transition (time_ms, rule_key, fingerprint, kind, body, crc) VALUES (?, ?, ?, ?, ?, ?)"""
-_LAST_ID: Final = "SELECT last_insert_rowid()"
+INSERT INTO transition (seq, time_ms, rule_key, fingerprint, kind, body, crc) VALUES (?, ?, ?, ?, ?, ?, ?)"""
+_LAST: Final = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = ?"
 PUT_ALERT: Final = """
 INSERT INTO alert VALUES (?, ?, ?, ?)
 ON CONFLICT (rule_key, labels) DO UPDATE SET row = excluded.row, crc = excluded.crc"""
@@ -63,8 +63,7 @@ class Recorded(NamedTuple):
 def record(connection: sqlite3.Connection, step: Step) -> Recorded:
     """T1: the transitions of a step, the alerts as they are after it, and the counters.
 
-    The rows of AUTOINCREMENT are numbered in one go: nobody else writes, and all is one transaction. A number is not
-    in its row's checksum: SQLite gives it while the row is written.
+    Numbers are given here and not by SQLite, from where it has come to: they are under the rows' checksums.
     """
     connection.execute("SAVEPOINT step")
     try:
@@ -79,17 +78,22 @@ def record(connection: sqlite3.Connection, step: Step) -> Recorded:
 
 
 def _record_all(connection: sqlite3.Connection, step: Step) -> Recorded:
-    count, last = len(step.transitions), 0
-    if count:
-        connection.executemany(_ADD_TRANSITION, ((*t, checksum(*t)) for t in step.transitions))
-        ((last,),) = connection.execute(_LAST_ID).fetchall()
+    first = 1 + _last(connection, "transition")
+    rows = ((seq, *transition) for seq, transition in enumerate(step.transitions, first))
+    connection.executemany(_ADD_TRANSITION, ((*row, checksum(*row)) for row in rows))
     gone = [alert[:2] for alert in step.alerts if alert.row is None]
     connection.executemany(_MEET_ALERT, gone)
     connection.executemany(DROP_ALERT, gone)
     kept = ((key, labels, row, checksum(key, labels, row)) for key, labels, row in step.alerts if row is not None)
     connection.executemany(PUT_ALERT, kept)
     connection.executemany(PUT_COUNTER, step.counters.items())
-    return Recorded(range(last - count + 1, last + 1))
+    return Recorded(range(first, first + len(step.transitions)))
+
+
+def _last(connection: sqlite3.Connection, table: str) -> int:
+    """The highest number ever given to a row of a table."""
+    ((last,),) = connection.execute(_LAST, (table,)).fetchall()
+    return int(last)
 
 
 def _record_each(connection: sqlite3.Connection, step: Step) -> Recorded:
@@ -119,7 +123,7 @@ PUT_CURSOR: Final = """
 INSERT INTO cursor VALUES (?, ?, ?)
 ON CONFLICT (name) DO UPDATE SET seq = excluded.seq, crc = excluded.crc WHERE excluded.seq > seq"""
 _ADD_MESSAGE: Final = """
-INSERT INTO outbox (receiver, order_key, message_id, body, covers, created_ms, crc) VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO outbox (id, receiver, order_key, message_id, body, covers, created_ms, crc) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (message_id) DO NOTHING"""
 _TALLY: Final = "SELECT messages, bytes FROM tally WHERE receiver = ?"
 # The oldest that nobody waits for, else the oldest of all.
@@ -139,7 +143,9 @@ def decide(connection: sqlite3.Connection, decision: Decision, limits: Limits) -
         if reached and reached[0][0] >= decision.seq:
             return Decided(void=True)
         connection.execute(PUT_CURSOR, (decision.cursor, decision.seq, checksum(decision.cursor, decision.seq)))
-    queued = sum(_add_message(connection, message, limits) for message in decision.messages)
+    first = 1 + _last(connection, "outbox")
+    numbered = enumerate(decision.messages, first)
+    queued = sum(_add_message(connection, number, message, limits) for number, message in numbered)
     overflowed = {}
     for receiver in {message.receiver: None for message in decision.messages}:
         if dropped := _make_room(connection, receiver, limits):
@@ -147,11 +153,11 @@ def decide(connection: sqlite3.Connection, decision: Decision, limits: Limits) -
     return Decided(queued, overflowed)
 
 
-def _add_message(connection: sqlite3.Connection, message: NewMessage, limits: Limits) -> int:
+def _add_message(connection: sqlite3.Connection, number: int, message: NewMessage, limits: Limits) -> int:
     if len(message.body) > limits.body_bytes_max:
         raise LedgerError("bad_record", f"a message of {len(message.body)} bytes is over {limits.body_bytes_max}")
     covers = msgspec.msgpack.encode(message.covers)
-    row = (message.receiver, message.order_key, message.message_id, message.body, covers, message.created_ms)
+    row = (number, message.receiver, message.order_key, message.message_id, message.body, covers, message.created_ms)
     cursor = connection.execute(_ADD_MESSAGE, (*row, checksum(*row)))
     return cursor.rowcount
 
@@ -178,6 +184,6 @@ def transitions_after(connection: sqlite3.Connection, seq: int, limit: int) -> l
     """Transitions with a higher number, in their order. Raises `LedgerError`: `corrupt`."""
     rows = connection.execute(_AFTER, (seq, limit)).fetchall()
     for row in rows:
-        if row[-1] != checksum(*row[1:-1]):
+        if row[-1] != checksum(*row[:-1]):
             raise LedgerError("corrupt", f"transition {row[0]} is not what was stored")
     return [StoredTransition(*row[:-1]) for row in rows]

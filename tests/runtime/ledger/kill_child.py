@@ -23,6 +23,7 @@ from typing import Any
 
 from engine.clock import SystemClock
 from engine.runtime.ledger import schema
+from engine.runtime.ledger.errors import LedgerError
 from engine.runtime.ledger.group import Job
 from engine.runtime.ledger.holding import Outcome
 from engine.runtime.ledger.ledger import Ledger
@@ -43,7 +44,8 @@ from engine.runtime.ledger.values import (
 
 ALERTS = 8
 IN_FLIGHT = 4
-LATER = Instant(2**52)
+REFUSED = 3
+"""Exit code: the ledger could not be opened."""
 
 
 class Forgetful(sqlite3.Connection):
@@ -60,7 +62,8 @@ class Forgetful(sqlite3.Connection):
 class Child:
     """One life."""
 
-    def __init__(self, folder: Path, bug: str, seed: int) -> None:
+    def __init__(self, folder: Path, bug: str, seed: int, tell_alive: int) -> None:
+        self.tell_alive = tell_alive
         self.bug = bug
         self.rng = random.Random(seed)
         self.clock = SystemClock()
@@ -77,7 +80,12 @@ class Child:
         self.ending = False
 
     async def live(self, steps: int) -> None:
-        restored = await self.ledger.open()
+        if self.rng.random() < 0.2:  # some kills hit the opening
+            os.close(self.tell_alive)
+            restored = await self.ledger.open()
+        else:
+            restored = await self.ledger.open()
+            os.close(self.tell_alive)
         self.n = {alert.labels: int(alert.row or b"0") for alert in restored.alerts}
         left = await self.ledger.call(
             partial(transitions_after, seq=restored.cursors.get("policy", 0), limit=10**6), writes=False
@@ -200,7 +208,7 @@ class Child:
 # --- the nursery ----------------------------------------------------------------------------------------
 
 
-def _child(order: dict[str, Any], go: int) -> None:
+def _child(order: dict[str, Any], go: int, tell_alive: int) -> None:
     os.read(go, 1)
     code = 1
     try:
@@ -209,9 +217,11 @@ def _child(order: dict[str, Any], go: int) -> None:
 
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (order["file_bytes_max"], resource.RLIM_INFINITY))
-        child = Child(Path(order["folder"]), order.get("bug", ""), order["seed"])
+        child = Child(Path(order["folder"]), order.get("bug", ""), order["seed"], tell_alive)
         asyncio.run(child.live(order["steps"]))
         code = 0
+    except LedgerError:
+        code = REFUSED
     except BaseException:  # noqa: BLE001  # a forked child must never go on as its parent
         import traceback
 
@@ -220,8 +230,9 @@ def _child(order: dict[str, Any], go: int) -> None:
         os._exit(code)
 
 
-def _killed_after(pid: int, after_ms: int) -> int:
-    """Kill the child after that time, unless it has ended; returns its wait status."""
+def _killed_after(pid: int, alive: int, after_ms: int) -> int:
+    """Kill the child so long after it has opened its ledger, unless it has ended; returns its wait status."""
+    os.read(alive, 1)
     handle = os.pidfd_open(pid)
     poll = select.poll()
     poll.register(handle, select.POLLIN)
@@ -235,17 +246,20 @@ def main() -> None:
     for line in sys.stdin:
         order = json.loads(line)
         ready, go = os.pipe()
+        alive, tell_alive = os.pipe()
         pid = os.fork()
         if pid == 0:
             os.close(go)
-            _child(order, ready)
+            _child(order, ready, tell_alive)
         os.close(ready)
+        os.close(tell_alive)
         print(json.dumps({"pid": pid}), flush=True)
         if order.get("hold"):  # until whoever traces it is there
             sys.stdin.readline()
         os.write(go, b"x")
-        status = _killed_after(pid, order.get("after_ms", 20_000))
+        status = _killed_after(pid, alive, order.get("after_ms", 20_000))
         os.close(go)
+        os.close(alive)
         print(json.dumps({"signal": os.WTERMSIG(status), "code": os.waitstatus_to_exitcode(status)}), flush=True)
 
 

@@ -34,8 +34,8 @@ CREATE TABLE meta (
         key   TEXT PRIMARY KEY,
         value TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;
-INSERT INTO "meta" VALUES('commit','bdeae1feeb923f35:2');
-INSERT INTO "meta" VALUES('install_id','d7908f7545367966a326519c28dfb57d');
+INSERT INTO "meta" VALUES('commit','c3a615ccdd07fa77:2');
+INSERT INTO "meta" VALUES('install_id','7900f847b13b7908100724c224f279df');
 CREATE TABLE outbox (
         id             INTEGER PRIMARY KEY AUTOINCREMENT,
         receiver       TEXT NOT NULL,
@@ -52,8 +52,8 @@ CREATE TABLE outbox (
         reason         TEXT NOT NULL DEFAULT '',
         crc            INTEGER NOT NULL
     ) STRICT;
-INSERT INTO "outbox" VALUES(2,'ops','g','evt_m1',X'6D31',X'9193A167A6666972696E6701',1767225600000,0,0,'',0,'waiting','',699494239);
-INSERT INTO "outbox" VALUES(3,'ops','g','evt_m2',X'6D32',X'9193A167A6666972696E6701',1767225600000,0,0,'',0,'waiting','',1936834896);
+INSERT INTO "outbox" VALUES(2,'ops','g','evt_m1',X'6D31',X'9193A167A6666972696E6701',1767225600000,0,0,'',0,'waiting','',248498949);
+INSERT INTO "outbox" VALUES(3,'ops','g','evt_m2',X'6D32',X'9193A167A6666972696E6701',1767225600000,0,0,'',0,'waiting','',3155752363);
 CREATE TABLE tally (
         receiver TEXT PRIMARY KEY,
         messages INTEGER NOT NULL,
@@ -69,9 +69,9 @@ CREATE TABLE transition (
         body        BLOB NOT NULL,
         crc         INTEGER NOT NULL
     ) STRICT;
-INSERT INTO "transition" VALUES(1,1767225600000,'rule','f00d','firing',X'61',2662601493);
-INSERT INTO "transition" VALUES(2,1767225600000,'rule','f00d','firing',X'62',129843887);
-INSERT INTO "transition" VALUES(3,1767225600000,'rule','f00d','firing',X'63',1891267129);
+INSERT INTO "transition" VALUES(1,1767225600000,'rule','f00d','firing',X'61',2437632978);
+INSERT INTO "transition" VALUES(2,1767225600000,'rule','f00d','firing',X'62',1289955184);
+INSERT INTO "transition" VALUES(3,1767225600000,'rule','f00d','firing',X'63',126153966);
 CREATE INDEX outbox_by_order ON outbox (receiver, status, order_key, id);
 CREATE TRIGGER outbox_in AFTER INSERT ON outbox
     BEGIN
