@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import subprocess
 import sys
@@ -72,7 +73,7 @@ class Nursery:
 
 def _trace(pid: int, inject: str, log: Path) -> subprocess.Popen[str]:
     """strace, once it holds the process."""
-    call = inject.partition(":")[0]
+    calls = {inject.partition(":")[0], "pwrite64", "fdatasync", "fsync"}
     tracer = subprocess.Popen(
         [
             "strace",
@@ -85,7 +86,7 @@ def _trace(pid: int, inject: str, log: Path) -> subprocess.Popen[str]:
             "-p",
             str(pid),
             "-e",
-            f"trace={call}",
+            f"trace={','.join(sorted(calls))}",
             "-e",
             f"inject={inject}",
         ],
@@ -191,3 +192,45 @@ def final_life(nurse: Nursery, folder: Path, bug: str = "") -> Verdict:
     ended = nurse.life(folder, 0, bug=bug)
     assert ended == Ended(0, 0), ended
     return judge(folder)
+
+
+# --- a power cut ------------------------------------------------------------------------------------------
+
+_WRITE = re.compile(r"pwrite64\(\d+<([^>]+)>, .*, (\d+), (\d+)\) = (\d+)$")
+_SYNC = re.compile(r"f(?:data)?sync\(\d+<([^>]+)>\) += 0$")
+
+
+def not_synced(log: Path) -> dict[Path, list[tuple[int, int]]]:
+    """By file, what was written (offset, bytes) and not synced after it, by strace's log."""
+    open_writes: dict[Path, list[tuple[int, int]]] = {}
+    for line in log.read_text().splitlines():
+        if (found := _WRITE.search(line)) is not None:
+            path, _, offset, size = found.groups()
+            open_writes.setdefault(Path(path), []).append((int(offset), int(size)))
+        elif (found := _SYNC.search(line)) is not None:
+            open_writes.pop(Path(found.group(1)), None)
+    return {path: writes for path, writes in open_writes.items() if not path.name.endswith("-shm")}
+
+
+def cut_power(folder: Path, rng: random.Random) -> int:
+    """Let each write that was not synced reach the disk, or not, or in part; returns how many did not.
+
+    What was there before can't be known, so what is lost becomes zeros or noise. That is harsher.
+    """
+    lost = 0
+    for path, writes in not_synced(folder / "strace.log").items():
+        if not path.exists():
+            continue
+        data = bytearray(path.read_bytes())
+        for offset, size in writes:
+            fate = rng.choice(["kept", "zeros", "noise", "half"])
+            if fate != "kept":
+                lost += 1
+                begin = offset + (size // 2 if fate == "half" else 0)
+                length = offset + size - begin
+                data[begin : begin + length] = rng.randbytes(length) if fate == "noise" else bytes(length)
+        if writes and rng.random() < 0.3 and path.name.endswith("-wal"):
+            del data[writes[-1][0] :]  # the file had not grown yet
+        path.write_bytes(data)
+    (folder / "state.db-shm").unlink(missing_ok=True)
+    return lost

@@ -1,6 +1,8 @@
 """The store when the disk fails: mended, or kept in memory and written through later; never called what it is not."""
 
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -195,6 +197,7 @@ def test_a_close_says_when_it_is_not_all_on_disk(tmp_path: Path, switch: Switch)
     assert isinstance(run(store, restore)[0], LedgerError)
 
 
+@pytest.mark.process
 def test_f18_a_lock_of_another_process_is_waited_for_and_then_memory_serves(tmp_path: Path) -> None:
     class Hasty(sqlite3.Connection):
         def execute(self, statement: str, *parameters: object) -> sqlite3.Cursor:
@@ -202,13 +205,21 @@ def test_f18_a_lock_of_another_process_is_waited_for_and_then_memory_serves(tmp_
             return super().execute(short if "busy_timeout" in statement else statement, *parameters)  # type: ignore[arg-type]
 
     store, _ = open_store(tmp_path / "state.db", Hasty)
-    other = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    assert not durable(store, "a")
-    assert store.trouble == "locked"
-    assert not store.heal()
-    other.execute("ROLLBACK")
-    other.close()
+    code = """
+import sqlite3, sys
+other = sqlite3.connect(sys.argv[1], isolation_level=None)
+other.execute("BEGIN IMMEDIATE")
+print("locked", flush=True)
+sys.stdin.readline()
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "state.db")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"locked\n"
+        assert not durable(store, "a")
+        assert store.trouble == "locked"
+        assert not store.heal()
+        other.communicate(b"\n")
     assert store.heal()
     assert durable(store, "b")
     assert bodies(store) == [b"a", b"b"]
