@@ -3,6 +3,7 @@
 # make check   style, types and import laws
 # make format  let ruff rewrite what it can
 # make bench   the benchmarks, held against their limits      (BENCH=evaluator for one of them)
+# make chaos   the ledger under every kill, failing call and power cut the tests have, for about half an hour
 # make soak    ten minutes of watching, with memory, CPU and descriptors counted
 #
 # Each creates what it needs: .venv with the versions of constraints.txt. Needs Python 3.11 or newer.
@@ -29,7 +30,7 @@ PIP_INSTALL = set -o pipefail; $(BIN)/python -m pip install --no-input --progres
 PROGRESS = while read -r word name _; do case "$$word" in \
     Collecting) echo "  $$name" ;; esac; done
 
-.PHONY: help run test check format bench soak clean
+.PHONY: help run test check format bench chaos soak clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -52,6 +53,9 @@ format: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	@$(BIN)/python -m benchmarks $(BENCH) --check
+
+chaos: $(VENV)/.installed-dev
+	@LONGWATCH_CHAOS=1 $(BIN)/python -m pytest -s --timeout 1800 tests/runtime/ledger
 
 soak: $(VENV)/.installed-dev
 	@$(BIN)/python -m benchmarks soak --duration 10m --check

@@ -24,6 +24,7 @@ __all__ = [
     "restore",
     "prune",
     "summary",
+    "supersede",
 ]
 
 PRUNE_ROWS: Final = 500
@@ -121,6 +122,7 @@ _REPLAY: Final = """
 UPDATE outbox
 SET status = 'waiting', reason = '', attempts = 0, next_try_ms = 0, next_try_boot = '', next_try_up_ms = 0
 WHERE id = ?"""
+_SUPERSEDE: Final = "UPDATE outbox SET status = 'dead', reason = 'superseded' WHERE id = ?"
 _DROP: Final = "DELETE FROM outbox WHERE id = ?"
 _SUMMARY: Final = """
 SELECT receiver, status, count(*), sum(length(body)), min(created_ms) FROM outbox GROUP BY receiver, status"""
@@ -162,6 +164,17 @@ def _is_overtaken(connection: sqlite3.Connection, message: Message) -> bool:
         if not told or told[0][0] <= cover.seq:
             return False
     return bool(message.covers)
+
+
+def supersede(connection: sqlite3.Connection) -> int:
+    """Give up what waits and has been overtaken: while the file could not be read, newer news was sent from memory.
+    Returns how many messages that were; they are dead, so a person can see them."""
+    overtaken, after_id = [], 0
+    while found := list_outbox(connection, after_id, PRUNE_ROWS):
+        overtaken += [each.id for each in found if each.status == "waiting" and _is_overtaken(connection, each)]
+        after_id = found[-1].id
+    connection.executemany(_SUPERSEDE, ((number,) for number in overtaken))
+    return len(overtaken)
 
 
 def drop(connection: sqlite3.Connection, ids: Sequence[int]) -> int:

@@ -20,7 +20,7 @@ from engine.runtime.ledger.file import burn_ballast, identity, load_ballast, log
 from engine.runtime.ledger.group import KEEP_CONNECTION, Group, Job
 from engine.runtime.ledger.memory import carry_over, make_memory, write_through
 from engine.runtime.ledger.opening import Connect, checkpoint, open_file, reading, transaction
-from engine.runtime.ledger.operator import Restored, restore
+from engine.runtime.ledger.operator import Restored, restore, supersede
 from engine.runtime.ledger.values import Notice
 
 __all__ = ["Ran", "Store"]
@@ -56,7 +56,7 @@ class Store:
         self._sequences: Mapping[str, int] = {}
         self._notices: list[Notice] = []
         self._run_token = secrets.token_hex(8)
-        self._pinned = False
+        self._pinned = self._left_behind = False
         self.in_memory = path is None
         self.trouble = ""
         """Why it is kept in memory; empty while it is where it should be."""
@@ -168,8 +168,10 @@ class Store:
         try:
             source = source or reading(self.path)
             copied = f"with {carry_over(source, memory)} messages of it"
+            self._left_behind = False
         except (sqlite3.Error, LedgerError):
             copied = "what waits in the file is sent when that can be read"
+            self._left_behind = True
         if source is not None and source is not self._connection:
             source.close()
         self._drop()
@@ -187,6 +189,8 @@ class Store:
             connection = self._open_file(strict=True)
             with transaction(connection):
                 write_through(memory, connection)
+                if self._left_behind:
+                    supersede(connection)
             self._sequences = dict(connection.execute(sql.GET_SEQUENCES).fetchall())
         except (LedgerError, sqlite3.Error) as error:
             if self._connection is not memory:

@@ -6,6 +6,7 @@ import random
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -19,6 +20,23 @@ CHAOS = bool(os.environ.get("LONGWATCH_CHAOS"))
 RANDOM_KILLS = 1_000 if CHAOS else 30
 NO_TRACE = can_trace()
 needs_strace = pytest.mark.skipif(bool(NO_TRACE), reason=NO_TRACE)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the files are: in memory, where a sync costs nothing and a kill is the same; for chaos on disk."""
+    memory = Path("/dev/shm")
+    if CHAOS or not os.access(memory, os.W_OK):
+        yield tmp_path_factory.mktemp("kills")
+        return
+    with tempfile.TemporaryDirectory(prefix="longwatch-kills-", dir=memory) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def place(base: Path) -> Path:
+    """A folder of the test's own."""
+    return Path(tempfile.mkdtemp(dir=base))
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +54,8 @@ def killed_at_random(nurse: Nursery, folder: Path, kills: int, bug: str = "") ->
     return final_life(nurse, folder, bug)
 
 
-def test_f01_f02_f03_kills_at_random_moments_lose_nothing(nurse: Nursery, tmp_path: Path) -> None:
-    verdict = killed_at_random(nurse, tmp_path, RANDOM_KILLS)
+def test_f01_f02_f03_kills_at_random_moments_lose_nothing(nurse: Nursery, place: Path) -> None:
+    verdict = killed_at_random(nurse, place, RANDOM_KILLS)
     print(verdict)
     assert verdict.faults == []
     assert verdict.transitions > RANDOM_KILLS
@@ -54,13 +72,13 @@ def test_f01_f02_f03_kills_at_random_moments_lose_nothing(nurse: Nursery, tmp_pa
         ("send_before_commit", "fdatasync"),
     ],
 )
-def test_the_harness_finds_planted_bugs(nurse: Nursery, tmp_path: Path, bug: str, call: str) -> None:
+def test_the_harness_finds_planted_bugs(nurse: Nursery, place: Path, bug: str, call: str) -> None:
     """Killed at the writes to the receivers' files, or at the syncs of the log."""
     for number in range(10, 40, 2):
-        place = tmp_path / str(number)
-        place.mkdir()
-        assert nurse.life(place, STEPS * 10, bug=bug, inject=f"{call}:signal=SIGKILL:when={number}").killed
-        if final_life(nurse, place, bug).faults:
+        here = place / str(number)
+        here.mkdir()
+        assert nurse.life(here, STEPS * 10, bug=bug, inject=f"{call}:signal=SIGKILL:when={number}").killed
+        if final_life(nurse, here, bug).faults:
             return
     pytest.fail(f"{bug} was not found")
 
@@ -83,9 +101,10 @@ def points(what: str, call: str) -> Iterable[int]:
 
 
 @pytest.fixture(scope="module")
-def killed(nurse: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def killed(nurse: Nursery, base: Path) -> Path:
     """What a kill in the middle of things has left."""
-    folder = tmp_path_factory.mktemp("killed")
+    folder = base / "killed"
+    folder.mkdir()
     assert nurse.life(folder, 10**6, inject="fdatasync:signal=SIGKILL:when=25" if not NO_TRACE else "").killed
     return folder
 
@@ -93,25 +112,23 @@ def killed(nurse: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @needs_strace
 @pytest.mark.parametrize("before", ["", "killed"], ids=["first", "after a kill"])
 @pytest.mark.parametrize("call", ["pwrite64", "fdatasync", "write", "ftruncate", "unlink", "rename", "fsync"])
-def test_f03_f04_f06_a_kill_at_single_calls(
-    nurse: Nursery, tmp_path: Path, killed: Path, call: str, before: str
-) -> None:
+def test_f03_f04_f06_a_kill_at_single_calls(nurse: Nursery, place: Path, killed: Path, call: str, before: str) -> None:
     """From the making of the file to its close, checkpoints included: whole transactions or none, no false alarm."""
     reached = []
     for number in points("kill", call):
-        place = tmp_path / f"{number}"
+        here = place / f"{number}"
         if before:
-            shutil.copytree(killed, place)
+            shutil.copytree(killed, here)
         else:
-            place.mkdir()
-        ended = nurse.life(place, STEPS, inject=f"{call}:signal=SIGKILL:when={number}")
+            here.mkdir()
+        ended = nurse.life(here, STEPS, inject=f"{call}:signal=SIGKILL:when={number}")
         if not ended.killed:
             assert ended.code == 0
             break  # it has fewer of them
         reached.append(number)
-        verdict = final_life(nurse, place)
+        verdict = final_life(nurse, here)
         assert verdict.faults == [], number
-        assert not list(place.glob("*.corrupt.*")), number
+        assert not list(here.glob("*.corrupt.*")), number
     print(call, before, len(reached))
     assert reached or (before and call in {"rename", "fsync"}), "those are for the making of the file"
 
@@ -120,20 +137,20 @@ def test_f03_f04_f06_a_kill_at_single_calls(
 @pytest.mark.parametrize("call", ["pwrite64", "fdatasync"])
 @pytest.mark.parametrize("error", ["EIO", "ENOSPC", "EROFS"])
 def test_f12_f13_f14_f17_a_call_that_fails_once_loses_nothing(
-    nurse: Nursery, tmp_path: Path, killed: Path, call: str, error: str
+    nurse: Nursery, place: Path, killed: Path, call: str, error: str
 ) -> None:
     """Mended at once, or kept in memory and written at the end; or the start is refused, and the next one finds all."""
     lived = refused = 0
     for number in points("error", call):
-        place = tmp_path / str(number)
-        shutil.copytree(killed, place)
-        ended = nurse.life(place, STEPS, seed=number, inject=f"{call}:error={error}:when={number}")
+        here = place / str(number)
+        shutil.copytree(killed, here)
+        ended = nurse.life(here, STEPS, seed=number, inject=f"{call}:error={error}:when={number}")
         assert ended in {Ended(0, 0), Ended(0, REFUSED)}
-        if "(INJECTED)" not in (place / "strace.log").read_text():
+        if "(INJECTED)" not in (here / "strace.log").read_text():
             break  # it has fewer of them
-        verdict = final_life(nurse, place)
+        verdict = final_life(nurse, here)
         assert verdict.faults == [], number
-        assert not list(place.glob("*.corrupt.*")), number
+        assert not list(here.glob("*.corrupt.*")), number
         lived, refused = lived + (ended.code == 0), refused + (ended.code != 0)
     print(call, error, lived, refused)
     assert lived >= 4
@@ -141,30 +158,30 @@ def test_f12_f13_f14_f17_a_call_that_fails_once_loses_nothing(
 
 @needs_strace
 @pytest.mark.parametrize("call", ["pwrite64", "fdatasync"])
-def test_f12_f13_a_disk_that_fails_for_good_stops_nobody(nurse: Nursery, tmp_path: Path, call: str) -> None:
+def test_f12_f13_a_disk_that_fails_for_good_stops_nobody(nurse: Nursery, place: Path, call: str) -> None:
     """Everything is sent from memory, and the close says that it is not on disk."""
-    assert nurse.life(tmp_path, 3) == Ended(0, 0)
-    before = json.loads((tmp_path / "final.json").read_text())["n"]
-    for file in tmp_path.glob("*.log"):
+    assert nurse.life(place, 3) == Ended(0, 0)
+    before = json.loads((place / "final.json").read_text())["n"]
+    for file in place.glob("*.log"):
         file.unlink()
-    ended = nurse.life(tmp_path, STEPS, seed=1, inject=f"{call}:error=EIO:when=20+")
+    ended = nurse.life(place, STEPS, seed=1, inject=f"{call}:error=EIO:when=20+")
     assert ended == Ended(0, 0)
-    story = json.loads((tmp_path / "final.json").read_text())
+    story = json.loads((place / "final.json").read_text())
     assert not story["healed"]
     assert ["failed", "io_error"] in story["notices"]
     wanted = [f"{a} {n}" for a, last in story["n"].items() for n in range(before.get(a, 0) + 1, last + 1)]
     for receiver in ("fast", "slow"):
-        told = [line.partition(" ")[2] for line in (tmp_path / f"{receiver}.log").read_text().splitlines()]
+        told = [line.partition(" ")[2] for line in (place / f"{receiver}.log").read_text().splitlines()]
         assert sorted(told) == sorted(wanted), "each once"
 
 
-def test_f12_a_file_that_may_not_grow(nurse: Nursery, tmp_path: Path) -> None:
+def test_f12_a_file_that_may_not_grow(nurse: Nursery, place: Path) -> None:
     """RLIMIT_FSIZE gives SQLITE_IOERR_WRITE (M12)."""
-    assert nurse.life(tmp_path, 60, file_bytes_max=75_000) == Ended(0, 0)
-    story = json.loads((tmp_path / "final.json").read_text())
+    assert nurse.life(place, 60, file_bytes_max=75_000) == Ended(0, 0)
+    story = json.loads((place / "final.json").read_text())
     assert ["failed", "io_error"] in story["notices"]
     for receiver in ("fast", "slow"):
-        told = (tmp_path / f"{receiver}.log").read_text().splitlines()
+        told = (place / f"{receiver}.log").read_text().splitlines()
         assert len(told) == sum(story["n"].values())
 
 
@@ -177,25 +194,26 @@ def after_power_cuts(
     """Cut the power at single calls, and return what that has done to acknowledged and sent transitions."""
     faults = []
     for number in numbers:
-        place = folder / f"{call}-{number}"
-        shutil.copytree(base, place)
-        assert nurse.life(place, 40, seed=number, bug=bug, inject=f"{call}:signal=SIGKILL:when={number}").killed
-        lost = cut_power(place, random.Random(number))
-        verdict = final_life(nurse, place)
+        here = folder / f"{call}-{number}"
+        shutil.copytree(base, here)
+        assert nurse.life(here, 40, seed=number, bug=bug, inject=f"{call}:signal=SIGKILL:when={number}").killed
+        lost = cut_power(here, random.Random(number))
+        verdict = final_life(nurse, here)
         faults += [f"{number}, {lost} writes lost: {fault}" for fault in verdict.faults]
     return faults
 
 
 @pytest.fixture(scope="module")
-def stopped(nurse: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def stopped(nurse: Nursery, base: Path) -> Path:
     """What a stop in good order has left."""
-    folder = tmp_path_factory.mktemp("stopped")
+    folder = base / "stopped"
+    folder.mkdir()
     assert nurse.life(folder, 5) == Ended(0, 0)
     return folder
 
 
 @needs_strace
-def test_f11_after_a_power_cut_everything_acknowledged_is_there(nurse: Nursery, tmp_path: Path, stopped: Path) -> None:
+def test_f11_after_a_power_cut_everything_acknowledged_is_there(nurse: Nursery, place: Path, stopped: Path) -> None:
     """As far as the log of system calls tells: each write that was not synced may be there, or not, or be noise."""
     points = (
         {"fdatasync": range(1, 40), "pwrite64": range(9, 200)}
@@ -203,12 +221,12 @@ def test_f11_after_a_power_cut_everything_acknowledged_is_there(nurse: Nursery, 
         else {"fdatasync": (3, 6), "pwrite64": (40, 70, 101)}
     )
     for call, numbers in points.items():
-        assert after_power_cuts(nurse, stopped, tmp_path, call, numbers, "") == []
+        assert after_power_cuts(nurse, stopped, place, call, numbers, "") == []
 
 
 @needs_strace
-def test_a_ledger_that_does_not_sync_is_found_by_power_cuts(nurse: Nursery, tmp_path: Path, stopped: Path) -> None:
-    assert after_power_cuts(nurse, stopped, tmp_path, "pwrite64", (60, 100, 140), "no_sync") != []
+def test_a_ledger_that_does_not_sync_is_found_by_power_cuts(nurse: Nursery, place: Path, stopped: Path) -> None:
+    assert after_power_cuts(nurse, stopped, place, "pwrite64", (60, 100, 140), "no_sync") != []
 
 
 # --- a full disk ----------------------------------------------------------------------------------------------

@@ -159,21 +159,21 @@ def test_f19_a_newer_ledger_is_refused_and_not_touched(tmp_path: Path) -> None:
 
 def test_f19_a_damaged_page_costs_what_was_on_it(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
-    store = filled(path, 200)
+    store = filled(path, 120)
     alerts, messages, transitions = contents(store)
     store.close()
     data = bytearray(path.read_bytes())
-    pages = [data.index(b"row %drow %d" % (number, number)) // 4096 for number in range(60, 120)]
+    pages = [data.index(b"row %drow %d" % (number, number)) // 4096 for number in range(60, 110)]
     page = next(page for page in pages if data[page * 4096] == 0x0A)  # a leaf: an inner page leads to many others
     data[page * 4096 : (page + 1) * 4096] = bytes(4096)
     store = damaged_by(path, bytes(data))
     (notice,) = store.take_notices()
     found_alerts, found_messages, found_transitions = contents(store)
     assert found_alerts < alerts
-    assert len(found_alerts) >= 150, notice.message
+    assert len(found_alerts) >= 80, notice.message
     assert (found_messages, found_transitions) == (messages, transitions)
     assert f"{len(found_alerts)} alerts" in notice.message
-    assert put(store, [transition()]) == [201], "numbers go on"
+    assert put(store, [transition()]) == [121], "numbers go on"
     store.close()
 
 
@@ -218,7 +218,7 @@ def opened_after_damage(folder: Path, data: bytes, log: bytes) -> Store | None:
         return None
 
 
-FLIPS = int(os.environ.get("LONGWATCH_CHAOS_FLIPS", "60"))
+FLIPS = 1_000 if os.environ.get("LONGWATCH_CHAOS") else 40
 
 
 @given(places=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), min_size=1, max_size=4))

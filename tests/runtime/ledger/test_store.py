@@ -14,7 +14,7 @@ from engine.runtime.ledger.errors import LedgerError
 from engine.runtime.ledger.group import Job
 from engine.runtime.ledger.memory import MEMORY_BYTES_MAX
 from engine.runtime.ledger.opening import open_file
-from engine.runtime.ledger.operator import PRUNE_ROWS, align, put_meta, restore
+from engine.runtime.ledger.operator import PRUNE_ROWS, align, list_outbox, put_meta, restore
 from engine.runtime.ledger.sending import standing
 from engine.runtime.ledger.store import LOG_BYTES_TRUNCATE, Store
 from engine.runtime.ledger.transactions import record, transitions_after
@@ -408,4 +408,31 @@ def test_a_programming_error_in_one_job_is_told_and_harms_no_other(tmp_path: Pat
     assert isinstance(wrong, LedgerError)
     assert (wrong.reason, right) == ("raised", (0, 0))
     assert PRUNE_ROWS <= 500
+    store.close()
+
+
+def test_what_could_not_be_read_and_was_overtaken_is_not_sent_late(
+    tmp_path: Path, switch: Switch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An old "firing" that waited in a file nobody could read must not come after the "resolved" from memory."""
+
+    def unreadable(_: Path) -> sqlite3.Connection:
+        raise LedgerError("io_error", "it can't be read")
+
+    monkeypatch.setattr("engine.runtime.ledger.store.reading", unreadable)
+    store, _ = open_store(tmp_path / "state.db", switch.factory())
+    queue(store, message("old", order_key="x", seq=1), message("other", order_key="y", seq=2))
+    switch.plan = lambda statement: io_error() if statement in {"COMMIT", sql.CHECK} else None
+    put(store, [transition("a")])
+    assert sendable(store) == []
+    queue(store, message("new", order_key="x", seq=3))
+    settled(store, Settlement(sendable(store)[0].id, "done"))
+    switch.plan = lambda _: None
+    assert store.heal()
+    assert [found.message_id for found in sendable(store)] == ["evt_other"]
+    held = run(store, partial(list_outbox, after_id=0, limit=9), writes=False)[0]
+    assert [(found.message_id, found.status, found.reason) for found in held] == [
+        ("evt_old", "dead", "superseded"),
+        ("evt_other", "waiting", ""),
+    ]
     store.close()
