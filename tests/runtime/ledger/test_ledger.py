@@ -176,15 +176,15 @@ def test_what_tells_nobody_anything_waits_a_second_and_is_one_write() -> None:
         for number in range(5):
             row = Step([transition(f"{number}", "pending")], [alert("x", b"%d" % number)])
             ledger.record(row, lambda outcome: told.append((loop.time() - begun_s, list(outcome.value))), urgent=False)
-            await asyncio.sleep(0.1)
+            await clock.sleep(0.1)
         assert told == []
-        await asyncio.sleep(0.6)
+        await clock.sleep(0.6)
         assert [numbers for _, numbers in told] == [[1], [2], [3], [4], [5]]
         assert {round(at_s, 3) for at_s, _ in told} == {module.HOLD_S}
         assert ledger.status().groups_total == before + 1
         ledger.record(Step(alerts=[alert("x", b"old")]), urgent=False)
         ledger.record(Step([transition("now")], [alert("x", b"new")]), lambda outcome: told.append((0, [])))
-        await asyncio.sleep(0.01)
+        await clock.sleep(0.01)
         assert len(told) == 6, "what is urgent takes the rest with it"
         assert (await ledger.call(restore, writes=False)).alerts == [alert("x", b"new")]
         await ledger.close()
@@ -208,7 +208,7 @@ def test_f12_f13_degraded_it_goes_on_and_heals_by_itself(tmp_path: Path) -> None
         switch.plan = lambda statement: io_error() if statement == "COMMIT" else None
         told: list[Outcome] = []
         ledger.record(step("a"), told.append)
-        await asyncio.sleep(0.1)
+        await clock.sleep(0.1)
         assert (list(told[0].value), told[0].durable) == ([1], False)
         assert (ledger.status().kept, ledger.status().trouble) == ("degraded", "io_error")
         assert [notice.reason for notice in notices] == ["io_error"]
@@ -216,14 +216,14 @@ def test_f12_f13_degraded_it_goes_on_and_heals_by_itself(tmp_path: Path) -> None
         await ledger.call(partial(decide, decision=decision, limits=LIMITS))
         found = await ledger.call(partial(due, receiver="ops", now=NOW, limit=9, limits=LIMITS), writes=False)
         assert [each.message_id for each in found] == ["evt_m"], "what is in memory is sent, too"
-        await asyncio.sleep(600)
+        await clock.sleep(600)
         assert ledger.status().kept == "degraded"
         switch.plan = lambda _: None
-        await asyncio.sleep(module.HEAL_S_MAX + 2)
+        await clock.sleep(module.HEAL_S_MAX + 2)
         assert ledger.status().kept == "disk"
         assert [notice.status for notice in notices] == ["failed", "ok"]
         ledger.record(step("b"), told.append)
-        await asyncio.sleep(0.1)
+        await clock.sleep(0.1)
         assert (list(told[1].value), told[1].durable) == ([2], True)
         assert await bodies(ledger) == [b"a", b"b"]
         keeper.cancel()
@@ -240,9 +240,9 @@ def test_once_a_minute_the_log_is_checkpointed_and_old_rows_go(tmp_path: Path) -
         keeper = asyncio.create_task(ledger.run())
         ledger.record(step(*(f"{number}" for number in range(1_200))))
         await ledger.call(partial(decide, decision=Decision("policy", 1_100), limits=LIMITS))
-        await asyncio.sleep(59)
+        await clock.sleep(59)
         assert len(await bodies(ledger)) == 1_000
-        await asyncio.sleep(3)
+        await clock.sleep(3)
         assert len(await bodies(ledger)) == 100
         assert ledger.status().log_bytes > 0
         keeper.cancel()
