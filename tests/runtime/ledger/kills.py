@@ -189,7 +189,7 @@ def _lines(path: Path) -> list[str]:
 
 def final_life(nurse: Nursery, folder: Path, bug: str = "") -> Verdict:
     """Let everything be sent, and judge."""
-    ended = nurse.life(folder, 0, bug=bug)
+    ended = nurse.life(folder, 0, bug=bug, after_ms=50_000)
     assert ended == Ended(0, 0), ended
     return judge(folder)
 
