@@ -106,11 +106,9 @@ DELIVERED: Final = Table(
 )
 _TABLES: Final = (ALERT, TRANSITION, CURSOR, OUTBOX, DELIVERED)
 _BAD_TALLY: Final = """
-SELECT count(*) FROM (
-    SELECT receiver, count(*) AS messages, sum(length(body)) AS bytes FROM outbox GROUP BY receiver) AS outside
-FULL JOIN tally USING (receiver)
-WHERE coalesce(outside.messages, 0) <> coalesce(tally.messages, 0)
-   OR coalesce(outside.bytes, 0) <> coalesce(tally.bytes, 0)"""
+WITH sums AS (SELECT receiver, count(*), sum(length(body)) FROM outbox GROUP BY receiver)
+SELECT (SELECT count(*) FROM (SELECT * FROM sums EXCEPT SELECT * FROM tally))
+     + (SELECT count(*) FROM (SELECT * FROM tally WHERE messages <> 0 OR bytes <> 0 EXCEPT SELECT * FROM sums))"""
 _SEQUENCES: Final = """
 SELECT (SELECT max(seq) FROM sqlite_sequence WHERE name = 'transition'),
        max((SELECT coalesce(max(seq), 0) FROM transition), (SELECT coalesce(max(seq), 0) FROM cursor))"""

@@ -417,3 +417,31 @@ def test_a_reader_sees_the_ledger_while_it_is_in_use_and_cannot_write(tmp_path: 
     with pytest.raises(LedgerError) as refused:
         reading(tmp_path / "none.db")
     assert refused.value.reason == "cant_open"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE tally SET messages = messages + 1",
+        "DELETE FROM tally",
+        "UPDATE sqlite_sequence SET seq = 3 WHERE name = 'transition'",
+        "UPDATE cursor SET seq = seq + 1",
+        "UPDATE delivered SET kind = 'resolved'",
+        "UPDATE transition SET seq = seq + 1000 WHERE seq = 5",
+        "DROP INDEX outbox_by_order",
+    ],
+)
+def test_f19_tables_that_do_not_fit_each_other_are_damage(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "state.db"
+    filled(path, 20).close()
+    with sqlite3.connect(path) as other:
+        other.execute(damage)
+    other.close()
+    store, _ = open_store(path)
+    assert [notice.reason for notice in store.take_notices()] == ["state_reset"]
+    assert len(sendable(store)) == 10
+    assert put(store, [transition()])[0] > 20
+    store.close()
+    store, _ = open_store(path)
+    assert store.take_notices() == [], "the new one is whole"
+    store.close()
