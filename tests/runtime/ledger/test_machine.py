@@ -40,7 +40,7 @@ from tests.runtime.ledger.rig import (
     transition,
 )
 
-EXAMPLES = 2_000 if os.environ.get("LONGWATCH_CHAOS") else 40
+EXAMPLES = 2_000 if os.environ.get("LONGWATCH_CHAOS") else 25
 RECEIVERS = ("a", "b")
 KEYS = ("x", "y", "z")
 names = st.sampled_from(["p", "q", "r"])
