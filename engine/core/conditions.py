@@ -71,7 +71,6 @@ class Verdict:
         first = self._levels[0]
         self._plain = len(self._levels) == 1 and first.clear is None
         self._when = first.when
-        self._codes = np.array([Code.FALSE, Code.TRUE], dtype=np.int16)
 
     def codes(self, values: NDArray[np.float64], present: NDArray[np.bool_] | None) -> NDArray[np.int16]:
         """The code of each value; what is not present is false.
@@ -86,7 +85,10 @@ class Verdict:
                 holds = self._when.holds(values)
                 if present is not None:
                     holds = holds & present
-            return self._codes[holds.view(np.int8)]
+            found = holds.astype(np.int16)  # a table look-up says the same, in five times the time
+            found *= np.int16(Code.TRUE - Code.FALSE)
+            found += np.int16(Code.FALSE)
+            return found
         codes = np.full(len(values), Code.FALSE, dtype=np.int16)
         for number, level in enumerate(self._levels):
             when = np.ones(len(values), dtype=np.bool_) if level.when is None else level.when.holds(values)
