@@ -45,7 +45,10 @@ def run_explain(arguments: argparse.Namespace, terminal: TextIO | None = None) -
         return 2
     output = Output()
     for line in lines:
-        output.line(line)
+        if arguments.json:
+            output.raw(line + "\n")  # one line, however long
+        else:
+            output.line(line)
     return 0
 
 

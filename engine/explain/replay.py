@@ -69,9 +69,15 @@ async def explain(
     reader = Reader(history, metrics_of(subject.plans, known), facts=facts)
     blind = await blind_spans(history, start_ms, at_ms)
     player = Player(_core(config, subject, facts=facts), subject.name, wanted, at_ms - DAY_MS, blind)
-    player.begin(start_ms)
+    began_ms = min((run.started_ms for run in await history.runs()), default=start_ms)
+    begun = False
     async for until_ms, events in reader.parts(start_ms, at_ms + 1):
-        player.play(events, min(until_ms, at_ms))
+        if not begun:  # what needs no sample is true as soon as time begins: not before anybody watched
+            first_ms = min(began_ms, events[0].time_ms) if events else began_ms
+            if begun := first_ms < until_ms:
+                player.begin(max(start_ms, first_ms))
+        if begun:
+            player.play(events, min(until_ms, at_ms))
         progress((until_ms - start_ms) / (at_ms + 1 - start_ms))
     player.finish(at_ms)
     tapes = player.tapes

@@ -191,6 +191,12 @@ def test_all_of_it_and_where_the_answer_ends(config: Path, capfd: pytest.Capture
     assert states == ["FIRING instance=c", "PENDING instance=d", "PENDING instance=a", "inactive instance=b"]
 
 
+def test_a_long_answer_for_machines_is_whole(config: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    printed = ask(config, capfd, "Levels", "--json")
+    assert len(printed) > 4_000
+    assert json.loads(printed)["rule"] == "Levels"
+
+
 def test_json_is_the_same_for_machines(config: Path, capfd: pytest.CaptureFixture[str]) -> None:
     answer = json.loads(ask(config, capfd, "HighCpu", "--labels", "instance=a", "--json"))
     (rule,) = answer["rules"]
@@ -234,3 +240,18 @@ def test_long_work_says_how_far_it_is_on_a_terminal(
     assert "reading and playing the history: 50%" in slow.getvalue()
     assert slow.getvalue().endswith("\r\x1b[K")
     assert "reading" not in capfd.readouterr().out
+
+
+ABSENT = """
+[rule.Nothing]
+expr = "absent(nothing)"
+for = "10m"
+"""
+
+
+def test_what_needs_no_sample_begins_with_the_first_run(config: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Not a day before anybody watched: the only run of this history began just now."""
+    config.write_text(config.read_text().replace("[rule.Ghost]", ABSENT + "[rule.Ghost]"))
+    lines = ask(config, capfd, "Nothing").splitlines()
+    assert "PENDING" in lines
+    assert any("of 10m; fires at 07:10:00" in line for line in lines)

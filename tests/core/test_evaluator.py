@@ -13,6 +13,7 @@ from engine.core import evaluator, layouts
 from engine.core.evaluator import TIMERS_PER_RULE_MAX, Core
 from engine.core.rules import Rule, compile_rule
 from engine.events import STALE, Blind, Sample, SampleBatch, Transition
+from engine.series import series_text
 
 SECOND, HOUR, DAY = 1_000, 3_600_000, 86_400_000
 CPU = "host_cpu_percent"
@@ -730,3 +731,12 @@ def test_a_new_tuple_of_texts_each_time_is_forgotten_again(monkeypatch: pytest.M
         core.feed([SampleBatch(second, tuple(series), np.zeros(2))])
     assert len(core._parts.layouts._layouts) == 50
     assert core.series_count == 2
+
+
+@pytest.mark.parametrize("value", ["cafe\u0301", "x\ny", "e" * 2_000, "\u202etxt"])
+def test_a_label_selects_its_own_series(value: str) -> None:
+    """Labels are made clean as they come in (F75); a matcher finds them as they were, and as they are."""
+    written = value.replace("\n", "\\n")
+    core = Core([rule(expr=f'm{{a="{written}"}} > 5', name="One"), rule(expr=f'm{{a!="{written}"}} > 5', name="Other")])
+    made = core.feed([sample(1, 6.0, series_text("m", {"a": value})), sample(1, 6.0, series_text("m", {"a": "b"}))])
+    assert sorted((t.rule, t.labels["a"] == "b") for t in made) == [("One", False), ("Other", True)]

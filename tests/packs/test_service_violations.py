@@ -115,6 +115,15 @@ def test_a_restart_of_the_engine_with_an_old_counter() -> None:
     assert play(core_of(SCRAPED), exposed({0: {"mtls": 7, "token": 1}}, 1800)) == []
 
 
+@pytest.mark.parametrize("up", ["up", "alive"])
+def test_an_old_counter_of_a_target_that_is_new(up: str) -> None:
+    """That there is a target is known by what `up` names."""
+    core = core_of(pack(f'violations = "auth_denied_total"\nup = "{up}"'))
+    labels = '{instance="i:1",job="shop"}'
+    target = (batch(at_s, {up + labels: 1.0, "auth_denied_total" + labels: 7.0}) for at_s in range(600, 1501, 15))
+    assert violations(play(core, merged(alive(1500), target))) == []
+
+
 @pytest.mark.parametrize("down_s", [15, 240, 600, 4500])
 def test_a_restart_of_the_service_with_its_old_counter(down_s: int) -> None:
     """It was down for a while, and has kept its counts in a file."""

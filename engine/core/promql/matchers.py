@@ -7,6 +7,8 @@ from typing import Any
 from engine.core.promql.parse import PromQLError, pattern_of
 from engine.core.promql.plan import Compat, Matcher
 from engine.core.promql.regex import Regex, RegexError
+from engine.series import LABEL_VALUE_CHARS_MAX
+from engine.text import clean
 
 __all__ = ["compile_matcher"]
 
@@ -19,7 +21,7 @@ def compile_matcher(matcher: Any, *, compat: Compat = "prometheus3") -> Matcher:
     """
     op = {"Equal": "=", "NotEqual": "!=", "Re": "=~", "NotRe": "!~"}[str(matcher.op).rsplit(".", 1)[-1]]
     if op in ("=", "!="):
-        return Matcher(matcher.name, op, matcher.value)  # type: ignore[arg-type]
+        return Matcher(matcher.name, op, matcher.value, None, clean(matcher.value, LABEL_VALUE_CHARS_MAX))  # type: ignore[arg-type]
     try:
         pattern = Regex(pattern_of(matcher.value), dot_all=compat == "prometheus3")
     except RegexError as error:

@@ -65,17 +65,22 @@ At: TypeAlias = int | Literal["start", "end"] | None
 
 
 class Matcher(msgspec.Struct, frozen=True):
-    """One label matcher. `pattern` is compiled for `=~` and `!~`, else None."""
+    """One label matcher. `pattern` is compiled for `=~` and `!~`, else None.
+
+    Args:
+        stored: What the value is where it has passed `clean`, as the labels of all series have that came in.
+    """
 
     label: str
     op: Literal["=", "!=", "=~", "!~"]
     value: str
     pattern: Regex | None = None
+    stored: str | None = None
 
     def matches(self, value: str) -> bool:
         """Whether a label value (empty for an absent label) satisfies this matcher."""
         if self.pattern is None:
-            return (value == self.value) == (self.op == "=")
+            return (value in (self.value, self.stored)) == (self.op == "=")
         return self.pattern.matches(value) == (self.op == "=~")
 
 

@@ -138,6 +138,9 @@ class _Builder:
                 metric = compiled.value
             else:
                 matchers.append(compiled)
+        if not metric and all(matcher.matches("") for matcher in matchers):
+            message = "vector selector must contain at least one non-empty matcher"
+            raise PromQLError(message, 'as in {job=~".+"}')
         return self._leaf(metric, matchers, range_ms, _ms(tree.offset), self._at(tree))
 
     def _leaf(self, metric: str, matchers: Sequence[Matcher], range_ms: int, offset_ms: int, at: At) -> Selector:

@@ -182,3 +182,13 @@ def test_limits() -> None:
         compile_query(" + ".join(["a"] * (LEAVES_MAX + 1)))
     with pytest.raises(PromQLError, match="nested"):
         compile_query("(" * (DEPTH_MAX + 1) + "a" + ")" * (DEPTH_MAX + 1))
+
+
+@pytest.mark.parametrize("selector", ['{job=~".*"}', '{a=~"b*"}', '{a=~"b|"}', '{a!~"b.+"}', '{a=~".*",b!="x"}'])
+def test_a_selector_that_would_select_everything_is_refused(selector: str) -> None:
+    """As Prometheus does; the parser can't see it, for regular expressions are hidden from it."""
+    for expr in (selector, f"absent_over_time({selector}[5m])", f"up or {selector}"):
+        with pytest.raises(PromQLError, match="at least one non-empty matcher"):
+            compile_query(expr)
+    assert compile_query(selector.replace("{", "up{")).leaves
+    assert compile_query(selector.replace("}", ',c=~".+"}')).leaves
