@@ -16,7 +16,8 @@ class AlertStatus(msgspec.Struct, frozen=True):
     """One alert that is not inactive.
 
     Args:
-        elapsed_ms: Time on the clock that runs: towards `for` while pending, since then while firing.
+        elapsed_ms: Time on the clock that runs: towards `for_ms` while pending, since then while firing. Under `of` a
+            pending alert has here for how much of its window it held, and in `for_ms` how much it needs.
         paused: The condition is unknown, so the clock stands.
         keeping: The condition has ended and `keep_firing_for` runs.
         due_ms: When it will fire (pending), reach its next level or resolve (keeping) if nothing changes; 0 where none.

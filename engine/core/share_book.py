@@ -104,6 +104,11 @@ class ShareBook:
         for share in self._shares.get(row, ()):
             yield share.on, share.true_for(now)
 
+    def nearest(self, row: int, now: int) -> tuple[int, int]:
+        """Of the level of a row that lacks least: (for how much of its window it held, how much it needs)."""
+        shares = [(share.true_for(now), share.need) for share in self._shares.get(row, ())]
+        return min(shares, key=lambda share: share[1] - share[0], default=(0, 0))
+
     def is_on(self, row: int) -> bool:
         """Whether a condition of the row holds now."""
         return any(share.on for share in self._shares.get(row, ()))

@@ -35,12 +35,13 @@ def status_of(
     unset = [i for i, since in enumerate(runs.tolist()) if since != OFF and not int(own.set[row]) >> i & 1]
     lengths = {i: rule.levels[i].for_ms for i in unset}
     following = min(unset, key=lambda i: int(runs[i]) + lengths[i], default=0)
+    for_ms = rule.levels[following].for_ms
     if phase is Phase.KEEPING:
         elapsed_ms = known_ms - int(own.keep[row])
-    elif phase is Phase.PENDING and unset:
+    elif phase is Phase.PENDING and rule.of < 1:
+        elapsed_ms, for_ms = book.shares.nearest(row, known_ms)
+    elif phase is Phase.PENDING:
         elapsed_ms = known_ms - int(runs[following])
-    elif phase is Phase.PENDING:  # under `of` a condition that is false by now
-        elapsed_ms = now_ms - int(own.active[row])
     else:
         elapsed_ms = now_ms - int(own.fired[row])
     due_ms, stands = int(own.due[row]), int(own.paused[row]) != NEVER_MS
@@ -50,7 +51,7 @@ def status_of(
         state=phase.state,
         active_since_ms=int(own.active[row]),
         elapsed_ms=elapsed_ms,
-        for_ms=rule.levels[following].for_ms,
+        for_ms=for_ms,
         value=value,
         paused=int(own.unknown[row]) != NEVER_MS,
         keeping=phase is Phase.KEEPING,

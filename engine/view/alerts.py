@@ -65,7 +65,7 @@ def _alert_clock(alert: AlertStatus, since_ms: int, now_ms: int, width: int, bar
     says; one that runs on although nothing is known has a deadline.
     """
     stands = alert.paused and not alert.due_ms
-    elapsed_ms = alert.elapsed_ms + (0 if stands else since_ms)
+    elapsed_ms = alert.elapsed_ms + (0 if stands or alert.fading else since_ms)
     if alert.state == "firing":
         length = short_ms(elapsed_ms)
         end = "; unknown, clock stands" if stands else "; unknown" if alert.paused else ""

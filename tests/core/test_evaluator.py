@@ -740,3 +740,13 @@ def test_a_label_selects_its_own_series(value: str) -> None:
     core = Core([rule(expr=f'm{{a="{written}"}} > 5', name="One"), rule(expr=f'm{{a!="{written}"}} > 5', name="Other")])
     made = core.feed([sample(1, 6.0, series_text("m", {"a": value})), sample(1, 6.0, series_text("m", {"a": "b"}))])
     assert sorted((t.rule, t.labels["a"] == "b") for t in made) == [("One", False), ("Other", True)]
+
+
+def test_under_of_the_clock_shows_how_much_of_the_share_there_is() -> None:
+    core = Core([rule(for_ms=20 * SECOND, of=0.8)])
+    core.feed([sample(second, 80.0 if second < 110 or second >= 118 else 10.0) for second in range(100, 122)])
+    core.advance(121 * SECOND)
+    shown = core.alerts()[0]
+    assert (shown.state, shown.elapsed_ms, shown.for_ms) == ("pending", 12 * SECOND, 16 * SECOND)
+    assert not shown.fading
+    assert core.next_deadline() is not None
