@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from engine.cli.load import load_config
 from engine.cli.output import Output
-from engine.cli.query import history_file, time_ms
+from engine.cli.query import QueryError, history_file, time_ms
 from engine.clock import SystemClock
 from engine.errors import ConfigError, LongwatchError
 from engine.registry import resolve
@@ -57,6 +57,8 @@ def _answer(arguments: argparse.Namespace, now_ms: int, progress: Callable[[floa
     from engine.explain.text import answer_lines
 
     at_ms = time_ms(arguments.at, now_ms) if arguments.at else now_ms
+    if at_ms > now_ms:
+        raise QueryError(f"--at {arguments.at[:60]} has not come yet; leave it out to be told what will happen")
     config = load_config(arguments.config, arguments.overrides)
     history = resolve("sink", "sqlite").open_history(history_file(arguments))
     try:

@@ -56,8 +56,9 @@ def _standing(alert: AlertAnswer, rule: RuleAnswer, times: Times) -> Iterator[st
         clock = clock if now.state != "inactive" else ""
         yield f"not known{since}: data is missing (on_missing = {rule.on_missing}){clock}"
     elif now.condition == "true":
-        since = f" since {times.of(now.active_since_ms)}" if now.active_since_ms and now.state != "inactive" else ""
-        yield f"{value}true{since}"
+        begun = f"{times.of(now.active_since_ms)}" if now.active_since_ms and now.state != "inactive" else ""
+        since = f"; pending since {begun}" if _windowed(now) else f" since {begun}"
+        yield f"{value}true{since if begun else ''}"
     elif now.condition == "ended":
         yield "not true: its series have ended"
     else:
@@ -67,6 +68,11 @@ def _standing(alert: AlertAnswer, rule: RuleAnswer, times: Times) -> Iterator[st
         yield f"firing since {times.of(now.fired_ms)}" + ("" if now.keeping else f"; {_ending(now, rule)}")
     if now.lost_ms and now.state != "inactive":
         yield f"{length(now.lost_ms)} do not count: data was missing, or nobody could see"
+
+
+def _windowed(now: AlertView) -> bool:
+    """Whether it needs a part of `for` only."""
+    return any(level.need_ms != level.for_ms for level in now.levels)
 
 
 def _compared(value: float, level: LevelView) -> str:
@@ -79,6 +85,8 @@ def _ending(now: AlertView, rule: RuleAnswer) -> str:
     for level in now.levels:
         if level.is_set:
             way = f"the value is {level.clear}" if level.clear else f"it is not {level.when}" if level.when else ""
+            if level.need_ms != level.for_ms and not level.clear:
+                way = f"it was true for less than {length(level.need_ms)} of the last {length(level.for_ms)}"
             ways.append((f"{level.severity}: " if level.severity else "") + (way or "the expression has no value"))
     keep = f", and {length(rule.keep_firing_for_ms)} later" if rule.keep_firing_for_ms else ""
     return f"it resolves when {'; '.join(ways) or 'its data is there again and not over the line'}{keep}"
@@ -95,16 +103,16 @@ def _inputs(now: AlertView, times: Times) -> Iterator[str]:
 
 def _levels(now: AlertView) -> Iterator[str]:
     """A line for each level of a rule that has them, or the one clock of others."""
-    windowed = any(level.need_ms != level.for_ms for level in now.levels)
+    windowed = _windowed(now)
     if not windowed and not now.levels[0].severity:
         return
     width = max(len(level.severity) for level in now.levels)
     for level in now.levels:
-        if level.is_set:
+        if windowed:
+            text = f"true for {length(level.elapsed_ms)} of the last {length(level.for_ms)}, "
+            text += "reached" if level.is_set else f"needs {length(level.need_ms)}"
+        elif level.is_set:
             text = "reached"
-        elif windowed:
-            need = f"{length(level.need_ms)} of {length(level.for_ms)}"
-            text = f"true for {length(level.elapsed_ms)} of the last {length(level.for_ms)}, needs {need}"
         elif level.holds:
             text = f"true for {length(level.elapsed_ms)} of {length(level.for_ms)}"
         else:

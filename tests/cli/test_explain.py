@@ -158,8 +158,11 @@ def test_one_line_for_each_level(config: Path, capfd: pytest.CaptureFixture[str]
 
 def test_a_part_of_the_time(config: Path, capfd: pytest.CaptureFixture[str]) -> None:
     lines = about(config, capfd, "Share", "a")
-    assert "  > 90: true for 2m35s of the last 5m, needs 4m30s of 5m" in lines
+    assert "  > 90: true for 2m35s of the last 5m, needs 4m30s" in lines
     assert "  fires at 07:01:55, in 1m55s, if it stays true" in lines
+    fires = about(config, capfd, "Share", "c")
+    assert "  value 95, true; pending since 06:30:00" in fires
+    assert "  firing since 06:34:30; it resolves when it was true for less than 4m30s of the last 5m" in fires
 
 
 def test_a_rule_of_a_file_looks_at_instants(config: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -255,3 +258,8 @@ def test_what_needs_no_sample_begins_with_the_first_run(config: Path, capfd: pyt
     lines = ask(config, capfd, "Nothing").splitlines()
     assert "PENDING" in lines
     assert any("of 10m; fires at 07:10:00" in line for line in lines)
+
+
+def test_a_time_that_has_not_come_is_refused(config: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "HighCpu", "--config", str(config), "--at", "2999-01-01T00:00:00Z"]) == 2
+    assert "has not come yet" in capfd.readouterr().err
