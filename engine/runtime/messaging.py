@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from engine.errors import SinkError
 from engine.events import Transition
-from engine.ports import Notification, Receiver
+from engine.ports import Notification, Periodic, Receiver
 from engine.runtime.contain import Failure, describe
 from engine.runtime.desk import Desk
 from engine.runtime.notifications import grouped, message_id
@@ -53,6 +53,7 @@ class MessageWorker:
         self._run_token = run_token
         self._external_labels = external_labels
         self._sequence = 0
+        self._ticks = isinstance(receiver, Periodic)
         self._send_resolved = bool(getattr(receiver, "send_resolved", True))
         self._queue: deque[_Message] = deque()
         self._sending = 0
@@ -118,7 +119,8 @@ class MessageWorker:
             failure = outcome.failure
             if failure is None:
                 desk.written += 1
-                desk.works()
+                if not self._ticks:  # else its next tick says whether all is well, of all that it keeps told
+                    desk.works()
                 desk.take_notices(self._receiver)
                 return
             if attempt == ATTEMPTS_MAX or not _worth_another(failure):

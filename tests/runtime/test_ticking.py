@@ -8,10 +8,10 @@ import pytest
 from engine import Engine
 from engine.config.shape import Config, EngineTable
 from engine.errors import SinkError
-from engine.ports import Periodic, Progress
+from engine.ports import Notification, Periodic, Progress
 from engine.runtime.progress import ProgressBook
 from engine.testing import FunctionProbe, HangingProbe, VirtualClock, run_virtual
-from tests.runtime.rig import health_of
+from tests.runtime.rig import firing, health_of
 from tests.runtime.test_delivery import Rig
 
 
@@ -95,6 +95,34 @@ def test_failures_are_repeated_no_later_than_the_interval_unless_more_was_asked_
         assert len(patient.ticks) == 1
         await clock.sleep(2)
         assert len(patient.ticks) == 2
+        await rig.finish()
+
+    run_virtual(main)
+
+
+class Telling(Ticking):
+    """Takes messages, too."""
+
+    def render(self, notification: Notification) -> bytes:
+        return b"x"
+
+    async def deliver(self, message_id: str, body: bytes) -> None: ...
+
+
+def test_a_message_that_was_taken_does_not_say_that_all_is_well() -> None:
+    """One of two that are kept told is down: that is over when a tick says so, not when the other one takes a message."""
+
+    async def main(clock: VirtualClock) -> None:
+        sink = Telling(clock, failures=3)
+        rig = Rig(clock, sink)
+        await clock.sleep(1)
+        rig.offer(firing())
+        await clock.sleep(1)
+        assert rig.runner.status().written == 1
+        assert rig.runner.status().status == "degraded"
+        await clock.sleep(60)
+        told = await health_of(rig.parts)
+        assert told.index(("sink.s", "ok", "recovered")) == len(told) - 1
         await rig.finish()
 
     run_virtual(main)
