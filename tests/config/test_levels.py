@@ -164,11 +164,11 @@ def test_a_series_that_falls_silent(missing: str, expected: list[tuple[int, str,
     assert [(t.time_ms - START_MS, t.kind, t.reason) for t in made] == expected
 
 
-def test_a_share_that_is_pending_on_what_was_true_says_since_when() -> None:
+def test_a_share_that_is_pending_on_what_was_true_says_how_much_of_it_there_is() -> None:
     """Its condition is false by now, so nothing runs; the deadline is when nothing true is left in its window."""
     core = Core(compile_rules(load_text('[rule.R]\nexpr = "x > 1"\nfor = "1m"\nof = 0.5\n', environ={})))
     core.feed([Sample(START_MS, "x", 2.0, 5_000), Sample(START_MS + 5_000, "x", 0.0, 5_000)])
     core.advance(START_MS + 9_000)
     (alert,) = core.alerts()
-    assert (alert.state, alert.elapsed_ms, alert.for_ms) == ("pending", 9_000, 60_000)
+    assert (alert.state, alert.elapsed_ms, alert.for_ms) == ("pending", 5_000, 30_000)
     assert alert.due_ms == START_MS + 65_000
