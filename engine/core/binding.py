@@ -116,7 +116,7 @@ class Binding:
             leaf = self.plan.leaves[0]
             mine = (one for one in series if one.metric == leaf.metric)
             handles = [one.handle for one in mine if not leaf.matchers or leaf.matches(one.labels)]
-            first, none = len(self._members[0]), np.zeros(len(handles), dtype=np.int64)
+            first, none = len(self._members[0]), np.broadcast_to(np.int64(0), len(handles))
             self._members[0].extend(np.array(handles, dtype=np.int64))
             return self._members[0].array[first:], none, np.arange(first, first + len(handles))
         found: list[tuple[int, int, int]] = []

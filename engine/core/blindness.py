@@ -61,7 +61,7 @@ class Blindness:
         if not len(known) or blind.to_ms <= blind.from_ms:
             return
         parts.store.skip_some(known, blind.from_ms, blind.to_ms, self._looked_ms()[known])
-        for judge in parts.layouts.readers(known):
+        for judge in parts.layouts.judges(known):
             judge.blind(known, blind.from_ms, blind.to_ms)
         for chain, rules in parts.layouts.chains(known):
             chain.blind_some(rules, known, blind.from_ms, blind.to_ms)

@@ -8,7 +8,7 @@ over the alerts of all rules together.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -109,6 +109,11 @@ class AlertBook:
         self.slot_of.array[places] = np.arange(first_slot, first_slot + number)
         self.codes.array[places] = Code.FALSE
         return places
+
+    def making_room(self, number: int) -> Generator[None, None, None]:
+        """Make room for so many more places, in steps."""
+        for column in (self.row_of, self.codes, self.slot_of):
+            yield from column.growing(len(column) + number)
 
     def give_places_back(self, places: Ints) -> None:
         """The conditions of these places, which have no alert, are forgotten."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Generic, TypeAlias, TypeVar
+from collections.abc import Generator
+from typing import Final, Generic, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 __all__ = ["Column", "Index", "as_index", "distinct"]
 
 S = TypeVar("S", bound=np.generic)
+POSITIONS_PER_STEP: Final = 65_536
 Index: TypeAlias = slice | NDArray[np.int64]
 """Positions in a column: a slice where they are consecutive, which is several times as fast."""
 
@@ -74,7 +76,26 @@ class Column(Generic[S]):
     def resize(self, size: int) -> None:
         """Grow to `size` positions; new ones hold the fill. Never shrinks."""
         if size > len(self._data):
-            grown = np.full(max(size, 2 * len(self._data), 16), self._fill, dtype=self._data.dtype)
-            grown[: self._size] = self._data[: self._size]
+            grown = np.empty(max(size, 2 * len(self._data), 16), dtype=self._data.dtype)
+            grown[: self._size] = self.array
             self._data = grown
+        self._data[self._size : size] = self._fill
         self._size = max(self._size, size)
+
+    def growing(self, size: int) -> Generator[None, None, None]:
+        """Make room for `size` positions, in steps in which nobody may write. It stays as long as it is."""
+        if size <= len(self._data):
+            return
+        grown = np.empty(max(size, 2 * len(self._data)), dtype=self._data.dtype)
+        for start in range(0, self._size, POSITIONS_PER_STEP):
+            here = slice(start, min(start + POSITIONS_PER_STEP, self._size))
+            grown[here] = self._data[here]
+            yield
+        self._data = grown
+
+    def lengthening(self, size: int) -> Generator[None, None, None]:
+        """`resize` in steps, in which nobody may write."""
+        yield from self.growing(size)
+        for start in range(self._size, size, POSITIONS_PER_STEP):
+            self.resize(min(start + POSITIONS_PER_STEP, size))
+            yield

@@ -154,7 +154,7 @@ class Core:
         layouts = self._parts.layouts
         if blind.scope != "*":
             known = layouts.known(blind.series or (blind.scope,))
-            readers = self._lander.readers(known)
+            readers = yield from layouts.readers(known)
             made = yield from self._lander.before(blind.from_ms + 1, known, readers, layouts.chains(known))
         else:
             for chain in self._parts.chains:

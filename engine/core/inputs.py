@@ -6,8 +6,8 @@ known here follows from the rules' own bindings; it must never decide anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Generator, Iterator
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from engine.core.alert_rows import Ints
 from engine.core.columns import Column
 
 __all__ = ["Entries", "Inputs"]
+
+PARTS_PER_STEP: Final = 16
 
 
 class Entries(NamedTuple):
@@ -70,8 +72,13 @@ class Inputs:
         """Say which series a selector has at places."""
         self.handles[leaf].array[places] = handles
 
-    def add(self, series: int, parts: Sequence[tuple[Ints, Ints, Ints]]) -> None:
-        """Take note of what new series feed.
+    def making_room(self, number: int) -> Generator[None, None, None]:
+        """Make room for so many more places, in steps."""
+        for column in (self.rule, self.judged, *self.handles):
+            yield from column.growing(len(column) + number)
+
+    def adding(self, series: int, parts: list[tuple[Ints, Ints, Ints]]) -> Generator[None, None, None]:
+        """Take note of what new series feed, in steps. What is taken is taken out of `parts`, and so let go of.
 
         Args:
             series: How many series there are now; those that were not there before are new.
@@ -80,24 +87,44 @@ class Inputs:
         first = len(self._starts)
         self._starts.resize(series)
         self._counts.resize(series)
-        self._starts.array[first:] = len(self._places)
-        if not parts:
-            return
-        handles, leaves, places = (np.concatenate(column) for column in zip(*parts, strict=True))
-        order = np.argsort(handles, kind="stable")
-        counts = np.bincount(handles - first, minlength=series - first)
-        self._starts.array[first:] += np.cumsum(counts) - counts
-        self._counts.array[first:] = counts
-        self._places.extend(places[order])
-        self._leaves.extend(leaves[order])
+        counts = self._counts.array[first:]
+        for number, (handles, _, _) in enumerate(parts, 1):
+            np.add.at(counts, handles - first, 1)
+            if number % PARTS_PER_STEP == 0:
+                yield
+        known = len(self._places)
+        self._starts.array[first:] = known + np.cumsum(counts) - counts
+        for column in (self._places, self._leaves):
+            yield from column.lengthening(known + int(counts.sum()))
+        free = self._starts.array[first:].copy()
+        parts.reverse()
+        while parts:
+            handles, leaves, places = parts.pop()
+            new = handles - first
+            at = free[new] + _earlier(handles)
+            self._places.array[at], self._leaves.array[at] = places, leaves
+            np.add.at(free, new, 1)
+            if len(parts) % PARTS_PER_STEP == 0:
+                yield
         self._single = self._single and bool((counts <= 1).all())
 
-    def renew(self, series: int, parts: Sequence[tuple[Ints, Ints, Ints]]) -> None:
+    def renew(self, series: int, parts: list[tuple[Ints, Ints, Ints]]) -> None:
         """Begin anew, from what all rules know."""
         for name in ("_starts", "_counts", "_places", "_leaves"):
             setattr(self, name, Column(np.int64, 0))
         self._single = True
-        self.add(series, parts)
+        for _ in self.adding(series, parts):
+            pass
+
+    def some(self, handles: Ints, pairs: int) -> Iterator[Ints]:
+        """Series, as many at a time as feed about that many conditions."""
+        before = np.cumsum(self._counts.array[handles])
+        start = 0
+        while start < len(handles):
+            fed = before[start - 1] if start else 0
+            stop = max(start + 1, int(np.searchsorted(before, fed + pairs, side="right")))
+            yield handles[start:stop]
+            start = stop
 
     def of(self, handles: Ints) -> Entries:
         """What series feed."""
@@ -143,3 +170,14 @@ class Inputs:
                 column.array[: len(now)] = now
 
         return commit
+
+
+def _earlier(handles: Ints) -> Ints | int:
+    """Of each how many before it are the same."""
+    if len(handles) < 2 or bool((handles[1:] > handles[:-1]).all()):
+        return 0
+    order = np.argsort(handles, kind="stable")
+    ordered = handles[order]
+    earlier = np.empty(len(handles), dtype=np.int64)
+    earlier[order] = np.arange(len(handles)) - np.searchsorted(ordered, ordered)
+    return earlier

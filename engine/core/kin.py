@@ -8,7 +8,7 @@ landing, and the time after a restart. It must say exactly what the judges would
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -18,7 +18,7 @@ from engine.core.ages import Ages
 from engine.core.alert_rows import FREE, Ints
 from engine.core.alerts import Code
 from engine.core.book import AlertBook
-from engine.core.columns import Index, as_index, distinct
+from engine.core.columns import Index, as_index
 from engine.core.inputs import Entries, Inputs
 from engine.core.judge import Due, Judge
 from engine.core.lanes import Lanes, Run
@@ -34,7 +34,6 @@ Floats: TypeAlias = NDArray[np.float64]
 Bools: TypeAlias = NDArray[np.bool_]
 Codes: TypeAlias = NDArray[np.int16]
 
-PLACES_PER_PART = 20_000
 _PLAIN: Codes = np.array([Code.FALSE, Code.TRUE], dtype=np.int16)
 _TRUE = np.int16(Code.TRUE)
 _FALSE = np.int16(Code.FALSE)
@@ -96,30 +95,24 @@ class Kin:
 
     # -- what a tuple of series touches ------------------------------------------------------------------------
 
-    def parts(self, entries: Entries) -> Iterator[Part]:
-        """What entries of its rules touch, some label sets at a time.
+    def part(self, places: Ints, series: Ints, at: Ints) -> Part:
+        """Some of its label sets, each of which is fed by one of some series.
 
         Args:
-            entries: Those of one label set may stand anywhere.
+            places: Which, ascending.
+            series: Ascending.
+            at: Where each of these stands in the atom.
         """
-        positions = np.arange(len(entries.places)) if entries.positions is None else entries.positions
-        places = distinct(entries.places)
-        for start in range(0, len(places), PLACES_PER_PART):
-            here = places[start : start + PLACES_PER_PART]
-            sources, inside = [], []
-            for leaf in range(self._leaves):
-                mine = entries.leaves == leaf if self.joins else slice(None)
-                found = np.full(len(here), -1, dtype=np.int64)
-                at = np.searchsorted(here, entries.places[mine])
-                clipped = np.minimum(at, len(here) - 1)
-                ok = here[clipped] == entries.places[mine]
-                found[at[ok]] = positions[mine][ok]
-                there = found >= 0
-                sources.append(as_index(np.maximum(found, 0)))
-                inside.append(None if there.all() else there)
-            rules = self._inputs.rule.array[here]
-            limits = [limit[rules] for limit in self._compared.limits]
-            yield Part(here, as_index(here), rules, tuple(sources), tuple(inside), limits)
+        sources, inside = [], []
+        for leaf in range(self._leaves):
+            handles = self._inputs.handles[leaf].array[places]
+            found = np.minimum(np.searchsorted(series, handles), len(series) - 1)
+            there = series[found] == handles
+            sources.append(as_index(np.where(there, at[found], 0)))
+            inside.append(None if there.all() else there)
+        rules = self._inputs.rule.array[places]
+        limits = [limit[rules] for limit in self._compared.limits]
+        return Part(places, as_index(places), rules, tuple(sources), tuple(inside), limits)
 
     # -- conditions --------------------------------------------------------------------------------------------
 

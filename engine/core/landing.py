@@ -13,14 +13,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.core.binding import Touched
 from engine.core.book import AlertBook
 from engine.core.chains import Chain, Outputs
 from engine.core.chains import Touched as Rules
-from engine.core.judge import Due, Judge
+from engine.core.judge import Due
 from engine.core.kin import Kin, Part
 from engine.core.lanes import Run, accepted
-from engine.core.layouts import Layouts, touched_by
+from engine.core.layouts import Layouts, Readers, touched_by
 from engine.core.notices import Output
 from engine.core.points import Points
 from engine.core.recent import Recent
@@ -34,8 +33,6 @@ from engine.events import STALE_BITS, Event, Sample, SampleBatch
 __all__ = ["Lander", "Outputs"]
 
 Positions: TypeAlias = NDArray[np.int64]
-Readers: TypeAlias = tuple[tuple[tuple[Judge, Touched], ...], tuple[tuple[Kin, tuple[Part, ...]], ...]]
-"""What a landing touches in rules that are judged alone, and in those that are judged together."""
 
 AGELESS_MS = 2**60
 
@@ -137,7 +134,8 @@ class Lander:
         if not newer.all():
             self._tally.drop("old", int(np.count_nonzero(~newer)))
             handles, values = handles[newer], values[newer]
-            index, readers, chains = handles, self.readers(handles), self._layouts.chains(handles)
+            readers = yield from self._layouts.readers(handles)
+            index, chains = handles, self._layouts.chains(handles)
         fresh_ms = AGELESS_MS if projected else stale_after_ms(batch.interval_ms)
         after: Positions | int = fresh_ms
         if batch.time_ms < self._store.blind_ms:
@@ -149,11 +147,6 @@ class Lander:
         if batch.time_ms <= self.watermark_ms:
             self._tally.count("samples_late_total", len(handles))
         return (yield from self._land(landing, readers, chains, max(batch.time_ms, self._floor_ms)))
-
-    def readers(self, handles: Positions) -> Readers:
-        """What series touch in pointwise rules."""
-        kins = tuple((kin, tuple(kin.parts(entries))) for kin, entries in self._layouts.kins(handles))
-        return self._layouts.touched(handles), kins
 
     def samples(self, samples: list[Sample]) -> Outputs:
         """Land single samples, each an atom: together where no rule needs to see one by itself."""
@@ -195,14 +188,15 @@ class Lander:
         mark, stale = MARKS[sample.stale], stale_mask(run.values)
         stale_from = int(run.times[0] + run.stale_after[0]) + 1
         landing = Landing(run.handles, run.handles, run.times, run.values, stale, mark, run.stale_after, stale_from)
-        readers, chains = self.readers(run.handles), self._layouts.chains(run.handles)
+        readers = yield from self._layouts.readers(run.handles)
+        chains = self._layouts.chains(run.handles)
         return (yield from self._land(landing, readers, chains, int(run.judged_at[0])))
 
     def before(
         self, at_ms: int, handles: Positions, readers: Readers, chains: Iterable[tuple[Chain, Rules]]
     ) -> Outputs:
         """Let happen what comes strictly before `at_ms` for some series."""
-        return (yield from self._before(at_ms, self._sorted_out(handles, readers, at_ms), chains))
+        return (yield from self._before(at_ms, (yield from self._sorted_out(handles, readers, at_ms)), chains))
 
     def _before(self, at_ms: int, readers: Readers, chains: Iterable[tuple[Chain, Rules]]) -> Outputs:
         touched, kins = readers
@@ -232,7 +226,7 @@ class Lander:
 
     def _land(self, landing: Landing, readers: Readers, chains: Iterable[tuple[Chain, Rules]], at_ms: int) -> Outputs:
         """Land accepted samples: what was due before happens, the store is written, every rule judges."""
-        touched, kins = readers = self._sorted_out(landing.handles, readers, at_ms)
+        touched, kins = readers = yield from self._sorted_out(landing.handles, readers, at_ms)
         made = yield from self._before(at_ms, readers, chains)
         self._store.land(landing)
         self._recent.land(landing.handles, landing.time_ms, landing.values)
@@ -277,12 +271,12 @@ class Lander:
             yield
         return made
 
-    def _sorted_out(self, handles: Positions, readers: Readers, at_ms: int) -> Readers:
+    def _sorted_out(self, handles: Positions, readers: Readers, at_ms: int) -> Generator[None, None, Readers]:
         """Where an input went stale before a landing, or after a restart, the rules judge one by one."""
         touched, kins = readers
         if self._store.restarted_ms < 0 and all(kin.ages.is_calm(at_ms) for kin, _ in kins):
             return readers
         odd = [kin for kin, _ in kins if self._store.restarted_ms >= 0 or not kin.ages.is_calm(at_ms)]
-        alone = touched_by([judge for kin in odd for judge in kin.judges], handles)
+        alone = yield from touched_by([judge for kin in odd for judge in kin.judges], handles)
         every = sorted([*touched, *alone], key=lambda one: one[0].index)
         return tuple(every), tuple((kin, parts) for kin, parts in kins if kin not in odd)

@@ -7,7 +7,7 @@ tuple's identity. Only at first sight is a text read, and are the rules that sel
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +18,18 @@ from engine.core.chains import Touched as Rules
 from engine.core.columns import Column, Index, as_index
 from engine.core.inputs import Entries, Inputs
 from engine.core.judge import Judge
-from engine.core.kin import Kin, Part
+from engine.core.kin import Kin
 from engine.core.store import Compacting, Store
+from engine.core.touching import Parts, parts_of
 from engine.series import metric_of, split_series
 
-__all__ = ["Layout", "Layouts"]
+__all__ = ["Layout", "Layouts", "Readers", "touched_by"]
 
 LAYOUT_SERIES_MAX = 2_000_000  # of all layouts that are kept, together
 SERIES_PER_CHUNK = 500
+JUDGES_PER_STEP = 64
+Readers: TypeAlias = tuple[tuple[tuple[Judge, Touched], ...], Parts]
+"""What series touch in rules that are judged alone, and in those that are judged together."""
 
 
 class Layout(NamedTuple):
@@ -46,7 +50,7 @@ class Layout(NamedTuple):
     at: Index
     positions: NDArray[np.int64] | None
     touched: tuple[tuple[Judge, Touched], ...]
-    kins: tuple[tuple[Kin, tuple[Part, ...]], ...]
+    kins: Parts
     chains: tuple[tuple[Chain, Rules], ...]
 
 
@@ -141,14 +145,20 @@ class Layouts:
         self._told = size
         judges = {judge.index: judge for metric in series for judge in self._readers.get(metric, ())}
         found = []
+        read: dict[frozenset[str], list[Named]] = {}
         for index in sorted(judges):
-            read = [one for metric in judges[index].binding.metrics for one in series.get(metric, ())]
-            read.sort()
-            parts = judges[index].add_series(read)
+            judge = judges[index]
+            metrics = judge.binding.metrics
+            if metrics not in read:
+                read[metrics] = sorted(one for metric in metrics for one in series.get(metric, ()))
+                yield
+            yield from judge.book.making_room(len(read[metrics]))
+            yield from self._inputs.making_room(len(read[metrics]))
+            parts = judge.add_series(read[metrics])
             if index in self._kin_of:
                 found.append(parts)
             yield
-        self._inputs.add(size, found)
+        yield from self._inputs.adding(size, found)
 
     def renew_inputs(self) -> None:
         """Find out anew what the series feed, when rules were told of them one by one."""
@@ -290,15 +300,8 @@ class Layouts:
         yield from self._tell_new()
         array = np.fromiter(handles, np.int64, len(handles))
         positions = None if len(handles) == len(series) else np.fromiter(handles.values(), np.int64, len(handles))
-        kins = []
-        for kin, entries in self.kins(array):
-            parts = []
-            for part in kin.parts(entries):
-                parts.append(part)
-                yield
-            kins.append((kin, tuple(parts)))
-        alone = self.touched(array)
-        layout = Layout(series, array, as_index(array), positions, alone, tuple(kins), self.chains(array))
+        touched, kins = yield from self.readers(array)
+        layout = Layout(series, array, as_index(array), positions, touched, kins, self.chains(array))
         # A layout with refused series is not kept: its drops are counted each time, and a place may come free.
         if positions is None:
             while self._layouts and self._held + len(series) > LAYOUT_SERIES_MAX:
@@ -307,11 +310,16 @@ class Layouts:
             self._held += len(series)
         return layout
 
-    def touched(self, handles: NDArray[np.int64]) -> tuple[tuple[Judge, Touched], ...]:
-        """For each rule that is judged alone and reads any of these series, what they touch; in the order of rules."""
+    def readers(self, handles: NDArray[np.int64]) -> Generator[None, None, Readers]:
+        """What series touch in pointwise rules, in steps."""
         metrics = [self._metrics[number] for number in self._numbers(handles)]
         alone = {judge.index: judge for metric in metrics for judge in metric.alone}
-        return touched_by([alone[index] for index in sorted(alone)], handles)
+        touched = yield from touched_by([alone[index] for index in sorted(alone)], handles)
+        numbers = sorted({number for metric in metrics for number in metric.kins})
+        kins = yield from parts_of(
+            handles, [(number, self._kins[number]) for number in numbers], self._kin_of_rule, self._inputs
+        )
+        return touched, kins
 
     def kins(self, handles: NDArray[np.int64]) -> list[tuple[Kin, Entries]]:
         """What these series feed of rules that are judged together."""
@@ -339,16 +347,24 @@ class Layouts:
         found = [(chain, chain.readers(metrics)) for chain in self._chains]
         return tuple((chain, rules) for chain, rules in found if rules)
 
-    def readers(self, handles: NDArray[np.int64]) -> list[Judge]:
+    def judges(self, handles: NDArray[np.int64]) -> list[Judge]:
         """The rules that read the metrics of these series, in their order."""
         found = {judge.index: judge for number in self._numbers(handles) for judge in self._metrics[number].readers}
         return [found[index] for index in sorted(found)]
 
 
-def touched_by(judges: Iterable[Judge], handles: NDArray[np.int64]) -> tuple[tuple[Judge, Touched], ...]:
-    """What series touch in rules."""
-    found = [(judge, judge.binding.touched(handles)) for judge in judges]
-    return tuple((judge, touch) for judge, touch in found if touch is not None)
+def touched_by(
+    judges: Iterable[Judge], handles: NDArray[np.int64]
+) -> Generator[None, None, tuple[tuple[Judge, Touched], ...]]:
+    """What series touch in rules, in steps."""
+    found = []
+    for number, judge in enumerate(judges, 1):
+        touch = judge.binding.touched(handles)
+        if touch is not None:
+            found.append((judge, touch))
+        if number % JUDGES_PER_STEP == 0:
+            yield
+    return tuple(found)
 
 
 def _renumbered(layout: Layout, handles: NDArray[np.int64], slots: Mapping[int, NDArray[np.int64]]) -> Layout:
