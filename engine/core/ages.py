@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,8 @@ from engine.core.store import NEVER_MS, Store
 from engine.core.sweeps import Sweep
 
 __all__ = ["Ages"]
+
+ROWS_PER_STEP: Final = 16_384
 
 
 class Ages:
@@ -45,13 +48,13 @@ class Ages:
         """Whether it matters that an input goes stale."""
         return bool(self._book.counts[self._indices].any())
 
-    def is_calm(self, at_ms: int) -> bool:
-        """Whether no input of an alert went stale strictly before `at_ms`, by the store as it is."""
+    def is_calm(self, at_ms: int) -> Generator[None, None, bool]:
+        """Whether no input of an alert went stale strictly before `at_ms`, by the store as it is. In steps."""
         if self._looks.at_ms >= at_ms and self._looks.at_ms >= self._looks.judged_ms:
             return True
         until_ms = max(at_ms, self._looks.judged_ms)
         if until_ms > self._calm_ms:
-            self._calm_ms = self._stale_ms(self._watched(), self._looks.swept_ms)
+            self._calm_ms = yield from self._first_ms()
         return until_ms <= self._calm_ms
 
     def landed(self, stale_from_ms: int) -> None:
@@ -86,23 +89,56 @@ class Ages:
         """Ages have changed by more than landings."""
         self._calm_ms = self._following_ms = -1
 
-    def sweep(self, until_ms: int) -> bool:
-        """Look at what goes stale until an instant, inclusive; return whether anything does."""
-        self._calm_ms = self._following_ms = self._stale_ms(self._watched(), self._looks.swept_ms)
-        if self._calm_ms <= until_ms:
-            self._following_ms = -1
-        return self._calm_ms <= until_ms
+    def sweep(self, until_ms: int) -> Generator[None, None, list[tuple[int, Ints]]]:
+        """What goes stale until an instant, inclusive, in steps: (rule, its slots), both ascending."""
+        found: dict[int, list[Ints]] = {}
+        self._calm_ms = self._following_ms = yield from self._first_ms()
+        if self._calm_ms > until_ms:
+            return []
+        self._following_ms = -1
+        after_ms, book = self._looks.swept_ms, self._book
+        for places in self._watched():
+            instants = self._stale_from(places, after_ms)
+            places = places[instants <= until_ms]
+            rules = self._inputs.rule.array[places]
+            order = np.argsort(rules, kind="stable")
+            begins = np.flatnonzero(np.append(True, np.diff(rules[order]) != 0)) if len(order) else order
+            for part in np.split(order, begins[1:]):
+                if len(part):
+                    found.setdefault(int(rules[part[0]]), []).append(book.slot_of.array[places[part]])
+            yield
+        return [(rule, np.sort(np.concatenate(found[rule]))) for rule in sorted(found)]
 
-    def watch(self) -> None:
-        """Plan the next sweep, once the points of the last one were told."""
+    def watching(self) -> Generator[None, None, None]:
+        """Plan the next sweep, in steps, once the points of the last one were told."""
         if self._following_ms < 0:
-            self._following_ms = self._stale_ms(self._watched(), self._looks.swept_ms)
+            self._following_ms = yield from self._first_ms()
         self._looks.expect(self._following_ms)
 
-    def _watched(self) -> Ints:
+    def _watched(self) -> Iterator[Ints]:
+        """The places of its alerts, some at a time."""
         own = self._book.rows
-        rows = np.flatnonzero(own.place != FREE)
-        return own.place[rows if self._all else rows[self._rules[own.rule[rows]]]]
+        for start in range(0, len(own.place), ROWS_PER_STEP):
+            places = own.place[start : start + ROWS_PER_STEP]
+            places = places[places != FREE]
+            yield places if self._all else places[self._rules[self._inputs.rule.array[places]]]
+
+    def _first_ms(self) -> Generator[None, None, int]:
+        """The first instant after the last sweep at which an input of any of its alerts goes stale."""
+        first, after_ms = NEVER_MS, self._looks.swept_ms
+        for number, places in enumerate(self._watched()):
+            if number:
+                yield
+            first = min(first, self._stale_ms(places, after_ms))
+        return first
+
+    def _stale_from(self, places: Ints, after_ms: int) -> Ints:
+        """The first instant after `after_ms` at which an input of each of these goes stale."""
+        first = np.full(len(places), NEVER_MS)
+        for leaf in range(self._leaves):
+            instants = self._store.stale_from(self._inputs.handles[leaf].array[places])
+            np.minimum(first, np.where(instants > after_ms, instants, NEVER_MS), out=first)
+        return first
 
     def _stale_ms(self, places: Ints, after_ms: int) -> int:
         """The first instant after `after_ms` at which an input of any of these goes stale."""

@@ -7,7 +7,7 @@ later: each instant of it is taken out once, whatever was taken out of later tim
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -25,6 +25,7 @@ FREE: Final = -1
 OFF: Final = -NEVER_MS
 """The place of a clock that does not run."""
 _ROWS_MIN: Final = 64
+_ROWS_PER_STEP: Final = 32_768
 _INTS: Final = {
     "place": FREE,
     "rule": 0,
@@ -100,7 +101,9 @@ class Rows:
         self._blocks.append((_SMALL, _block(np.int8, _SMALL)))
         self._blank = [block[:, :1].copy() for _, block in self._blocks]
         self._show()
-        self._free: list[int] = list(range(_ROWS_MIN - 1, -1, -1))
+        self._free: list[int] = []
+        self._fresh = 0
+        """From here on no row was ever taken."""
 
     def _show(self) -> None:
         for names, block in self._blocks:
@@ -109,7 +112,7 @@ class Rows:
         self.run = self._blocks[0][1][len(_INTS) :]
 
     def __len__(self) -> int:
-        return len(self.place) - len(self._free)
+        return self._fresh - len(self._free)
 
     def taken(self) -> Ints:
         """The rows in use."""
@@ -117,8 +120,13 @@ class Rows:
 
     def take(self, places: Ints, rules: Ints | int, times: Ints | int) -> Ints:
         """Take a row for each place, with no clock running and nothing set."""
-        while len(self._free) < len(places):
-            self._grow()
+        more = len(places) - len(self._free)
+        if more > 0:
+            while self._fresh + more > len(self.place):
+                for _ in self._grow():
+                    pass
+            self._free[:0] = range(self._fresh + more - 1, self._fresh - 1, -1)
+            self._fresh += more
         cut = len(self._free) - len(places)
         rows = np.array(self._free[cut:], dtype=np.int64)
         del self._free[cut:]
@@ -208,14 +216,23 @@ class Rows:
         self.lost[rows] += lengths
         return rows, places, lengths
 
-    def _grow(self) -> None:
+    def growing(self, more: int) -> Generator[None, None, None]:
+        """Make room for so many more rows, in steps, where there are so many already that it takes its time."""
+        while len(self.place) > _ROWS_PER_STEP and self._fresh - len(self._free) + more > len(self.place):
+            yield from self._grow()
+
+    def _grow(self) -> Generator[None, None, None]:
         size = len(self.place)
-        self._blocks = [
-            (names, np.concatenate([block, np.repeat(blank, size, axis=1)], axis=1))
-            for (names, block), blank in zip(self._blocks, self._blank, strict=True)
-        ]
+        grown = [(names, np.empty((len(block), 2 * size), dtype=block.dtype)) for names, block in self._blocks]
+        for (_, wide), (_, block), blank in zip(grown, self._blocks, self._blank, strict=True):
+            for new, old, value in zip(wide, block, blank[:, 0], strict=True):
+                for start in range(0, size, _ROWS_PER_STEP):
+                    here = slice(start, start + _ROWS_PER_STEP)
+                    new[:size][here] = old[here]
+                    new[size:][here] = value
+                    yield
+        self._blocks = grown
         self._show()
-        self._free[:0] = range(2 * size - 1, size - 1, -1)
 
 
 def _block(kind: type[np.signedinteger[Any]], blank: Iterable[int] | Mapping[str, int]) -> NDArray[Any]:

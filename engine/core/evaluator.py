@@ -20,6 +20,7 @@ from engine.core.judge import Judge
 from engine.core.kin import Kin
 from engine.core.landing import Outputs
 from engine.core.notices import Output
+from engine.core.outputs import OUTPUTS_PER_STEP, in_order, joined
 from engine.core.parts import Options, Parts
 from engine.core.promql.plan import QueryPlan
 from engine.core.promql.vector import Value
@@ -84,16 +85,31 @@ class Core:
         made: list[Output] = []
         for atom in self._lander.atoms(events):
             try:
-                made += yield from self._take_atom(atom)
+                made = joined(made, (yield from self._take_atom(atom)))
             except Exception as error:  # whatever it is, the watch goes on
                 if on_error is None:
                     raise
                 self._tally.count("atoms_failed_total", 1)
                 on_error(error)
         self._tidy_timers()
-        self._resolved.note(made)
+        return (yield from self._given(made))
+
+    def _given(self, made: list[Output]) -> Steps:
+        """The transitions, once they are counted and noted. The list is used up, so that it need not go at once."""
         self._tally.count("transitions_total", len(made))
-        return [output[-1] for output in made]
+        if len(made) <= OUTPUTS_PER_STEP:
+            self._resolved.note(made)
+            return [output[-1] for output in made]
+        given: list[Transition] = []
+        made.reverse()
+        while made:
+            some = made[: -OUTPUTS_PER_STEP - 1 : -1]
+            del made[-OUTPUTS_PER_STEP:]
+            self._resolved.note(some)
+            given += [output[-1] for output in some]
+            del some
+            yield
+        return given
 
     def _take_atom(self, atom: Event | list[Sample]) -> Outputs:
         made: list[Output] = []
@@ -104,9 +120,9 @@ class Core:
             for batch in [b for projector in self._parts.projectors for b in projector.initial(first.time_ms)]:
                 made += yield from self._lander.batch(batch)
         if isinstance(atom, SampleBatch):
-            made += yield from self._lander.batch(atom)
+            made = joined(made, (yield from self._lander.batch(atom)))
         elif isinstance(atom, list):
-            made += yield from self._lander.samples(atom)
+            made = joined(made, (yield from self._lander.samples(atom)))
         elif isinstance(atom, Blind):
             made += yield from self._pass_until(atom)
             self._blindness.take(atom)
@@ -126,12 +142,12 @@ class Core:
         while True:
             timer_ms, instant_ms = self._timers.next_ms(), self._instants.next_ms()
             if timer_ms is not None and timer_ms <= now_ms and (instant_ms is None or timer_ms <= instant_ms):
-                done += yield from self._wake(timer_ms)
+                done = joined(done, (yield from self._wake(timer_ms)))
             elif instant_ms is not None and instant_ms <= now_ms:
-                done += yield from self._evaluate_groups(instant_ms)
+                done = joined(done, (yield from self._evaluate_groups(instant_ms)))
             else:
                 break
-        done += yield from self._sweep(now_ms)
+        done = joined(done, (yield from self._sweep(now_ms)))
         for chunk in self._book.passing(now_ms):
             done += chunk
             yield
@@ -139,12 +155,10 @@ class Core:
         self._parts.recent.horizon_ms = self._instants.horizon_ms(self._lander.watermark_ms)
         self._tidy_timers()
         self._parts.store.end_warming(self._lander.watermark_ms)
-        done.sort()
-        self._resolved.note(done)
-        self._resolved.forget(self._lander.watermark_ms)
+        given = yield from self._given((yield from in_order(done)))
+        yield from self._resolved.forgetting(self._lander.watermark_ms)
         yield from self._evict(before_ms)
-        self._tally.count("transitions_total", len(done))
-        return [output[-1] for output in done]
+        return given
 
     def _pass_until(self, blind: Blind) -> Outputs:
         """Let happen what is due until a blind span begins, inclusive: until then there was somebody to see it."""
@@ -163,8 +177,7 @@ class Core:
             for chunk in self._book.passing(blind.from_ms):
                 made += chunk
                 yield
-        made.sort()
-        return made
+        return (yield from in_order(made))
 
     def _wake(self, time_ms: int) -> Outputs:
         """Let happen what is due for chains at an instant."""
@@ -183,21 +196,21 @@ class Core:
         while (woken := self._sweeps.pop(now_ms)) is not None:
             for index in {deadline.rule for deadline in woken[1]}:
                 judge = looking[index]
-                points = judge.sweep(now_ms)
+                found = yield from judge.sweep(now_ms)
                 yield
-                if points is None:
+                if not found:
                     continue
                 swept.append(judge)
-                for part in points.chunks(POINTS_PER_CHUNK):
+                for part in (part for points in found for part in points.chunks(POINTS_PER_CHUNK)):
                     for chunk in told.add(judge, part):
                         done += chunk
                         yield
         for chunk in told.rest():
             done += chunk
             yield
-        told.done()
+        yield from told.done()
         for judge in swept:
-            judge.watch()
+            yield from judge.watching()
         return done
 
     def _evict(self, before_ms: int) -> Generator[None, None, None]:

@@ -228,30 +228,40 @@ class Judge:
 
     # -- time --------------------------------------------------------------------------------------------------
 
-    def sweep(self, until_ms: int) -> Points | None:
+    def sweep(self, until_ms: int) -> Generator[None, None, list[Points]]:
         """The points of inputs that go stale until an instant, inclusive. If there are none, the next sweep is planned;
-        else call `watch` when they are told."""
+        else go through `watching` when they are told."""
         if self.looks.at_ms > until_ms:
-            return None
+            return []
         self.looks.at_ms = NEVER_MS
         first_ms = int(np.min(self._stale_from(self._watched(), self.looks.swept_ms), initial=NEVER_MS))
+        yield
         points = None
         if first_ms > until_ms:
             self.looks.expect(first_ms)
         else:
             points = self.stale_until(until_ms)
         self.looks.swept_ms = until_ms
-        return points
+        return [] if points is None else [points]
 
-    def stale_until(self, until_ms: int) -> Points | None:
-        """The points of inputs that go stale after the last sweep and until an instant, inclusive."""
-        watched = self._watched()
+    def stale_until(self, until_ms: int, among: Ints | None = None) -> Points | None:
+        """The points of inputs that go stale after the last sweep and until an instant, inclusive.
+
+        Args:
+            among: The label sets that have such an input, if they are known.
+        """
+        watched = self._watched() if among is None else among
         return self._stale_points(watched, self.looks.swept_ms, np.full(len(watched), until_ms))
 
     def watch(self) -> None:
         """Plan the next sweep."""
         if self.watches:
             self.looks.expect(int(np.min(self._stale_from(self._watched(), self.looks.swept_ms), initial=NEVER_MS)))
+
+    def watching(self) -> Generator[None, None, None]:
+        """The same, for one among others that do it in steps."""
+        self.watch()
+        yield
 
     def watch_from(self, now_ms: int) -> None:
         """Plan the next sweep; no input that went stale before an instant is looked at again."""

@@ -8,7 +8,7 @@ landing, and the time after a restart. It must say exactly what the judges would
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -69,6 +69,7 @@ class Kin:
 
     def __init__(self, judges: Sequence[Judge], store: Store, book: AlertBook, inputs: Inputs, rules: int) -> None:
         self.judges = tuple(judges)
+        self._judge_of = {judge.index: judge for judge in judges}
         self.looks = judges[0].looks
         for judge in judges:
             judge.looks = self.looks
@@ -221,30 +222,33 @@ class Kin:
 
     # -- time --------------------------------------------------------------------------------------------------
 
-    def sweep(self, until_ms: int) -> Points | None:
+    def sweep(self, until_ms: int) -> Generator[None, None, list[Points]]:
         """The points of inputs that go stale until an instant, inclusive. If there are none, the next sweep is planned;
-        else call `watch` when they are told."""
+        else go through `watching` when they are told."""
         if self.looks.at_ms > until_ms:
-            return None
+            return []
         points: list[Points] = []
-        if self.ages.sweep(until_ms):
-            points = [found for judge in self.judges if (found := judge.stale_until(until_ms)) is not None]
+        for rule, slots in (yield from self.ages.sweep(until_ms)):
+            found = self._judge_of[rule].stale_until(until_ms, slots)
+            yield
+            if found is not None:
+                points.append(found)
         self.looks.at_ms = NEVER_MS
         self.looks.swept_ms = until_ms
-        if points:
-            return Points.join(points)
-        self.ages.watch()
-        return None
+        if not points:
+            yield from self.ages.watching()
+        return points
 
     def watch_from(self, now_ms: int) -> None:
         """Plan the next sweep; no input that went stale before an instant is looked at again."""
         self.looks.swept_ms = max(self.looks.swept_ms, now_ms - 1)
         self.ages.blinded()
-        self.ages.watch()
+        for _ in self.ages.watching():
+            pass
 
-    def watch(self) -> None:
-        """Plan the next sweep, once the points of the last one were told."""
-        self.ages.watch()
+    def watching(self) -> Generator[None, None, None]:
+        """Plan the next sweep, in steps, once the points of the last one were told."""
+        yield from self.ages.watching()
 
     def changed(self, points: Points) -> None:
         """Points of its label sets were told: there may be new alerts, whose other inputs must be watched."""

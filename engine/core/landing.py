@@ -21,6 +21,7 @@ from engine.core.kin import Kin, Part
 from engine.core.lanes import Run, accepted
 from engine.core.layouts import Layouts, Readers, touched_by
 from engine.core.notices import Output
+from engine.core.outputs import in_order
 from engine.core.points import Points
 from engine.core.recent import Recent
 from engine.core.recording import Recorded
@@ -35,6 +36,7 @@ __all__ = ["Lander", "Outputs"]
 Positions: TypeAlias = NDArray[np.int64]
 
 AGELESS_MS = 2**60
+DUE_PER_STEP = 4_096
 
 
 class Lander:
@@ -202,24 +204,27 @@ class Lander:
         touched, kins = readers
         made: list[Output] = []
         due = self._book.rules_due(at_ms) if touched else set()
-        waiting: list[Due] = []
+        waits = _Waiting(self._book)
         for judge, touch in touched:
             points = judge.before(touch, at_ms)
             if points is not None:
                 made += self._book.tell(points)
-            waits = judge.index in due or points is not None or not judge.binding.single
-            if waits and (mine := judge.due(touch, at_ms)) is not None:
-                waiting.append(mine)
+            looks = judge.index in due or points is not None or not judge.binding.single
+            if looks and (mine := judge.due(touch, at_ms)) is not None:
+                for chunk in waits.add(mine):
+                    made += chunk
+                    yield
             yield
         for kin, parts in kins:
             for part in parts:
                 if (mine := kin.due(part, at_ms)) is not None:
-                    waiting.append(mine)
+                    for chunk in waits.add(mine):
+                        made += chunk
+                        yield
                     yield
-        if waiting:
-            for chunk in self._book.pass_places(*map(np.concatenate, zip(*waiting, strict=True))):
-                made += chunk
-                yield
+        for chunk in waits.rest():
+            made += chunk
+            yield
         for chain, _ in chains:
             made += yield from chain.before(at_ms, self.record)
         return made
@@ -233,7 +238,7 @@ class Lander:
         self._tally.count("samples_accepted_total", len(landing.handles))
         told = Telling(self._book)
         for kin, parts in kins:
-            made += yield from self._tell_kin(told, kin, parts, landing, at_ms)
+            yield from self._tell_kin(made, told, kin, parts, landing, at_ms)
         for judge, touch in touched:
             points = judge.after(touch, landing, at_ms)
             yield
@@ -244,22 +249,23 @@ class Lander:
         for chunk in told.rest():
             made += chunk
             yield
-        told.done()
+        yield from told.done()
         for kin, _ in kins:
             kin.ages.landed(landing.stale_from_ms)
         for judge, _ in touched:
             judge.landed(landing.stale_from_ms)
         for chain, rules in chains:
             made += yield from chain.after(at_ms, landing.stale_from_ms, rules, self.record)
-        made.sort()
-        return made
+        return (yield from in_order(made))
 
-    def _tell_kin(self, told: Telling, kin: Kin, parts: Iterable[Part], landing: Landing, at_ms: int) -> Outputs:
-        made: list[Output] = []
+    def _tell_kin(
+        self, made: list[Output], told: Telling, kin: Kin, parts: Iterable[Part], landing: Landing, at_ms: int
+    ) -> Generator[None, None, None]:
         for part in parts:
             points = kin.after(part, landing, at_ms)
             some: Points | None
             for some in () if points is None else points.chunks(POINTS_PER_CHUNK):
+                yield from self._book.rows.growing(some.size)
                 if kin.plain:
                     told.note(kin, some)
                     done, some = self._book.spells.tell(some)
@@ -269,14 +275,38 @@ class Lander:
                     made += chunk
                     yield
             yield
-        return made
 
     def _sorted_out(self, handles: Positions, readers: Readers, at_ms: int) -> Generator[None, None, Readers]:
         """Where an input went stale before a landing, or after a restart, the rules judge one by one."""
         touched, kins = readers
-        if self._store.restarted_ms < 0 and all(kin.ages.is_calm(at_ms) for kin, _ in kins):
+        odd = []
+        for kin, _ in kins:
+            if self._store.restarted_ms >= 0 or not (yield from kin.ages.is_calm(at_ms)):
+                odd.append(kin)
+        if not odd:
             return readers
-        odd = [kin for kin, _ in kins if self._store.restarted_ms >= 0 or not kin.ages.is_calm(at_ms)]
         alone = yield from touched_by([judge for kin in odd for judge in kin.judges], handles)
         every = sorted([*touched, *alone], key=lambda one: one[0].index)
         return tuple(every), tuple((kin, parts) for kin, parts in kins if kin not in odd)
+
+
+class _Waiting:
+    """Alerts whose clock has come before a landing, of several rules: they pass it together."""
+
+    def __init__(self, book: AlertBook) -> None:
+        self._book = book
+        self._waiting: list[Due] = []
+        self._size = 0
+
+    def add(self, due: Due) -> Iterator[list[Output]]:
+        """Take some; give what comes of those that have come together, if they are many."""
+        self._waiting.append(due)
+        self._size += len(due.places)
+        if self._size >= DUE_PER_STEP:
+            yield from self.rest()
+
+    def rest(self) -> Iterator[list[Output]]:
+        """Let happen what waits."""
+        if self._waiting:
+            waiting, self._waiting, self._size = self._waiting, [], 0
+            yield from self._book.pass_places(*map(np.concatenate, zip(*waiting, strict=True)))

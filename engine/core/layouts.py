@@ -26,7 +26,7 @@ from engine.series import metric_of, split_series
 __all__ = ["Layout", "Layouts", "Readers", "touched_by"]
 
 LAYOUT_SERIES_MAX = 2_000_000  # of all layouts that are kept, together
-SERIES_PER_CHUNK = 500
+SERIES_PER_CHUNK = 100
 JUDGES_PER_STEP = 64
 Readers: TypeAlias = tuple[tuple[tuple[Judge, Touched], ...], Parts]
 """What series touch in rules that are judged alone, and in those that are judged together."""
@@ -200,7 +200,11 @@ class Layouts:
         """The handles of series, -1 for those that are refused. Yields where there are new ones."""
         known = self._store.table.find_all(texts)
         if known is None:
-            known = np.array([self._intern(text) for text in texts], dtype=np.int64)
+            known = np.empty(len(texts), dtype=np.int64)
+            for start in range(0, len(texts), SERIES_PER_CHUNK):
+                here = texts[start : start + SERIES_PER_CHUNK]
+                known[start : start + len(here)] = [self._intern(text) for text in here]
+                yield
             yield from self._tell_new()
         return known
 

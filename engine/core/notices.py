@@ -40,6 +40,8 @@ KINDS: Final[tuple[tuple[AlertState, AlertState, str], ...]] = (
 """What can happen to the alert of a plain rule: the state before, the state after, the reason."""
 _NOTHING: Final[dict[str, str]] = {}
 NAMED_MAX: Final = 100_000
+NAMES_DROPPED: Final = 4
+"""How many that are not at hand any more go for each that comes."""
 """Of how many label sets without an alert the labels are kept at hand."""
 
 
@@ -99,6 +101,8 @@ class Notices:
         self._units: list[Measuring] = []
         self._made = 0
         self._named: dict[int, tuple[dict[str, str], Key, int, str]] = {}
+        self._passed: dict[int, tuple[dict[str, str], Key, int, str]] = {}
+        """What was at hand before the last time there was too much: that goes a few at a time."""
         self._refused: list[int] = []
 
     def attach(self, rule: int, source: Labelled) -> None:
@@ -127,11 +131,20 @@ class Notices:
         known = self._named.get(place)
         if known is None:
             if len(self._named) >= 2 * NAMED_MAX:
-                self._named.clear()
+                self._begin_anew()
+            self._let_go(NAMES_DROPPED)
             labels = self._rules[rule].alert_labels(self._sources[rule].labels_of(slot))
             key = key_of(labels)
             known = self._named[place] = labels, key, self._first + rule, self._rules[rule].name
         return known
+
+    def _begin_anew(self) -> None:
+        self._named, self._passed = {}, self._named
+
+    def _let_go(self, number: int) -> None:
+        passed = self._passed
+        for _ in range(min(number, len(passed))):
+            passed.popitem()
 
     def forget(self, place: int) -> None:
         """A place stands for another label set from now on."""
@@ -269,7 +282,8 @@ class Notices:
         if all(map(named.__contains__, places)):
             return
         if len(named) + len(places) > NAMED_MAX:
-            named.clear()
+            self._begin_anew()
+            named = self._named
         for rule, place in zip(rules.tolist(), places, strict=True):
             if place not in named:
                 self.named(rule, place, int(book.slot_of.array[place]))

@@ -11,7 +11,7 @@ It is fed with transitions and knows neither rules nor series; it must never hav
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import TypeAlias
 
 from engine.core.notices import Key, Output, key_of
@@ -23,6 +23,7 @@ __all__ = ["RESOLVED_KEPT_MS", "Resolved"]
 
 RESOLVED_KEPT_MS = 15 * 60_000
 """How long a resolved alert is remembered; at exactly this age it still is."""
+FORGOTTEN_PER_STEP = 1_024
 _Remembered: TypeAlias = OrderedDict[Key, Transition]
 
 
@@ -52,13 +53,15 @@ class Resolved:
             elif before == "firing" and change.after == "inactive" and change.reason != "lost":
                 self._add(rule, labels, change)
 
-    def forget(self, now_ms: int) -> None:
-        """Let go of what is too old at `now_ms`. Costs nothing while nothing is."""
+    def forgetting(self, now_ms: int) -> Generator[None, None, None]:
+        """Let go of what is too old at `now_ms`, in steps. Costs nothing while nothing is."""
         if now_ms < self._next_ms:
             return
         self._next_ms = NEVER_MS
-        for rule, remembered in list(self._rules.items()):
-            _let_go(remembered, now_ms)
+        for number, (rule, remembered) in enumerate(list(self._rules.items()), 1):
+            if number % FORGOTTEN_PER_STEP == 0:
+                yield
+            yield from _letting_go(remembered, now_ms)
             if not remembered:
                 del self._rules[rule]
                 continue
@@ -94,14 +97,19 @@ class Resolved:
         if change.time_ms < self._next_ms - RESOLVED_KEPT_MS:
             self._next_ms = change.time_ms + RESOLVED_KEPT_MS + 1
         if len(remembered) > self._per_rule_max:
-            _let_go(remembered, change.time_ms)
+            for _ in _letting_go(remembered, change.time_ms):
+                pass
         if len(remembered) > self._per_rule_max:
             remembered.popitem(last=False)
             self._tally.count("resolved_forgotten_total", 1)
             self._tally.breach(f"rule.{change.rule}", "resolved_limit", 1)
 
 
-def _let_go(remembered: _Remembered, now_ms: int) -> None:
+def _letting_go(remembered: _Remembered, now_ms: int) -> Generator[None, None, None]:
     """Drop the oldest while they are too old. One that came late may stay a little longer; nobody is shown it."""
+    number = 0
     while remembered and now_ms - next(iter(remembered.values())).time_ms > RESOLVED_KEPT_MS:
         remembered.popitem(last=False)
+        number += 1
+        if number % FORGOTTEN_PER_STEP == 0:
+            yield

@@ -20,6 +20,7 @@ from engine.core.kin import Kin
 from engine.core.lanes import Lanes, Run
 from engine.core.layouts import Layouts
 from engine.core.notices import Output
+from engine.core.outputs import in_order
 from engine.core.points import Points
 from engine.core.store import Mark, Store, stale_after_ms
 from engine.core.tally import Tally
@@ -83,14 +84,12 @@ class Runs:
             yield
         self._store.land(landing)
         self._tally.count("samples_accepted_total", len(run.handles))
-        told.done()
+        yield from told.done()
         for kin, _ in kins:
             kin.ages.landed(landing.stale_from_ms)
         for judge in judges.values():
             judge.landed(landing.stale_from_ms)
-        if not ordered:
-            made.sort()
-        return made
+        return made if ordered else (yield from in_order(made))
 
     def _tell_lanes(self, told: Telling, kin: Kin, lanes: Lanes, run: Run) -> Outputs:
         made: list[Output] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Final
 
 from engine.core.book import AlertBook
@@ -15,6 +15,7 @@ __all__ = ["POINTS_PER_CHUNK", "Telling"]
 
 POINTS_PER_CHUNK: Final = 256
 """All of which are changes."""
+CHANGES_PER_STEP: Final = 32
 
 
 class Telling:
@@ -43,13 +44,17 @@ class Telling:
         """Tell what waits."""
         if self._waiting:
             points, self._waiting, self._size = Points.join(self._waiting), [], 0
+            for _ in self._book.rows.growing(points.size):
+                yield []
             yield from self._book.telling(points)
 
     def note(self, judge: Judge | Kin, points: Points) -> None:
         """Points that somebody else has told."""
         self._told.append((judge, points))
 
-    def done(self) -> None:
+    def done(self) -> Generator[None, None, None]:
         """All was told, and landed: the rules watch the inputs of new alerts."""
-        for judge, points in self._told:
+        for number, (judge, points) in enumerate(self._told, 1):
             judge.changed(points)
+            if number % CHANGES_PER_STEP == 0:
+                yield

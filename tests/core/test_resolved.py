@@ -30,6 +30,11 @@ def output(time_ms: int, kind: str = "resolved", host: str = "a", rule: int = 0)
     return (0, time_ms, rule, key_of({"host": host}), 0, change)
 
 
+def forget(memory: Resolved, now_ms: int) -> None:
+    for _ in memory.forgetting(now_ms):
+        pass
+
+
 def hosts(memory: Resolved, now_ms: int) -> list[str]:
     return [change.labels["host"] for change in memory.at(now_ms)]
 
@@ -40,9 +45,9 @@ def test_a_resolve_is_remembered_for_fifteen_minutes_and_no_longer() -> None:
     memory.note([output(0, host="a"), output(MINUTE, host="b")])
     assert hosts(memory, RESOLVED_KEPT_MS) == ["b", "a"]
     assert hosts(memory, RESOLVED_KEPT_MS + 1) == ["b"]
-    memory.forget(RESOLVED_KEPT_MS + 1)
+    forget(memory, RESOLVED_KEPT_MS + 1)
     assert hosts(memory, 0) == ["b"]  # it is let go of, and not only not shown
-    memory.forget(RESOLVED_KEPT_MS + MINUTE + 1)
+    forget(memory, RESOLVED_KEPT_MS + MINUTE + 1)
     assert hosts(memory, 0) == []
 
 
@@ -92,7 +97,7 @@ def test_what_is_too_old_makes_room_before_anything_is_forgotten_early() -> None
 def test_one_that_comes_late_is_not_shown_longer() -> None:
     memory = Resolved(10, Tally())
     memory.note([output(MINUTE, host="a"), output(0, host="late")])
-    memory.forget(RESOLVED_KEPT_MS + 1)
+    forget(memory, RESOLVED_KEPT_MS + 1)
     assert hosts(memory, RESOLVED_KEPT_MS + 1) == ["a"]
 
 
