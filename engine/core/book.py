@@ -434,7 +434,7 @@ class AlertBook:
     def key_of(self, row: int) -> tuple[tuple[str, str], ...]:
         """The labels of an alert, in their order."""
         place = int(self.rows.place[row])
-        labels = self._notices.named(int(self.rows.rule[row]), place, int(self.slot_of.array[place]))[0]
+        labels = self._notices.named(int(self.rows.rule[row]), place, int(self.slot_of.array[place])).labels
         return tuple(sorted(labels.items()))
 
     def rows_of(self, rule: int) -> Ints:

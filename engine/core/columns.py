@@ -6,6 +6,7 @@ from collections.abc import Generator
 from typing import Final, Generic, TypeAlias, TypeVar
 
 import numpy as np
+import numpy.ma  # `numpy.unique` imports it when it is first called, which would hold up whoever does
 from numpy.typing import NDArray
 
 __all__ = ["Column", "Index", "as_index", "distinct"]

@@ -116,14 +116,17 @@ class Inputs:
         for _ in self.adding(series, parts):
             pass
 
-    def some(self, handles: Ints, pairs: int) -> Iterator[Ints]:
-        """Series, as many at a time as feed about that many conditions."""
+    def slices(self, handles: Ints, pairs: int) -> Iterator[slice]:
+        """Series, as many at a time as feed at most so many conditions together, but one at least."""
+        if self._single and len(handles) <= pairs:
+            yield slice(0, len(handles))
+            return
         before = np.cumsum(self._counts.array[handles])
         start = 0
         while start < len(handles):
             fed = before[start - 1] if start else 0
             stop = max(start + 1, int(np.searchsorted(before, fed + pairs, side="right")))
-            yield handles[start:stop]
+            yield slice(start, stop)
             start = stop
 
     def of(self, handles: Ints) -> Entries:

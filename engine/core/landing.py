@@ -21,7 +21,7 @@ from engine.core.kin import Kin, Part
 from engine.core.lanes import Run, accepted
 from engine.core.layouts import Layouts, Readers, touched_by
 from engine.core.notices import Output
-from engine.core.outputs import in_order
+from engine.core.outputs import in_order, joined
 from engine.core.points import Points
 from engine.core.recent import Recent
 from engine.core.recording import Recorded
@@ -68,18 +68,21 @@ class Lander:
     def atoms(self, events: Sequence[Event]) -> Iterator[Event | list[Sample]]:
         """Split events into what is landed at once: consecutive single samples come together."""
         if list(map(type, events)).count(Sample) == len(events):  # the usual case, and a fast way to see it
-            if events:
-                yield list(events)  # type: ignore[arg-type]  # just counted
+            for start in range(0, len(events), RUN_MAX):
+                yield list(events[start : start + RUN_MAX])  # type: ignore[arg-type]  # just counted
             return
         run: list[Sample] = []
         for event in events:
-            if isinstance(event, Sample):
+            if isinstance(event, Sample) and len(run) < RUN_MAX:
                 run.append(event)
                 continue
             if run:
                 yield run
                 run = []
-            yield event
+            if isinstance(event, Sample):
+                run.append(event)
+            else:
+                yield event
         if run:
             yield run
 
@@ -174,13 +177,15 @@ class Lander:
             run = run._replace(marks=marks_of(run.values, not_numbers, samples))
         # Some rules must see each sample by itself.
         alone = np.flatnonzero(odd).tolist()
-        if not alone and len(samples) <= RUN_MAX:
+        slices = list(self._layouts.run_slices(run.handles))
+        if not alone and len(slices) == 1:
             return (yield from self._runs.land(run))
         made: list[Output] = []
         start = 0
         for stop in [*alone, len(samples)]:
-            for begin in range(start, stop, RUN_MAX):
-                made += yield from self._runs.land(run.pick(slice(begin, min(begin + RUN_MAX, stop))))
+            for some in slices:
+                if (begin := max(start, some.start)) < (end := min(stop, some.stop)):
+                    made = joined(made, (yield from self._runs.land(run.pick(slice(begin, end)))))
             if stop < len(samples):
                 made += yield from self._land_one(run.pick(slice(stop, stop + 1)), samples[stop])
             start = stop + 1

@@ -6,7 +6,7 @@ tuple's identity. Only at first sight is a text read, and are the rules that sel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -28,6 +28,7 @@ __all__ = ["Layout", "Layouts", "Readers", "touched_by"]
 LAYOUT_SERIES_MAX = 2_000_000  # of all layouts that are kept, together
 SERIES_PER_CHUNK = 100
 JUDGES_PER_STEP = 64
+PAIRS_PER_RUN = 16_384
 Readers: TypeAlias = tuple[tuple[tuple[Judge, Touched], ...], Parts]
 """What series touch in rules that are judged alone, and in those that are judged together."""
 
@@ -229,6 +230,10 @@ class Layouts:
             return every, every
         found_ = runs[self._metric_of.array[handles]]
         return found_[:, 0], found_[:, 1]
+
+    def run_slices(self, handles: NDArray[np.int64]) -> Iterator[slice]:
+        """How single samples of these series are cut, so that what they touch together is not too much."""
+        return self._inputs.slices(handles, PAIRS_PER_RUN)
 
     def any_alone(self, handles: NDArray[np.int64]) -> bool:
         """Whether a rule that is judged alone may read any of these series."""

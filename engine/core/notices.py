@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,14 +41,30 @@ KINDS: Final[tuple[tuple[AlertState, AlertState, str], ...]] = (
 )
 """What can happen to the alert of a plain rule: the state before, the state after, the reason."""
 _NOTHING: Final[dict[str, str]] = {}
-NAMED_MAX: Final = 100_000
+NAMED_MAX: Final = 20_000
+NAMED_BEFORE: Final = 5
+"""Of how many label sets the labels are kept at hand, and how many times that before."""
 NAMES_DROPPED: Final = 4
 """How many that are not at hand any more go for each that comes."""
-"""Of how many label sets without an alert the labels are kept at hand."""
 
 
 Output: TypeAlias = tuple[int, int, int, Key, int, Transition]
 """A transition after what it is ordered by: place of its atom, time, rule, labels, and a number of its own."""
+
+
+class Named(msgspec.Struct, frozen=True, gc=False):
+    """What an alert is called. There are very many, and none is of interest to the garbage collector.
+
+    Args:
+        key: The labels in order.
+        rule: The number of its rule in outputs.
+        name: Of its rule.
+    """
+
+    labels: dict[str, str]
+    key: Key
+    rule: int
+    name: str
 
 
 class Told(NamedTuple):
@@ -100,9 +118,10 @@ class Notices:
         self._unit_of = np.full(len(rules), -1, dtype=np.int64)
         self._units: list[Measuring] = []
         self._made = 0
-        self._named: dict[int, tuple[dict[str, str], Key, int, str]] = {}
-        self._passed: dict[int, tuple[dict[str, str], Key, int, str]] = {}
-        """What was at hand before the last time there was too much: that goes a few at a time."""
+        self._named: dict[int, Named] = {}
+        self._older: deque[dict[int, Named]] = deque({} for _ in range(NAMED_BEFORE))
+        """What was at hand before, the newest first: no dictionary is so large that it takes long to grow. What is in
+        the last one goes a few at a time."""
         self._refused: list[int] = []
 
     def attach(self, rule: int, source: Labelled) -> None:
@@ -126,29 +145,35 @@ class Notices:
         refused, self._refused = self._refused, []
         return refused
 
-    def named(self, rule: int, place: int, slot: int) -> tuple[dict[str, str], Key, int, str]:
-        """Of an alert (labels, the same in order, number and name of its rule)."""
+    def named(self, rule: int, place: int, slot: int) -> Named:
+        """What an alert is called."""
         known = self._named.get(place)
         if known is None:
             if len(self._named) >= 2 * NAMED_MAX:
                 self._begin_anew()
-            self._let_go(NAMES_DROPPED)
+            known = self._find(rule, place, slot)
+        return known
+
+    def _find(self, rule: int, place: int, slot: int) -> Named:
+        """Have what an alert is called at hand, which it is not."""
+        for _ in range(min(NAMES_DROPPED, len(self._older[-1]))):
+            self._older[-1].popitem()
+        known = next((found for older in self._older if (found := older.pop(place, None))), None)
+        if known is None:
             labels = self._rules[rule].alert_labels(self._sources[rule].labels_of(slot))
-            key = key_of(labels)
-            known = self._named[place] = labels, key, self._first + rule, self._rules[rule].name
+            known = Named(labels, key_of(labels), self._first + rule, self._rules[rule].name)
+        self._named[place] = known
         return known
 
     def _begin_anew(self) -> None:
-        self._named, self._passed = {}, self._named
-
-    def _let_go(self, number: int) -> None:
-        passed = self._passed
-        for _ in range(min(number, len(passed))):
-            passed.popitem()
+        self._older.pop()
+        self._older.appendleft(self._named)
+        self._named = {}
 
     def forget(self, place: int) -> None:
         """A place stands for another label set from now on."""
-        self._named.pop(place, None)
+        for known in (self._named, *self._older):
+            known.pop(place, None)
 
     def changes(
         self,
@@ -211,7 +236,8 @@ class Notices:
         level: int,
         last: int,
     ) -> Output:
-        labels, key, number, name = self._named.get(place) or self.named(which, place, book.slot_of.array[place])
+        named = self._named.get(place) or self.named(which, place, book.slot_of.array[place])
+        labels, key, number, name = named.labels, named.key, named.rule, named.name
         severity, texts = self._severities[which][level], _NOTHING
         if "firing" in said and not self._silent[which]:
             texts = self._rules[which].describe(with_severity(labels, severity), value)
@@ -244,13 +270,13 @@ class Notices:
                 (
                     order,
                     time_ms,
-                    rule,
-                    key,
+                    one.rule,
+                    one.key,
                     number,
                     Transition(
                         time_ms,
-                        name,
-                        labels,
+                        one.name,
+                        one.labels,
                         before,
                         after,
                         why,
@@ -260,11 +286,11 @@ class Notices:
                         fired,
                         "",
                         "",
-                        (is_on if kind == FIRES else change)(rule - none, key, time_ms),
+                        (is_on if kind == FIRES else change)(one.rule - none, one.key, time_ms),
                     ),
                 )
                 for order, time_ms, place, kind, value, active, fired, number in columns
-                for labels, key, rule, name in (named[place],)
+                for one in (named[place],)
                 for before, after, why in (KINDS[kind],)
             ]
         made: list[Output] = []
@@ -286,7 +312,7 @@ class Notices:
             named = self._named
         for rule, place in zip(rules.tolist(), places, strict=True):
             if place not in named:
-                self.named(rule, place, int(book.slot_of.array[place]))
+                self._find(rule, place, int(book.slot_of.array[place]))
 
     @staticmethod
     def _reasons(
@@ -321,8 +347,9 @@ class Notices:
         slots = book.slot_of.array[own.place[rows]].tolist()
         values = self.measured(book, own.rule[rows], own.place[rows], np.full(len(rows), now_ms)).tolist()
         return [
-            status_of(book, self._flaps, number, row, *self.named(number, place, slot)[:2], value, now_ms)
+            status_of(book, self._flaps, number, row, named.labels, named.key, value, now_ms)
             for row, number, place, slot, value in zip(rows.tolist(), rules, places, slots, values, strict=True)
+            for named in (self.named(number, place, slot),)
         ]
 
 

@@ -65,6 +65,9 @@ def _merge(first: list[Output], second: list[Output]) -> Generator[None, None, N
         done, right = stop, until
         yield
     for rest, start in ((left, done), (second, right)):
-        for at in range(start, len(rest), _MOVED_PER_STEP):
-            first += rest[at : at + _MOVED_PER_STEP]
+        rest.reverse()  # so that what is moved can be let go of at once
+        del rest[len(rest) - start :]
+        while rest:
+            first += rest[: -_MOVED_PER_STEP - 1 : -1]
+            del rest[-_MOVED_PER_STEP:]
             yield

@@ -62,13 +62,13 @@ def parts_of(
 
 def _places(handles: Ints, inputs: Inputs) -> Iterator[Ints | None]:
     """The places that series feed, each once, ascending, some at a time; None where it pauses."""
-    slices = list(inputs.some(handles, PAIRS_PER_STEP))
+    slices = list(inputs.slices(handles, PAIRS_PER_STEP))
     if len(slices) == 1:
         yield distinct(inputs.of(handles).places)
         return
     fed = np.zeros(len(inputs.rule), dtype=np.bool_)
     for some in slices:
-        fed[inputs.of(some).places] = True
+        fed[inputs.of(handles[some]).places] = True
         yield None
     for start in range(0, len(fed), PAIRS_PER_STEP):
         here = np.flatnonzero(fed[start : start + PAIRS_PER_STEP])
