@@ -44,7 +44,7 @@ _NOTHING: Final[dict[str, str]] = {}
 NAMED_MAX: Final = 20_000
 NAMED_BEFORE: Final = 5
 """Of how many label sets the labels are kept at hand, and how many times that before."""
-NAMES_DROPPED: Final = 4
+NAMES_DROPPED: Final = 2
 """How many that are not at hand any more go for each that comes."""
 
 

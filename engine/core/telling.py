@@ -54,7 +54,9 @@ class Telling:
 
     def done(self) -> Generator[None, None, None]:
         """All was told, and landed: the rules watch the inputs of new alerts."""
-        for number, (judge, points) in enumerate(self._told, 1):
+        self._told.reverse()  # each is let go of once it is through
+        while self._told:
+            judge, points = self._told.pop()
             judge.changed(points)
-            if number % CHANGES_PER_STEP == 0:
+            if len(self._told) % CHANGES_PER_STEP == 0:
                 yield
