@@ -141,9 +141,10 @@ class Layouts:
                 self._metrics.append(self._metric(metric))
             self._metrics[number].handles.append(handle)
             self._metric_of.append(number)
-            if handle % SERIES_PER_CHUNK == SERIES_PER_CHUNK - 1:
-                yield
+            if len(self._metrics[number].handles) == 1 or handle % SERIES_PER_CHUNK == SERIES_PER_CHUNK - 1:
+                yield  # who reads a metric is found out with its first series
         self._told = size
+        yield
         judges = {judge.index: judge for metric in series for judge in self._readers.get(metric, ())}
         found = []
         read: dict[frozenset[str], list[Named]] = {}
