@@ -42,12 +42,13 @@ class Column(Generic[S]):
         fill: What a new position holds.
     """
 
-    __slots__ = ("_data", "_fill", "_size")
+    __slots__ = ("_data", "_fill", "_ready", "_size")
 
     def __init__(self, dtype: type[S], fill: float) -> None:
         self._data: NDArray[S] = np.full(16, fill, dtype=dtype)
         self._fill = fill
         self._size = 0
+        self._ready = 0  # up to there memory was written once
 
     def __len__(self) -> int:
         return self._size
@@ -79,20 +80,31 @@ class Column(Generic[S]):
         if size > len(self._data):
             grown = np.empty(max(size, 2 * len(self._data), 16), dtype=self._data.dtype)
             grown[: self._size] = self.array
-            self._data = grown
+            self._data, self._ready = grown, self._size
         self._data[self._size : size] = self._fill
         self._size = max(self._size, size)
 
     def growing(self, size: int) -> Generator[None, None, None]:
-        """Make room for `size` positions, in steps in which nobody may write. It stays as long as it is."""
-        if size <= len(self._data):
-            return
+        """Make room for `size` positions, in steps in which nobody may write. It stays as long as it is.
+
+        Memory is written ahead: the system gives a page when it is first written, which can cost a step as much as all
+        else, and columns that grow together would get theirs together.
+        """
+        if size > len(self._data):
+            yield from self._copying(size)
+        while self._ready < size:
+            stop = min(max(self._ready, self._size) + POSITIONS_PER_STEP, len(self._data))
+            self._data[max(self._ready, self._size) : stop] = self._fill
+            self._ready = stop
+            yield
+
+    def _copying(self, size: int) -> Generator[None, None, None]:
         grown = np.empty(max(size, 2 * len(self._data)), dtype=self._data.dtype)
         for start in range(0, self._size, POSITIONS_PER_STEP):
             here = slice(start, min(start + POSITIONS_PER_STEP, self._size))
             grown[here] = self._data[here]
             yield
-        self._data = grown
+        self._data, self._ready = grown, self._size
 
     def lengthening(self, size: int) -> Generator[None, None, None]:
         """`resize` in steps, in which nobody may write."""
