@@ -244,7 +244,7 @@ class Watched(RecordingSink):
 
 @pytest.mark.parametrize("answer", [never, dies], ids=["F30 accepts and never answers", "F38 dies"])
 async def test_a_receiver_that_does_not_answer(answer: Any) -> None:
-    """One attempt and two retries, then it is counted; the record beside it is complete."""
+    """It is tried again and told, and counted when the engine stops; the record beside it is complete."""
     async with server(answer) as port:
         text = f"""
 [rule.Hot]
@@ -257,11 +257,12 @@ timeout = "250ms"
         sink = Watched()
         async with Engine(load_text(text), sinks={"kept": sink}, rng=random.Random(1)) as engine:
             engine.emit(Sample(engine.status().heartbeat_ms, "x", 9.0))
-            await sink.until(lambda: any(status == "failed" for status, _ in health(sink, "sink.ops")))
+            await sink.until(lambda: any(status == "degraded" for status, _ in health(sink, "sink.ops")))
             counters = engine.status().counters
             await sink.until(lambda: bool(sink.transitions))
         assert counters['longwatch_sink_up{sink="ops"}'] == 0
         assert counters['longwatch_sink_retries_total{sink="ops"}'] >= 1
+        assert engine.status().counters['longwatch_sink_dropped_total{reason="shutdown",sink="ops"}'] == 1
         assert [t.kind for t in sink.transitions] == ["firing"]
 
 

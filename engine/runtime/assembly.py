@@ -5,7 +5,6 @@ Whatever can't be built is the operator's to mend, so it becomes a `ConfigError`
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
@@ -21,10 +20,12 @@ from engine.core.projectors import EventCounter
 from engine.core.rules import RecordingRule, Rule, compile_recording, compile_rule
 from engine.errors import ConfigError, LongwatchError, Problem, RuleError, SinkError
 from engine.events import Deployment, DomainEvent, SecurityViolation, TradeClosed
-from engine.ports import Probe, ProbeContext, Projector, Sink, SinkContext
+from engine.ports import Probe, ProbeContext, Projector, Receiver, Sink, SinkContext
 from engine.runtime.blindness import Blindness
 from engine.runtime.contain import describe
+from engine.runtime.deciding import Policy
 from engine.runtime.delivery import SinkRunner, SinkSpec
+from engine.runtime.keeping import Keeper, build_keeper
 from engine.runtime.sentinel import Sentinel
 from engine.runtime.statefiles import last_downtime
 from engine.runtime.supervisor import ProbeRunner, ProbeSpec, Shared
@@ -34,6 +35,7 @@ __all__ = [
     "Extras",
     "build_blindness",
     "build_core",
+    "build_delivery",
     "build_probes",
     "build_projectors",
     "build_sentinel",
@@ -222,10 +224,8 @@ def _expect_progress(shared: Shared, probes: Sequence[ProbeSpec]) -> None:
         shared.progress.expect("probes", max(STUCK_S_MIN, longest_s), now_s)
 
 
-def build_sinks(
-    config: Config, extra: Mapping[str, Sink], shared: Shared, pool: ThreadPool, rng: random.Random
-) -> list[SinkRunner]:
-    """A runner for each sink. Raises `ConfigError` if a class refuses its options."""
+def build_sinks(config: Config, extra: Mapping[str, Sink], shared: Shared, pool: ThreadPool) -> list[SinkSpec]:
+    """Every sink. Raises `ConfigError` if a class refuses its options."""
     limits = config.engine
     specs = []
     for sink in config.sinks:
@@ -242,18 +242,18 @@ def build_sinks(
             SinkSpec(sink.name, sink.type, _built(sink.factory, sink.options, context, f"sink.{sink.name}", config))
         )
     _check_names("sink", [spec.name for spec in specs], list(extra))
-    specs += [SinkSpec(name, type(sink).__name__, sink) for name, sink in extra.items()]
-    token = f"{rng.getrandbits(128):032x}"
-    return [
-        SinkRunner(
-            spec,
-            shared,
-            queue_records_max=limits.sink_queue_records_max,
-            run_token=token,
-            external_labels=limits.external_labels,
-        )
-        for spec in specs
-    ]
+    return specs + [SinkSpec(name, type(sink).__name__, sink) for name, sink in extra.items()]
+
+
+def build_delivery(
+    config: Config, specs: Sequence[SinkSpec], shared: Shared
+) -> tuple[Keeper, list[SinkRunner], Policy]:
+    """The ledger, a runner for each sink, and what decides what they are told."""
+    keeper = build_keeper(config, shared, [spec.name for spec in specs if isinstance(spec.sink, Receiver)])
+    records_max = config.engine.sink_queue_records_max
+    runners = [SinkRunner(spec, shared, queue_records_max=records_max, keeper=keeper) for spec in specs]
+    workers = [runner.messages for runner in runners if runner.messages is not None]
+    return keeper, runners, Policy(keeper, workers, config.engine.external_labels)
 
 
 def _built(factory: Callable[[Any, Any], T], options: Any, context: Any, address: str, config: Config) -> T:

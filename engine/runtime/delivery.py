@@ -1,20 +1,21 @@
 """From the pipeline to one sink: opened, fed, flushed, closed, and none of its troubles anybody else's.
 
 Each sink has queues and tasks of its own; `offer` never waits. The roles of a sink are workers: `recording` writes
-what happened, `messaging` tells people, `ticking` acts by the clock.
+what happened, `outbox` tells people, `ticking` acts by the clock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from typing import Any, Final, NamedTuple
 
 from engine.conformance import sink_faults
 from engine.errors import SinkError
-from engine.events import Record, Transition
+from engine.events import Record
 from engine.ports import Periodic, Receiver, Recorder, RecordKind, Sink
 from engine.runtime.desk import Desk
-from engine.runtime.messaging import MessageWorker
+from engine.runtime.keeping import Keeper
+from engine.runtime.outbox import OutboxWorker
 from engine.runtime.recording import RecordWorker
 from engine.runtime.schedule import BACKOFF_MAX_S
 from engine.runtime.supervisor import Shared
@@ -50,8 +51,7 @@ class SinkRunner:
         spec: The sink.
         shared: The engine's clock, channel and so on.
         queue_records_max: Records that wait for it at most; messages have a bound of their own.
-        run_token: Random, of this run, for message ids.
-        external_labels: Labels that identify this engine.
+        keeper: The ledger, which has its messages.
     """
 
     def __init__(
@@ -60,49 +60,40 @@ class SinkRunner:
         shared: Shared,
         *,
         queue_records_max: int,
-        run_token: str,
-        external_labels: Mapping[str, str],
+        keeper: Keeper,
     ) -> None:
         self.spec = spec
         self.desk = Desk(f"sink.{spec.name}", shared)
         self._records = (
             RecordWorker(spec.sink, self.desk, queue_records_max) if isinstance(spec.sink, Recorder) else None
         )
-        self._messages = (
-            MessageWorker(spec.sink, self.desk, spec.name, run_token, external_labels)
-            if isinstance(spec.sink, Receiver)
-            else None
+        self._keeper = keeper
+        self.messages = (
+            OutboxWorker(spec.sink, self.desk, spec.name, keeper) if isinstance(spec.sink, Receiver) else None
         )
+        """What sends its messages; None if it takes none."""
         self._ticks = TickWorker(spec.sink, self.desk) if isinstance(spec.sink, Periodic) else None
-        if self._records is None and self._messages is None and self._ticks is None:
+        if self._records is None and self.messages is None and self._ticks is None:
             raise TypeError(f"sink {spec.name}: {type(spec.sink).__name__} has {' and '.join(sink_faults(spec.sink))}")
 
-    def offer(self, records: Sequence[tuple[RecordKind, Record]], transitions: Sequence[Transition]) -> None:
+    def offer(self, records: Sequence[tuple[RecordKind, Record]]) -> None:
         """`offering` all at once."""
-        for _ in self.offering(records, transitions):
+        for _ in self.offering(records):
             pass
 
-    def offering(
-        self, records: Sequence[tuple[RecordKind, Record]], transitions: Sequence[Transition]
-    ) -> Generator[None, None, None]:
-        """Hand over what one step brought: a generator that yields after each part of the work, and never waits.
-
-        Args:
-            records: Everything, transitions included, in order.
-            transitions: The transitions alone, for notifications.
-        """
+    def offering(self, records: Sequence[tuple[RecordKind, Record]]) -> Generator[None, None, None]:
+        """Hand over what one step brought, for the record: a generator that yields after each part of the work, and
+        never waits. Messages come by the ledger."""
         if self._records is not None:
             yield from self._records.offering(records)
-        if self._messages is not None and transitions:
-            yield from self._messages.offering(transitions)
 
     def jobs(self) -> list[Job]:
         """The loops of this sink, for the pipeline to run side by side."""
         jobs = [Job(self.desk.component, self._open)]
         if self._records is not None:
             jobs.append(Job(f"{self.desk.component} records", self._records.run))
-        if self._messages is not None:
-            jobs.append(Job(f"{self.desk.component} messages", self._messages.run, tells=True))
+        if self.messages is not None:
+            jobs.append(Job(f"{self.desk.component} messages", self.messages.run, tells=True))
         if self._ticks is not None:
             jobs.append(Job(f"{self.desk.component} ticks", self._ticks.run))
         return jobs
@@ -119,8 +110,15 @@ class SinkRunner:
         self.drain()
 
     def give_up_messages(self) -> int:
-        """Forget the messages that were not delivered in time, and count them; return how many those were."""
-        left = 0 if self._messages is None else self._messages.abandon()
+        """Say which messages were not delivered in time: those on disk wait for the next start, those in memory are
+        lost, and counted. Return how many were lost."""
+        left = 0 if self.messages is None else self.messages.give_up()
+        if not left:
+            return 0
+        if self._keeper.durable:
+            text = f"{left} messages wait for the next start"
+            self.desk.tell("waiting", text, status="degraded", count=left)
+            return 0
         self.desk.lose("shutdown", left)
         return left
 
@@ -140,7 +138,7 @@ class SinkRunner:
 
     def status(self) -> SinkStatus:
         """How it is now."""
-        workers = [worker for worker in (self._records, self._messages) if worker is not None]
+        workers = [worker for worker in (self._records, self.messages) if worker is not None]
         return SinkStatus(
             name=self.spec.name,
             type=self.spec.type,
@@ -182,9 +180,9 @@ class SinkRunner:
         desk.note_change()
 
     def _backlog(self) -> int:
-        return sum(worker.queued for worker in (self._records, self._messages) if worker is not None)
+        return sum(worker.queued for worker in (self._records, self.messages) if worker is not None)
 
     def _wake(self) -> None:
-        for worker in (self._records, self._messages):
+        for worker in (self._records, self.messages):
             if worker is not None:
                 worker.wake()

@@ -25,7 +25,14 @@ from engine.durations import Duration
 from engine.errors import LongwatchError
 from engine.events import DomainEvent, Event, SampleBatch
 from engine.ports import Clock, Probe, Sink
-from engine.runtime.assembly import build_blindness, build_core, build_probes, build_sentinel, build_sinks
+from engine.runtime.assembly import (
+    build_blindness,
+    build_core,
+    build_delivery,
+    build_probes,
+    build_sentinel,
+    build_sinks,
+)
 from engine.runtime.contain import Containment, settle
 from engine.runtime.intake import Intake, Refused
 from engine.runtime.overview import KEY_METRICS, Overview
@@ -55,7 +62,7 @@ class Engine:
         event_types: The host's own event types, each a `DomainEvent` with a tag.
         probes: Ready-made probes by name, at their default interval; see `add_probe`.
         sinks: Ready-made sinks by name.
-        rng: Instead of a random generator of its own; decides jitter and the run's token.
+        rng: Instead of a random generator of its own; decides jitter.
 
     Raises:
         TypeError: `config` is no `Config`, or one of `event_types` no `DomainEvent` with a tag of its own.
@@ -247,7 +254,8 @@ class Engine:
             progress=ProgressBook(),
         )
         sentinel, folder = build_sentinel(self.config, shared), settings.state_dir
-        sinks = build_sinks(self.config, self._extra_sinks, shared, pool, self._rng)
+        specs = build_sinks(self.config, self._extra_sinks, shared, pool)
+        keeper, sinks, policy = build_delivery(self.config, specs, shared)
         core = build_core(self.config, self._event_types)
         stepper = Stepper(
             core,
@@ -257,12 +265,14 @@ class Engine:
             key_metrics=KEY_METRICS,
             own=self._own_batch,
             deliver=deliver_to(sinks),
+            record=keeper.record,
             blindness=build_blindness(self.config, shared, sentinel),
             refiller=build_refiller(core, sinks, settings.refill_samples_max, pool),
         )
         probes = build_probes(self.config, list(self._extra_probes.values()), shared, pool, sentinel)
         status_file = None if folder is None else StatusFile(folder, self.status, shared, pool)
-        return Parts(shared, stepper, probes, sinks, status_file, pool, settings.shutdown_timeout.seconds, sentinel)
+        timeout_s = settings.shutdown_timeout.seconds
+        return Parts(shared, stepper, probes, sinks, keeper, policy, status_file, pool, timeout_s, sentinel)
 
     def _own_batch(self, now_ms: int) -> SampleBatch | None:
         return None if self._overview is None else self._overview.due_batch(now_ms)

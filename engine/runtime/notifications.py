@@ -6,8 +6,6 @@ severity, resolves or is lost is told at once, together with what the same rule 
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
@@ -20,7 +18,6 @@ __all__ = [
     "TRANSITIONS_PER_TURN",
     "group",
     "grouped",
-    "message_id",
 ]
 
 NOTIFICATION_ALERTS_MAX: Final = 64
@@ -95,13 +92,3 @@ def _parts(members: Sequence[Transition]) -> Iterator[list[Transition]]:
 
 def _bytes(texts: Mapping[str, str]) -> int:
     return sum(len(name.encode()) + len(text.encode()) for name, text in texts.items())
-
-
-def message_id(run_token: str, sink: str, sequence: int) -> str:
-    """The idempotency key of one message: the same for each attempt, different for every other message.
-
-    Args:
-        run_token: Random, of this run.
-    """
-    digest = hashlib.sha256(f"{run_token}\x00{sink}\x00{sequence}".encode()).digest()
-    return "evt_" + base64.b32encode(digest).decode("ascii")[:26]

@@ -1,9 +1,9 @@
 """The only task group: what runs side by side, in which order it stops, and the one deadline for that.
 
 Every component is supervised on its own: one that fails is told, waited for and started again, and no failure
-cancels a sibling. The stop goes with the stream: probes end, the core drains the channel and advances once more,
-messages are told, records are written, everything is closed. A cancellation from outside means the same; a second one
-means at once.
+cancels a sibling. The core begins when the ledger is open. The stop goes with the stream: probes end, the core drains
+the channel and advances once more, what follows is decided, messages are told, records are written, everything is
+closed. A cancellation from outside means the same; a second one means at once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import Any, Final, NamedTuple
 from engine.events import Event, Record, Transition
 from engine.ports import RecordKind
 from engine.runtime.contain import describe, settle
+from engine.runtime.deciding import Policy
 from engine.runtime.delivery import SinkRunner
+from engine.runtime.keeping import Keeper
 from engine.runtime.queues import kind_of
 from engine.runtime.recording import RECORDS_PER_TURN
 from engine.runtime.schedule import backoff_s
@@ -43,6 +45,8 @@ class Parts(NamedTuple):
     stepper: Stepper
     probes: Sequence[ProbeRunner]
     sinks: Sequence[SinkRunner]
+    keeper: Keeper
+    policy: Policy
     status_file: StatusFile | None
     pool: ThreadPool
     shutdown_timeout_s: float
@@ -50,21 +54,20 @@ class Parts(NamedTuple):
 
 
 def deliver_to(sinks: Sequence[SinkRunner]) -> Callable[[list[Event], list[Transition]], Awaitable[None]]:
-    """The stepper's way out: every record of a step to every sink, without waiting for any, in turns of the loop."""
+    """The stepper's way to the record: everything of a step to every sink, without waiting for any, in turns of the
+    loop."""
 
     async def deliver(events: list[Event], transitions: list[Transition]) -> None:
         records: list[Record] = [*events, *transitions]
         if len(records) <= RECORDS_PER_TURN:
             kinds = [(kind_of(record), record) for record in records]
             for sink in sinks:
-                sink.offer(kinds, transitions)
+                sink.offer(kinds)
             return
         for start in range(0, len(records), RECORDS_PER_TURN):
             kinds = [(kind_of(record), record) for record in records[start : start + RECORDS_PER_TURN]]
             for sink in sinks:
-                await in_turns(sink.offering(kinds, ()))
-        for sink in sinks:
-            await in_turns(sink.offering((), transitions))
+                await in_turns(sink.offering(kinds))
 
     return deliver
 
@@ -95,7 +98,6 @@ class Pipeline:
         """
         async with asyncio.TaskGroup() as group:
             tasks = self._start(group)
-            self.phase = "running"
             try:
                 await self._stop.wait()
             except asyncio.CancelledError:
@@ -104,7 +106,7 @@ class Pipeline:
             try:
                 await self._wind_down(group, tasks)
             finally:
-                for task in (*tasks.upstream, tasks.core, *tasks.telling, *tasks.downstream, *tasks.beside):
+                for task in tasks.all():
                     task.cancel()
         self.phase = "stopped"
         if self._cancelled:
@@ -118,12 +120,21 @@ class Pipeline:
         jobs = [job for sink in parts.sinks for job in sink.jobs()]
         telling = [spawn(job.name, job.run) for job in jobs if job.tells]
         downstream = [spawn(job.name, job.run) for job in jobs if not job.tells]
-        core = spawn("core", parts.stepper.run)
+        core = spawn("core", self._core)
+        policy = spawn("policy", parts.policy.run)
         upstream = [spawn(probe.component, probe.run) for probe in parts.probes]
         if parts.sentinel is not None:
             upstream.append(spawn("network", parts.sentinel.run))
-        beside = [spawn("state", parts.status_file.run)] if parts.status_file is not None else []
-        return _Tasks(upstream, core, telling, downstream, beside)
+        beside = [spawn("ledger", parts.keeper.run)]
+        if parts.status_file is not None:
+            beside.append(spawn("state", parts.status_file.run))
+        return _Tasks(upstream, core, policy, telling, downstream, beside)
+
+    async def _core(self) -> None:
+        await self._parts.keeper.opened.wait()
+        if self.phase == "starting":
+            self.phase = "running"
+        await self._parts.stepper.run()
 
     async def _supervise(self, name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run one component; if it fails, tell it and start it again after a while."""
@@ -151,6 +162,9 @@ class Pipeline:
         parts.shared.channel.close()
         await self._settle([tasks.core], flush_until)
         tasks.core.cancel()
+        parts.policy.drain()
+        await self._settle([tasks.policy], tell_until)
+        tasks.policy.cancel()
         for sink in parts.sinks:
             sink.drain()
         await self._settle(tasks.telling, tell_until)
@@ -163,7 +177,7 @@ class Pipeline:
         await self._settle(tasks.downstream, flush_until)
         for task in (*tasks.downstream, *tasks.beside):
             task.cancel()
-        await self._settle([tasks.core, *tasks.telling, *tasks.downstream, *tasks.beside], deadline)
+        await self._settle(tasks.all(), deadline)
 
         await self._close_all(group, deadline)
         parts.pool.close()
@@ -178,13 +192,14 @@ class Pipeline:
         shared.report(shared.reporter.due(now_ms, everything=True))
         news: list[tuple[RecordKind, Record]] = [("health", event) for event in shared.reporter.take_late()]
         for sink in parts.sinks:
-            sink.offer(news, ())
+            sink.offer(news)
 
     async def _close_all(self, group: asyncio.TaskGroup, deadline: float) -> None:
         parts, loop = self._parts, asyncio.get_running_loop()
         grace_s = parts.shared.containment.grace_s
         close_s = max(deadline - loop.time() - 2 * grace_s, min(CLOSE_S_MIN, self._shutdown_timeout_s))
         closes = [part.close(close_s) for part in parts.sinks] + [part.close(close_s) for part in parts.probes]
+        closes.append(parts.keeper.close(close_s))
         if parts.status_file is not None:
             closes.append(parts.status_file.close())
         closing = [group.create_task(close, name="longwatch close") for close in closes]
@@ -205,6 +220,11 @@ class Pipeline:
 class _Tasks(NamedTuple):
     upstream: list[asyncio.Task[None]]
     core: asyncio.Task[None]
+    policy: asyncio.Task[None]
     telling: list[asyncio.Task[None]]
     downstream: list[asyncio.Task[None]]
     beside: list[asyncio.Task[None]]
+
+    def all(self) -> list[asyncio.Task[None]]:
+        """Every one of them."""
+        return [*self.upstream, self.core, self.policy, *self.telling, *self.downstream, *self.beside]

@@ -67,6 +67,8 @@ class Stepper:
         key_metrics: Metrics whose latest values are published, for the view.
         own: Called at each step with the time; the engine's own metrics, if they are due.
         deliver: Takes the events and the transitions of one step; waits for nothing but its turns of the loop.
+        record: Takes the transitions of each step, none included, and the time up to which it has judged, for the
+            ledger; waits for nothing but its turns of the loop.
         blindness: Watches for what can't be seen; by default one for clock, loop and channel alone.
         refiller: Knows the past.
     """
@@ -81,6 +83,7 @@ class Stepper:
         key_metrics: Sequence[str],
         own: Callable[[int], SampleBatch | None],
         deliver: Callable[[list[Event], list[Transition]], Awaitable[None]],
+        record: Callable[[list[Transition], int], Awaitable[None]] | None = None,
         blindness: Blindness | None = None,
         refiller: Refiller | None = None,
     ) -> None:
@@ -91,6 +94,7 @@ class Stepper:
         self._key_metrics = key_metrics
         self._own = own
         self._deliver = deliver
+        self._record = record
         self._inside = False
         self._published = Published()
         self._published_step = -1
@@ -208,6 +212,8 @@ class Stepper:
         self.step_s += ended_s - begun_s
         self._shared.progress.made("core", ended_s)
         transitions += self.blindness.transitions(now_ms, end=end)
+        if self._record is not None:
+            await self._record(transitions, now_ms)
         records = self.blindness.record(batch, now_ms, end=end)
         if records or transitions:
             await self._deliver(records, transitions)

@@ -1,7 +1,8 @@
 """The parts that runners share, for tests: real ones, under whatever clock the test has."""
 
 import random
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
+from pathlib import Path
 from typing import Any
 
 from engine.channel import Channel, Policy
@@ -9,6 +10,11 @@ from engine.events import Event, Health, Sample, Transition
 from engine.ports import Clock
 from engine.runtime.contain import Containment
 from engine.runtime.intake import Intake
+from engine.runtime.keeping import Keeper
+from engine.runtime.ledger.ledger import Ledger
+from engine.runtime.ledger.store import Store
+from engine.runtime.ledger.thread import LoopWorker
+from engine.runtime.ledger.values import Limits, Notice
 from engine.runtime.progress import ProgressBook
 from engine.runtime.report import Reporter
 from engine.runtime.supervisor import Shared
@@ -25,6 +31,19 @@ def shared(clock: Clock, *, capacity: int = 10_000, policy: Policy = "drop_oldes
         rng=random.Random(1),
         progress=ProgressBook(),
     )
+
+
+def keeper_of(
+    parts: Shared, receivers: Collection[str], path: Path | None = None, limits: Limits | None = None
+) -> Keeper:
+    """A ledger that is run in the loop itself, so that virtual time can be had."""
+
+    def tell(notice: Notice) -> None:
+        parts.report(parts.reporter.failed(parts.clock.now_ms(), "ledger", notice.reason, notice.message))
+
+    store = Store(path, parts.clock.now_ms)
+    ledger = Ledger(store, parts.clock, tell, worker=LoopWorker(), rng=random.Random(2), limits=limits)
+    return Keeper(ledger, parts, receivers=receivers)
 
 
 async def taken(parts: Shared) -> list[Event]:

@@ -1,6 +1,5 @@
 """What can't be built is the operator's to mend, and named."""
 
-import random
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +105,7 @@ def test_contexts_are_filled_and_calls_belong_to_their_owner() -> None:
             1_000,
             {"a": "b"},
         )
-        build_sinks(config, {}, parts, pool, random.Random(1))
+        build_sinks(config, {}, parts, pool)
         context = seen["sink"]
         assert (context.name, context.engine_name, context.timezone) == ("s", "w", "Europe/Berlin")
         assert (context.state_dir, context.external_labels) == (None, {"env": "x"})
@@ -128,7 +127,7 @@ def test_a_class_that_refuses_is_named_without_its_words() -> None:
         assert caught.value.problems[0].address == "probe.p"
         assert "token" not in str(caught.value)
         with pytest.raises(ConfigError) as caught:
-            build_sinks(Config(sinks=(sink("s", refuse),)), {}, parts, pool, random.Random(1))
+            build_sinks(Config(sinks=(sink("s", refuse),)), {}, parts, pool)
         assert caught.value.problems[0].address == "sink.s"
         assert "token" not in str(caught.value)
 
@@ -144,7 +143,7 @@ def test_names_are_given_once() -> None:
         with pytest.raises(LongwatchError, match='probe "p"'):
             build_probes(config, [ProbeSpec("p", "x", 1, 1, ListProbe([]))], parts, pool)
         with pytest.raises(LongwatchError, match='sink "s"'):
-            build_sinks(config, {"s": RecordingSink()}, parts, pool, random.Random(1))
+            build_sinks(config, {"s": RecordingSink()}, parts, pool)
 
     run_virtual(main)
 

@@ -1,47 +1,81 @@
 """Opening, closing and the roles of a sink; the queue of one is no concern of another's (F47, F61)."""
 
 import asyncio
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from engine.errors import SinkError
-from engine.events import Record, Sample
+from engine.events import Record, Sample, Transition
 from engine.ports import RecordKind
+from engine.runtime.deciding import Policy
 from engine.runtime.delivery import SinkRunner, SinkSpec
+from engine.runtime.ledger.values import Limits
 from engine.runtime.queues import kind_of
 from engine.runtime.supervisor import Shared
 from engine.testing import RecordingSink, VirtualClock, run_virtual
-from tests.runtime.rig import firing, health_of, shared
+from tests.runtime.rig import firing, health_of, keeper_of, shared
 
 
 class Rig:
     """One sink with its loops running."""
 
-    def __init__(self, clock: VirtualClock, sink: Any, *, records_max: int = 100, name: str = "s") -> None:
+    def __init__(
+        self,
+        clock: VirtualClock,
+        sink: Any,
+        *,
+        records_max: int = 100,
+        name: str = "s",
+        path: Path | None = None,
+        limits: Limits | None = None,
+    ) -> None:
         self.parts: Shared = shared(clock)
+        self.keeper = keeper_of(self.parts, [name], path, limits)
         self.runner = SinkRunner(
-            SinkSpec(name, "fake", sink),
-            self.parts,
-            queue_records_max=records_max,
-            run_token="t",
-            external_labels={"env": "test"},
+            SinkSpec(name, "fake", sink), self.parts, queue_records_max=records_max, keeper=self.keeper
         )
+        self.worker: Any = self.runner.messages
+        workers = [] if self.runner.messages is None else [self.runner.messages]
+        self.policy = Policy(self.keeper, workers, {"env": "test"})
+        self.beside = [asyncio.ensure_future(run()) for run in (self.keeper.run, self.policy.run)]
         self.tasks = [asyncio.ensure_future(job.run()) for job in self.runner.jobs()]
+        self.offered: list[asyncio.Future[None]] = []
 
     def offer(self, *records: Record) -> None:
         kinds: list[tuple[RecordKind, Record]] = [(kind_of(record), record) for record in records]
-        self.runner.offer(kinds, [r for r in records if kind_of(r) == "transitions"])  # type: ignore[misc]
+        self.runner.offer(kinds)
+        transitions = [record for record in records if isinstance(record, Transition)]
+        if transitions:
+            self.offered.append(asyncio.ensure_future(self._record(transitions)))
+
+    async def _record(self, transitions: Sequence[Transition]) -> None:
+        await self.keeper.opened.wait()
+        await self.keeper.record(transitions, self.parts.clock.now_ms())
+
+    async def end(self) -> None:
+        """Begin to stop: everything is decided, and the loops may end."""
+        await asyncio.gather(*self.offered)
+        self.policy.drain()
+        await asyncio.wait({self.beside[1]}, timeout=5)
+        self.runner.end()
 
     async def finish(self, seconds: float = 60) -> None:
-        self.runner.end()
+        await self.end()
         await asyncio.wait(self.tasks, timeout=seconds)
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.wait(self.tasks)
-        await self.runner.close()
-        await self.parts.containment.close(1)
+        await self.cut()
         assert len(asyncio.all_tasks()) == 1
+
+    async def cut(self) -> None:
+        """Cancel what runs still, and close."""
+        for task in (*self.tasks, *self.beside):
+            task.cancel()
+        await asyncio.wait([*self.tasks, *self.beside])
+        await self.runner.close()
+        await self.keeper.close(5)
+        await self.parts.containment.close(1)
 
 
 def samples(count: int, start: int = 0) -> list[Sample]:
@@ -132,14 +166,10 @@ def test_a_hung_sink_costs_the_other_nothing_f61() -> None:
         assert one.runner.status().queued <= 100 + 1_000
         assert one.runner.status().status in {"degraded", "failed"}
         for rig in (one, two):
-            rig.runner.end()
+            await rig.end()
         await asyncio.wait(two.tasks)
-        for task in one.tasks:
-            task.cancel()
-        await asyncio.wait(one.tasks)
         for rig in (one, two):
-            await rig.runner.close()
-            await rig.parts.containment.close(1)
+            await rig.cut()
 
     run_virtual(main)
 

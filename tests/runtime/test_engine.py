@@ -407,10 +407,11 @@ async def test_with_a_state_folder_a_second_engine_is_refused_and_the_folder_lef
         with pytest.raises(ConfigError, match=f"process {os.getpid()}"):
             await Engine(config(state_dir=tmp_path)).start()
         async with asyncio.timeout(10):
-            while not (tmp_path / STATUS_FILE).exists():
+            while not (tmp_path / STATUS_FILE).exists() or engine.status().phase == "starting":
                 await asyncio.sleep(0)
         assert engine.status().phase == "running"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["engine.lock", "life.json"]
+    left = ["engine.lock", "life.json", "state.ballast", "state.db"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == left
     async with Engine(config(state_dir=tmp_path)):
         pass
 
@@ -430,9 +431,11 @@ async def test_it_leaves_the_hosts_process_alone(tmp_path: Path, monkeypatch: py
         async with asyncio.timeout(10):
             while engine.status().counters['longwatch_probe_ticks_total{probe="good"}'] < 5:
                 await asyncio.sleep(0)
+            while engine.status().counters["longwatch_steps_total"] < 2:
+                await asyncio.sleep(0)
         assert {number: signal.getsignal(number) for number in handlers} == handlers
         started = {thread.name for thread in set(threading.enumerate()) - threads}
-        assert started == {"longwatch-watchdog"}, "no other thread without a blocking call"
+        assert started == {"longwatch-watchdog", "longwatch ledger"}, "no other thread without a blocking call"
     assert set(threading.enumerate()) == threads
     assert (list(logging.root.handlers), logging.root.level) == logging_before
     assert sorted(os.listdir("/proc/self/fd")) == fds

@@ -10,7 +10,6 @@ from engine.runtime.notifications import (
     TRANSITIONS_PER_TURN,
     group,
     grouped,
-    message_id,
 )
 from engine.secrets import Secret
 from sinks.webhook import WebhookOptions, WebhookSink
@@ -101,10 +100,3 @@ def test_resolved_ones_are_left_out_for_who_does_not_want_them() -> None:
 def test_hostile_rule_names_stay_inside_their_quotes() -> None:
     (told,) = group([firing('a"}\\\n')], "ops", {})
     assert told.group_key == '{}:{alertname="a\\"}\\\\\\n"}'
-
-
-def test_ids_are_stable_and_differ() -> None:
-    ids = {message_id(run, sink, n) for run in ("a", "b") for sink in ("x", "y") for n in range(50)}
-    assert len(ids) == 200
-    assert message_id("a", "x", 1) == message_id("a", "x", 1)
-    assert all(len(i) == 30 and i.startswith("evt_") and i[4:].isalnum() for i in ids)

@@ -81,14 +81,22 @@ class Ledger:
 
     # --- life -----------------------------------------------------------------------------------------
 
-    async def open(self) -> Restored:
+    async def open(self, *, fail_open: bool = False) -> Restored:
         """Open the file, on its thread.
+
+        Args:
+            fail_open: If it can't be opened go on in memory, and tell; `run` tries to go back to the file.
 
         Raises:
             LedgerError: As `Store.open`.
         """
         self._worker.start()
-        restored = await self._on_worker(self._store.open)
+        try:
+            restored = await self._on_worker(self._store.open)
+        except LedgerError as error:
+            if not fail_open:
+                raise
+            restored = await self._on_worker(functools.partial(self._store.open_degraded, error))
         self._open = True
         await self.call(functools.partial(put_meta, values={"clean": "0"}))
         return restored

@@ -5,15 +5,15 @@ function for each transaction.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Collection, Sequence
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from engine.runtime.ledger.errors import LedgerError
 from engine.runtime.ledger.values import Cover, Instant, Limits, Message, Settlement, checksum
 
-__all__ = ["due", "message_of", "next_due_ms", "settle", "standing"]
+__all__ = ["Counts", "Look", "count", "due", "look", "message_of", "next_due_ms", "settle", "standing"]
 
 # Of each order key the first that waits. A time to try again counts in the boot it was made in by the boot clock;
 # in another by the wall clock, unless that puts it further ahead than anybody waits.
@@ -23,33 +23,47 @@ SELECT id, receiver, order_key, message_id, body, covers, created_ms, attempts, 
 FROM head JOIN outbox USING (id)
 WHERE iif(next_try_boot <> '' AND next_try_boot = :boot_id, next_try_up_ms - :up_ms, next_try_ms - :wall_ms)
       NOT BETWEEN 1 AND :retry_ms_max
+      AND id NOT IN (SELECT value FROM json_each(:busy))
 ORDER BY id LIMIT :limit"""
 _NEXT_DUE: Final = """
 WITH head AS (SELECT min(id) AS id FROM outbox WHERE receiver = :receiver AND status = 'waiting' GROUP BY order_key)
 SELECT min(iif(ahead_ms BETWEEN 1 AND :retry_ms_max, ahead_ms, 0)) FROM (
     SELECT iif(next_try_boot <> '' AND next_try_boot = :boot_id, next_try_up_ms - :up_ms, next_try_ms - :wall_ms)
            AS ahead_ms
-    FROM head JOIN outbox USING (id))"""
+    FROM head JOIN outbox USING (id) WHERE id NOT IN (SELECT value FROM json_each(:busy)))"""
 
 
-def due(connection: sqlite3.Connection, receiver: str, now: Instant, limit: int, limits: Limits) -> list[Message]:
+def due(
+    connection: sqlite3.Connection,
+    receiver: str,
+    now: Instant,
+    limit: int,
+    limits: Limits,
+    busy: Collection[int] = (),
+) -> list[Message]:
     """Messages that can be sent now: of each order key at most the first one that waits, oldest first.
+
+    Args:
+        busy: Ids of messages that are being sent: nothing else of their order keys can be.
 
     Raises:
         LedgerError: `corrupt`: a message is not what was stored.
     """
-    rows = connection.execute(_DUE, {**_question(receiver, now, limits), "limit": limit}).fetchall()
+    rows = connection.execute(_DUE, {**_question(receiver, now, limits, busy), "limit": limit}).fetchall()
     return [message_of(row) for row in rows]
 
 
-def next_due_ms(connection: sqlite3.Connection, receiver: str, now: Instant, limits: Limits) -> int | None:
-    """In how many milliseconds the next message can be sent; None if none waits."""
-    ((ahead_ms,),) = connection.execute(_NEXT_DUE, _question(receiver, now, limits)).fetchall()
+def next_due_ms(
+    connection: sqlite3.Connection, receiver: str, now: Instant, limits: Limits, busy: Collection[int] = ()
+) -> int | None:
+    """In how many milliseconds the next message can be sent; None if none waits. `busy` as in `due`."""
+    ((ahead_ms,),) = connection.execute(_NEXT_DUE, _question(receiver, now, limits, busy)).fetchall()
     return None if ahead_ms is None else int(ahead_ms)
 
 
-def _question(receiver: str, now: Instant, limits: Limits) -> dict[str, Any]:
+def _question(receiver: str, now: Instant, limits: Limits, busy: Collection[int]) -> dict[str, Any]:
     return {
+        "busy": msgspec.json.encode(list(busy)).decode(),
         "receiver": receiver,
         "wall_ms": now.wall_ms,
         "boot_id": now.boot_id,
@@ -112,6 +126,83 @@ def _done(connection: sqlite3.Connection, number: int, now_ms: int) -> int:
             connection.execute(PUT_DELIVERED, (*row, checksum(*row)))
         connection.execute(_DROP, (number,))
     return len(found)
+
+
+# --- a worker's turn ------------------------------------------------------------------
+
+_HASTEN: Final = """
+UPDATE outbox SET next_try_ms = 0, next_try_boot = '', next_try_up_ms = 0 WHERE receiver = ? AND status = 'waiting'"""
+_PARK: Final = "UPDATE outbox SET status = 'parked', reason = ? WHERE receiver = ? AND status = 'waiting'"
+_COUNT: Final = """
+WITH part AS (SELECT status, count(*) AS messages, min(id) AS id FROM outbox WHERE receiver = ? GROUP BY status)
+SELECT part.status, messages, created_ms FROM part JOIN outbox USING (id)"""
+
+
+class Counts(NamedTuple):
+    """What the outbox has for one receiver.
+
+    Args:
+        held: Dead and parked ones: they wait for a person.
+        oldest_ms: When the first of those that wait was made, event time; 0 if none waits.
+    """
+
+    waiting: int = 0
+    held: int = 0
+    oldest_ms: int = 0
+
+
+class Look(NamedTuple):
+    """What a worker finds when it looks after its receiver's messages.
+
+    Args:
+        messages: What can be sent now.
+        ahead_ms: In how many milliseconds the next one beside them can be sent; None if none waits.
+    """
+
+    messages: list[Message]
+    ahead_ms: int | None
+    counts: Counts
+
+
+def look(
+    connection: sqlite3.Connection,
+    receiver: str,
+    settlements: Sequence[Settlement],
+    now: Instant,
+    now_ms: int,
+    limits: Limits,
+    *,
+    limit: int,
+    busy: Collection[int] = (),
+    hasten: bool = False,
+    park: str = "",
+) -> Look:
+    """Settle what came of the last attempts, and find what can be sent now.
+
+    Args:
+        now_ms: Event time.
+        hasten: Everything that waits is due now: the receiver works again.
+        park: Why nothing can be sent to this receiver until somebody acts; what waits is parked.
+    """
+    settle(connection, settlements, now_ms)
+    if hasten:
+        connection.execute(_HASTEN, (receiver,))
+    if park:
+        connection.execute(_PARK, (park, receiver))
+    found = due(connection, receiver, now, limit, limits, busy) if limit > 0 else []
+    busy = [*busy, *(message.id for message in found)]
+    return Look(found, next_due_ms(connection, receiver, now, limits, busy), count(connection, receiver))
+
+
+def count(connection: sqlite3.Connection, receiver: str) -> Counts:
+    """How many messages wait for a receiver, how many are held, and since when the oldest waits."""
+    waiting, held, oldest_ms = 0, 0, 0
+    for status, messages, created_ms in connection.execute(_COUNT, (receiver,)).fetchall():
+        if status == "waiting":
+            waiting, oldest_ms = messages, created_ms
+        else:
+            held += messages
+    return Counts(waiting, held, oldest_ms)
 
 
 # --- the reconcile's question -----------------------------------------------------------

@@ -90,6 +90,14 @@ class Store:
             self._drop()
             raise ledger_error(error, self._name) from None
 
+    def open_degraded(self, error: LedgerError) -> Restored:
+        """Begin in memory after `open` has failed; `heal` goes to the file as soon as that can be had.
+
+        What the file has is not known, so numbers begin at the time: no file has had that many rows.
+        """
+        self._sequences = dict.fromkeys(("transition", "outbox"), self._now_ms())
+        return restore(self._degrade(error))
+
     def close(self, last: Sequence[Job[Any]] = ()) -> bool:
         """Run the last jobs, empty the log and close; returns whether everything is on disk. Does not raise."""
         if self._connection is None:

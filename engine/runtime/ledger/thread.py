@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from engine.runtime.ledger.errors import LedgerError
 
-__all__ = ["LedgerThread", "Then", "Worker"]
+__all__ = ["LedgerThread", "LoopWorker", "Then", "Worker"]
 
 CALLS_MAX: Final = 32
 _JOIN_S: Final = 1.0  # it ends in microseconds then; this bounds the unforeseen
@@ -104,3 +104,29 @@ def _in_loop(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *ar
         loop.call_soon_threadsafe(function, *arguments)
     except RuntimeError:
         pass  # the loop is closed, so nobody waits
+
+
+class LoopWorker:
+    """A `Worker` without a thread, in the loop itself: for an engine that lives in virtual time, and for one that has
+    nothing to keep."""
+
+    def start(self) -> None:
+        """There is nothing to start."""
+
+    def post(self, function: Callable[[], Any], then: Then) -> None:
+        """As in `Worker`, at the loop's next turn."""
+
+        def run() -> None:
+            value: Any = None
+            error: BaseException | None = None
+            try:
+                value = function()
+            except Exception as raised:  # noqa: BLE001  # it is told where it is waited for
+                error = raised
+            then(value, error)
+
+        asyncio.get_running_loop().call_soon(run)
+
+    async def stop(self) -> None:
+        """As in `Worker`."""
+        await asyncio.sleep(0)

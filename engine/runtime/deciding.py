@@ -1,0 +1,228 @@
+"""Policy's half of the ledger: from committed transitions to messages in the outbox (T2), rendered once and frozen.
+
+Policy itself is `notifications`: one notification for each rule and step. Here is how far it has come: a cursor that is
+committed together with the messages, from which the next start goes on. Nothing is sent here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
+
+from engine.codec import EventCodec
+from engine.events import Transition
+from engine.ports import Notification, Receiver
+from engine.runtime.contain import Failure, describe
+from engine.runtime.desk import Desk
+from engine.runtime.keeping import TOLD, Keeper
+from engine.runtime.ledger.group import Job
+from engine.runtime.ledger.holding import Outcome
+from engine.runtime.ledger.transactions import decide, transitions_after
+from engine.runtime.ledger.values import Cover, Decision, NewMessage, StoredTransition
+from engine.runtime.notifications import NOTIFICATION_ALERTS_MAX, grouped
+
+__all__ = ["CURSOR", "Policy", "Told", "render"]
+
+CURSOR: Final = "policy"
+DECISION_TRANSITIONS_MAX: Final = 16 * NOTIFICATION_ALERTS_MAX
+DECISIONS_MAX: Final = 8
+"""So many decisions wait for their commit at most; then deciding waits, too."""
+
+
+class Told(Protocol):
+    """What policy needs of a receiver's worker (`outbox.OutboxWorker`)."""
+
+    name: str
+    receiver: Receiver
+    send_resolved: bool
+    desk: Desk
+
+    def queued_more(self, messages: int) -> None:
+        """So many messages more are in the outbox."""
+
+
+class _Batch(NamedTuple):
+    seqs: Sequence[int]
+    transitions: Sequence[Transition]
+
+
+class Policy:
+    """Decides what each receiver is told.
+
+    Args:
+        keeper: The ledger. Its commits come here from now on.
+        workers: Those of the receivers.
+        external_labels: Labels that identify this engine.
+    """
+
+    def __init__(self, keeper: Keeper, workers: Sequence[Told], external_labels: Mapping[str, str]) -> None:
+        self._keeper = keeper
+        self._workers = workers
+        self._external_labels = external_labels
+        self._inbox: deque[_Batch] = deque()
+        self._seq = 0
+        self._unnumbered = 0
+        self._resumed = False
+        self._in_flight = 0
+        self._draining = False
+        self._work = asyncio.Event()
+        keeper.follow(self.take)
+
+    def take(self, seqs: Sequence[int], transitions: Sequence[Transition]) -> None:
+        """Decide on these next; never waits."""
+        self._inbox.append(_Batch(seqs, transitions))
+        self._work.set()
+
+    def drain(self) -> None:
+        """Let `run` end as soon as everything is decided and committed."""
+        self._draining = True
+        self._work.set()
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything the core has decided is in the outbox."""
+        return not (self._inbox or self._in_flight or self._keeper.untold) and self._resumed
+
+    async def run(self) -> None:
+        """Decide, for ever; once drained, until nothing is left to decide."""
+        await self._keeper.opened.wait()
+        if not self._resumed:
+            await self._resume()
+            self._resumed = True
+        while not (self._draining and self.idle):
+            while self._inbox:
+                batch = self._inbox.popleft()
+                await self._decide_in_parts(batch.seqs, batch.transitions)
+            if self._draining and self.idle:
+                return
+            self._work.clear()
+            await self._work.wait()
+
+    async def _resume(self) -> None:
+        """Go on where the run before was cut off: what is committed and not decided (T1 without its T2)."""
+        restored, codec = self._keeper.restored, EventCodec()
+        assert restored is not None
+        self._seq = restored.cursors.get(CURSOR, 0)
+        while True:
+            read = functools.partial(transitions_after, seq=self._seq, limit=DECISION_TRANSITIONS_MAX)
+            stored = [one for one in await self._keeper.ledger.call(read, writes=False) if one.seq <= restored.last_seq]
+            if not stored:
+                return
+            batch = [(one.seq, found) for one in stored if (found := self._decoded(codec, one)) is not None]
+            await self._decide_in_parts([seq for seq, _ in batch], [found for _, found in batch])
+            self._seq = max(self._seq, stored[-1].seq)
+
+    def _decoded(self, codec: EventCodec, stored: StoredTransition) -> Transition | None:
+        try:
+            found = codec.from_msgpack(stored.body)
+        except ValueError as error:
+            self._keeper.tell("bad_record", f"transition {stored.seq} can't be read: {describe(error).message}")
+            return None
+        return found if isinstance(found, Transition) else None
+
+    # --- T2 -------------------------------------------------------------------------------------------
+
+    async def _decide_in_parts(self, seqs: Sequence[int], transitions: Sequence[Transition]) -> None:
+        for start, end in _cuts(transitions):
+            await self._decide(seqs[start:end], transitions[start:end])
+
+    async def _decide(self, seqs: Sequence[int], transitions: Sequence[Transition]) -> None:
+        """Render what these transitions ask to be told, and hand it to the ledger with the cursor."""
+        seq_of = {id(one): seq for seq, one in zip(seqs, transitions, strict=True)}
+        self._seq = max([self._seq, *seqs])
+        messages: list[NewMessage] = []
+        for worker in self._workers:
+            parts = grouped(transitions, worker.name, self._external_labels, send_resolved=worker.send_resolved)
+            for notification in parts:
+                if notification is not None and (message := self._message(worker, notification, seq_of)) is not None:
+                    messages.append(message)
+                await asyncio.sleep(0)
+        if messages:
+            self.submit(messages, Decision(CURSOR if any(seqs) else "", self._seq, messages))
+            while self._in_flight >= DECISIONS_MAX:
+                self._work.clear()
+                await self._work.wait()
+
+    def _message(self, worker: Told, notification: Notification, seq_of: Mapping[int, int]) -> NewMessage | None:
+        body = render(worker.receiver, worker.desk, notification)
+        if body is None:
+            return None
+        if len(body) > (limit := self._keeper.ledger.limits.body_bytes_max):
+            worker.desk.lose("oversize", 1)
+            worker.desk.tell("oversize", f"a message of {len(body)} bytes is over {limit}")
+            return None
+        numbers = [seq_of[id(one)] for one in notification.transitions]
+        first, part = numbers[0], 0
+        if not first:  # it could not be kept: no number tells it from others
+            self._unnumbered += 1
+            first, part = self._seq, self._unnumbered
+        covers = {
+            one.fingerprint: Cover(one.fingerprint, one.kind, seq or self._seq)
+            for one, seq in zip(notification.transitions, numbers, strict=True)
+        }
+        ledger, now_ms = self._keeper.ledger, worker.desk.shared.clock.now_ms()
+        # A rule's alerts are told together, and each alert is of one rule: messages of one group one after the other
+        # keep the order of each alert, which a finer key could not, since no two messages tell of the same ones.
+        order_key = notification.group_key
+        message_id = ledger.message_id(worker.name, first, part)
+        return NewMessage(worker.name, order_key, message_id, body, tuple(covers.values()), now_ms)
+
+    def submit(self, messages: Sequence[NewMessage], decision: Decision) -> None:
+        """Hand a decision over, and tell the workers once it is committed."""
+        ledger = self._keeper.ledger
+        function = functools.partial(decide, decision=decision, limits=ledger.limits)
+        self._in_flight += 1
+        if not ledger.submit(Job(function), functools.partial(self._committed, messages)):
+            self._committed(messages, None)
+
+    def _committed(self, messages: Sequence[NewMessage], outcome: Outcome | None) -> None:
+        self._in_flight -= 1
+        self._work.set()
+        counts: dict[str, int] = {}
+        for message in messages:
+            counts[message.receiver] = counts.get(message.receiver, 0) + 1
+        for worker in self._workers:
+            if not (count := counts.get(worker.name, 0)):
+                continue
+            if outcome is None or outcome.error is not None:
+                worker.desk.lose("ledger", count)
+                text = str(outcome.error) if outcome is not None else "too much waits for the ledger"
+                worker.desk.tell("ledger", f"{count} messages could not be kept: {text}", count=count)
+                continue
+            worker.queued_more(count)
+            if dropped := outcome.value.overflowed.get(worker.name, 0):
+                worker.desk.lose("queue_full", dropped)
+                worker.desk.tell("message_lost", "too many messages wait; the oldest were dropped", count=dropped)
+
+
+def render(receiver: Receiver, desk: Desk, notification: Notification) -> bytes | None:
+    """A message's body, or None, told and counted, if the receiver can't make one."""
+    try:
+        body: object = receiver.render(notification)  # foreign: its type is a promise
+    except BaseException as error:  # noqa: BLE001  # foreign code, called from our own task
+        failure = describe(error)
+    else:
+        if isinstance(body, bytes):
+            return body
+        failure = Failure("bad_output", f"render returned {type(body).__name__}, not bytes")
+    desk.lose("render", 1)
+    desk.tell("render", f"a message could not be rendered: {failure.message}")
+    return None
+
+
+def _cuts(transitions: Sequence[Transition]) -> Iterator[tuple[int, int]]:
+    """Where to cut, so that no part is too long and none tells two things of one alert: a body says of each alert
+    what happened to it last."""
+    start, seen = 0, set[str]()
+    for number, one in enumerate(transitions):
+        key = one.fingerprint if one.kind in TOLD else ""
+        if key in seen or number - start >= DECISION_TRANSITIONS_MAX:
+            yield start, number
+            start, seen = number, set()
+        if key:
+            seen.add(key)
+    if start < len(transitions):
+        yield start, len(transitions)

@@ -1,0 +1,195 @@
+"""The ledger in the engine: opened before the first step of the core, given each step (T1), closed after the last word.
+
+Nothing here waits for the disk but the opening and the closing. A ledger that can't be opened does not stop the watch:
+everything is kept in memory then, which is told, and the file is tried again and again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from typing import Final, NamedTuple, TypeAlias
+
+from engine.clock import SystemClock
+from engine.codec import EventCodec
+from engine.config.shape import Config
+from engine.events import Transition
+from engine.ports import Clock, WallClock
+from engine.runtime.contain import settle
+from engine.runtime.downtime import BootClock
+from engine.runtime.ledger.errors import LedgerError
+from engine.runtime.ledger.holding import Outcome
+from engine.runtime.ledger.ledger import Ledger
+from engine.runtime.ledger.operator import Restored, align
+from engine.runtime.ledger.store import Store
+from engine.runtime.ledger.thread import LedgerThread, LoopWorker
+from engine.runtime.ledger.values import AlertRow, Instant, LedgerStatus, Limits, NewTransition, Notice, Step
+from engine.runtime.supervisor import Shared
+from engine.runtime.turns import in_turns
+
+__all__ = ["LEDGER_FILE", "Changed", "Keeper", "Recorded", "Rows", "build_keeper", "instant_of"]
+
+LEDGER_FILE: Final = "state.db"
+COMPONENT: Final = "ledger"
+TRANSITIONS_PER_TURN: Final = 200
+OUTBOX_BYTES_MAX: Final = 32 * 1024 * 1024
+TOLD: Final = frozenset({"firing", "resolved", "lost"})
+"""Kinds of transitions that somebody may be told of."""
+
+
+class Changed(NamedTuple):
+    """What a step of the core changed beside its transitions: each alert's row as it is now, and totals by name."""
+
+    alerts: Sequence[AlertRow] = ()
+    counters: Mapping[str, int] = {}  # never written to
+
+
+Rows: TypeAlias = Callable[[int], Changed]
+"""Asked after each step of the core, with the time up to which it has judged (event time, ms)."""
+Recorded: TypeAlias = Callable[[Sequence[int], Sequence[Transition]], None]
+"""Told of transitions that are committed, with their numbers; 0 for one that could not be."""
+
+
+class Keeper:
+    """Gives the ledger what the core decides, and tells how the ledger is.
+
+    Args:
+        ledger: From now on this object's to open and to close.
+        receivers: Names of those that are told; messages for others are parked.
+        wanted: Whether anybody reads the ledger. If not, nothing is put into it.
+    """
+
+    def __init__(self, ledger: Ledger, shared: Shared, *, receivers: Collection[str] = (), wanted: bool = True) -> None:
+        self.ledger = ledger
+        self.opened = asyncio.Event()
+        """Set once the ledger can be used; the core waits for it."""
+        self.restored: Restored | None = None
+        """What the run before has left; None until it is open."""
+        self.rows: Rows | None = None
+        self.on_restored: list[Callable[[Restored], None]] = []
+        """Called once it is open, before the core's first step."""
+        self.untold = 0
+        """Transitions handed over whose commit has not been told yet."""
+        self.refused_total = 0
+        """Transitions that could not be kept; they were told all the same."""
+        self.closed_well = False
+        """Whether it is closed with everything on disk."""
+        self._wanted = wanted
+        self._shared = shared
+        self._receivers = receivers
+        self._codec = EventCodec()
+        self._then: Recorded = lambda seqs, transitions: None
+
+    def follow(self, then: Recorded) -> None:
+        """Tell of each commit, in the order of the core's decisions."""
+        self._then = then
+
+    async def run(self) -> None:
+        """Open the ledger and keep it in order, for ever."""
+        if not self.opened.is_set():
+            restored = await self.ledger.open(fail_open=True)
+            parked, _ = await self.ledger.call(functools.partial(align, receivers=self._receivers))
+            if parked:
+                text = f"{parked} messages wait for receivers that are not configured any more"
+                self.tell("no_receiver", text, count=parked)
+            self.restored = restored
+            for told in self.on_restored:
+                told(restored)
+            self.opened.set()
+        await self.ledger.run()
+
+    async def record(self, transitions: Sequence[Transition], until_ms: int) -> None:
+        """T1: hand over what a step changed. Waits for nothing but its turns of the loop.
+
+        Args:
+            until_ms: The time up to which the core has judged.
+        """
+        changed = self.rows(until_ms) if self.rows is not None else Changed()
+        if not self._wanted or not (transitions or changed.alerts or changed.counters):
+            return
+        rows = await in_turns(self._encoding(transitions))
+        urgent = any(transition.kind in TOLD for transition in transitions)
+        then = functools.partial(self._committed, transitions) if transitions else None
+        self.untold += len(transitions)
+        if not self.ledger.record(Step(rows, changed.alerts, changed.counters), then, urgent=urgent) and transitions:
+            self._committed(transitions, Outcome(None, False, LedgerError("overflow", "too many transitions wait")))
+
+    def _encoding(self, transitions: Sequence[Transition]) -> Generator[None, None, list[NewTransition]]:
+        rows = []
+        for number, one in enumerate(transitions, 1):
+            body = self._codec.to_msgpack(one)
+            rows.append(NewTransition(one.time_ms, one.rule, one.fingerprint, one.kind, body))
+            if number % TRANSITIONS_PER_TURN == 0:
+                yield
+        return rows
+
+    def _committed(self, transitions: Sequence[Transition], outcome: Outcome) -> None:
+        self.untold -= len(transitions)
+        seqs: Sequence[int] = outcome.value if outcome.error is None else [0] * len(transitions)
+        if outcome.error is not None:  # fail open: what can't be kept is told from memory
+            self.refused_total += len(transitions)
+            text = f"{len(transitions)} transitions could not be kept: {outcome.error}"
+            self.tell(outcome.error.reason, text, failed=True, count=len(transitions))
+        self._then(seqs, transitions)
+
+    # --- how it is ------------------------------------------------------------------------------------
+
+    @property
+    def durable(self) -> bool:
+        """Whether what is committed is on disk."""
+        return self.ledger.status().kept == "disk"
+
+    def status(self) -> LedgerStatus:
+        """How the ledger is now."""
+        return self.ledger.status()
+
+    def tell(self, reason: str, message: str, *, failed: bool = False, count: int = 1) -> None:
+        """Something that a person should know."""
+        _tell(self._shared, Notice("failed" if failed else "degraded", reason, message), count)
+
+    # --- the end --------------------------------------------------------------------------------------
+
+    async def close(self, timeout_s: float) -> None:
+        """Commit what waits and close, in the time there is. What the disk has begun goes on without us."""
+        closing = asyncio.get_running_loop().create_task(self.ledger.close(), name="longwatch ledger close")
+        cancelled = await settle([closing], timeout_s)
+        if not closing.done():
+            closing.cancel()
+            cancelled += await settle([closing], 1.0)
+        if cancelled:
+            raise asyncio.CancelledError
+        self.closed_well = not closing.cancelled() and closing.exception() is None and closing.result()
+
+
+def instant_of(clock: Clock) -> Instant:
+    """Now, to be compared across restarts."""
+    wall_ms = clock.wall_now_ms() if isinstance(clock, WallClock) else clock.now_ms()
+    boot = clock.boot() if isinstance(clock, BootClock) else None
+    return Instant(wall_ms) if boot is None else Instant(wall_ms, boot.boot_id, boot.up_ms)
+
+
+def build_keeper(config: Config, shared: Shared, receivers: Collection[str]) -> Keeper:
+    """The ledger of an engine: in its state folder, or in memory if it has none.
+
+    A thread is part of it where the engine lives in real time, and if there is anything to keep.
+    """
+    folder = config.engine.state_dir
+    wanted = folder is not None or bool(receivers)
+    store = Store(None if folder is None else folder / LEDGER_FILE, shared.clock.now_ms)
+    worker = LedgerThread() if wanted and isinstance(shared.clock, SystemClock) else LoopWorker()
+    # All of them together must leave room for the rest where everything is kept in memory.
+    limits = Limits(outbox_bytes_max=OUTBOX_BYTES_MAX // max(1, len(receivers)))
+    tell = functools.partial(_tell, shared)
+    ledger = Ledger(store, shared.clock, tell, worker=worker, rng=shared.rng, limits=limits)
+    return Keeper(ledger, shared, receivers=receivers, wanted=wanted)
+
+
+def _tell(shared: Shared, notice: Notice, count: int = 1) -> None:
+    now_ms = shared.clock.now_ms()
+    if notice.status == "ok":
+        shared.report(shared.reporter.recovered(now_ms, COMPONENT, notice.message))
+        return
+    shared.report(
+        shared.reporter.failed(now_ms, COMPONENT, notice.reason, notice.message, status=notice.status, count=count)
+    )

@@ -1,0 +1,275 @@
+"""One receiver's messages, sent from the outbox: in order, again until they are taken, and nobody else waits.
+
+A message was rendered when it was decided; here the same bytes go out with the same id at each attempt. What follows
+from an attempt `retry` says, and it is committed before the next message of the same order is looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import math
+from typing import Final
+
+from engine.ports import Periodic, Receiver
+from engine.runtime.contain import settle as settle_tasks
+from engine.runtime.desk import Desk
+from engine.runtime.keeping import Keeper, instant_of
+from engine.runtime.ledger.errors import LedgerError
+from engine.runtime.ledger.group import Job
+from engine.runtime.ledger.sending import Counts, Look, look, settle
+from engine.runtime.ledger.values import Instant, Message, Settlement
+from engine.runtime.retry import Answer, Breaker, Bucket, Verdict, answer_of, asked_s, decide
+
+__all__ = ["DELIVER_TIMEOUT_S", "OutboxWorker"]
+
+DELIVER_TIMEOUT_S: Final = 30.0
+LOOK_S_MAX: Final = 30.0
+"""So often it looks in any case: a person may have dropped or replayed something."""
+LEDGER_PAUSE_S: Final = 1.0
+LAST_TRIES: Final = 2
+LAST_PAUSE_S: Final = 1.0
+"""While the engine stops and nothing is on disk, a message is tried this often again, so long apart."""
+GRACE_S: Final = 1.0
+SENDS_MAX: Final = 16
+
+
+class OutboxWorker:
+    """Sends to one receiver.
+
+    Args:
+        receiver: Where to. Its attribute `deliveries_max`, 1 unless it has one, says how many messages of different
+            order it takes at a time.
+        desk: The sink's bookkeeping.
+        name: The sink's name, told to it as its receiver name.
+        keeper: The ledger.
+        bucket: Its rate limit, if it has one.
+    """
+
+    def __init__(
+        self, receiver: Receiver, desk: Desk, name: str, keeper: Keeper, *, bucket: Bucket | None = None
+    ) -> None:
+        self.receiver = receiver
+        self.desk = desk
+        self.name = name
+        self.send_resolved = bool(getattr(receiver, "send_resolved", True))
+        self.disabled = ""
+        """Why nothing more is sent to it in this run; empty while it is."""
+        self.dead_total = 0
+        self.counts = Counts()
+        self._keeper = keeper
+        self._breaker = Breaker()
+        self._bucket = bucket
+        self._ticks = isinstance(receiver, Periodic)
+        self._sends_max = _sends_max(receiver)
+        self._sending: dict[int, asyncio.Task[None]] = {}
+        self._settlements: list[Settlement] = []
+        self._last_tries: dict[int, int] = {}
+        self._hasten = False
+        self._spared_until_s = 0.0
+        self._work = asyncio.Event()
+
+    @property
+    def queued(self) -> int:
+        """Messages that wait or are being sent."""
+        return self.counts.waiting
+
+    @property
+    def queue_max(self) -> int:
+        """How many may wait."""
+        return self._keeper.ledger.limits.outbox_rows_max
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether its last attempts failed in a row, so that it is tried now and then only."""
+        return self._breaker.is_open
+
+    def queued_more(self, messages: int) -> None:
+        """So many messages more are in the outbox."""
+        now_ms = self.desk.shared.clock.now_ms()
+        oldest_ms = self.counts.oldest_ms or now_ms
+        self.counts = self.counts._replace(waiting=self.counts.waiting + messages, oldest_ms=oldest_ms)
+        self._work.set()
+
+    def wake(self) -> None:
+        """Look again: the drain has begun, or somebody has changed the outbox."""
+        self._work.set()
+
+    def enable(self) -> None:
+        """Send to it again, although it had said that it wants nothing: a person asks for it."""
+        self.disabled = ""
+        self._work.set()
+
+    def give_up(self) -> int:
+        """How many messages were not delivered before the stop; once, so that they are counted once."""
+        left, self.counts = self.counts.waiting, Counts()
+        return left
+
+    # --- the loop -------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Send, until the drain has begun and nothing can be sent now."""
+        await self._keeper.opened.wait()
+        if not await self.desk.opened():
+            return
+        last = False
+        try:
+            while True:
+                if self.desk.draining and not last:
+                    last = True
+                    if not self._keeper.durable:  # now or never
+                        self._hasten, self._spared_until_s = True, 0.0
+                found = await self._look()
+                gate_s = self._start(found.messages) if found is not None else LEDGER_PAUSE_S
+                if last and not self._sending and not self._settlements and self._is_through(found, gate_s):
+                    return
+                await self._wait(found, gate_s)
+        finally:
+            await self._leave()
+
+    async def _look(self) -> Look | None:
+        """Settle what is finished and read what is due; None if the ledger can't say."""
+        settlements, self._settlements = self._settlements, []
+        hasten, self._hasten = self._hasten, False
+        clock, ledger = self.desk.shared.clock, self._keeper.ledger
+        job = functools.partial(
+            look,
+            receiver=self.name,
+            settlements=settlements,
+            now=instant_of(clock),
+            now_ms=clock.now_ms(),
+            limits=ledger.limits,
+            limit=self._sends_max - len(self._sending),
+            busy=tuple(self._sending),
+            hasten=hasten,
+            park=self.disabled,
+        )
+        try:
+            found = await ledger.call(job, writes=bool(settlements or hasten or self.disabled))
+        except LedgerError as error:
+            self._settlements = settlements + self._settlements
+            self._hasten = self._hasten or hasten
+            self.desk.tell("ledger", f"the outbox can't be read: {error}", status="degraded")
+            return None
+        self.counts = found.counts
+        return found
+
+    def _start(self, messages: list[Message]) -> float:
+        """Begin to send; returns in how many seconds the next may be, if its receiver has to be spared."""
+        now_s, loop = self.desk.shared.clock.monotonic(), asyncio.get_running_loop()
+        for message in messages:
+            wait_s = max(self._breaker.wait_s(now_s), self._spared_until_s - now_s)
+            if self._bucket is not None:
+                wait_s = max(wait_s, self._bucket.wait_s(now_s))
+            if wait_s > 0:
+                return wait_s
+            self._breaker.begin()
+            if self._bucket is not None:
+                self._bucket.take(now_s)
+            sending = loop.create_task(self._send(message), name=f"longwatch {self.desk.component} message")
+            self._sending[message.id] = sending
+        return 0.0
+
+    def _is_through(self, found: Look | None, gate_s: float) -> bool:
+        """Whether nothing is worth waiting for before the stop."""
+        if found is None or found.ahead_ms is None or self._keeper.durable:
+            return True
+        return gate_s > LAST_PAUSE_S or found.ahead_ms > 1000 * LAST_PAUSE_S
+
+    async def _wait(self, found: Look | None, gate_s: float) -> None:
+        """Until a message has ended, one is queued, or one is due."""
+        wait_s = LOOK_S_MAX
+        if gate_s > 0:
+            wait_s = min(wait_s, gate_s)
+        elif found is not None and found.ahead_ms is not None and len(self._sending) < self._sends_max:
+            wait_s = min(wait_s, max(found.ahead_ms, 1) / 1000)
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._work.wait()
+        except TimeoutError:
+            pass  # it is time to look
+        self._work.clear()
+
+    async def _leave(self) -> None:
+        """Cancel what is under way: nobody knows its outcome, so it stays in the outbox (F56)."""
+        sending = list(self._sending.values())
+        for task in sending:
+            task.cancel()
+        cancelled = await settle_tasks(sending, GRACE_S) if sending else 0
+        self._sending.clear()
+        if self._settlements:
+            now_ms = self.desk.shared.clock.now_ms()
+            self._keeper.ledger.submit(Job(functools.partial(settle, settlements=self._settlements, now_ms=now_ms)))
+            self._settlements = []
+        if cancelled:
+            raise asyncio.CancelledError
+
+    # --- one attempt ----------------------------------------------------------------------------------
+
+    async def _send(self, message: Message) -> None:
+        """Make one attempt, and note what follows from it."""
+        desk = self.desk
+        try:
+            outcome = await desk.call(
+                lambda: self.receiver.deliver(message.message_id, message.body), DELIVER_TIMEOUT_S
+            )
+        except asyncio.CancelledError:
+            self._breaker.abandoned()
+            raise
+        answer, tries = answer_of(outcome.failure), message.attempts + 1
+        age_s = (desk.shared.clock.now_ms() - message.created_ms) / 1000 if message.attempts else 0.0
+        verdict = decide(answer, tries=tries, age_s=age_s, rng=desk.shared.rng)
+        self._note(answer, verdict)
+        text = "" if outcome.failure is None else outcome.failure.message
+        self._settlements.append(self._settlement(message, answer, verdict, text))
+        self._sending.pop(message.id, None)
+        self._work.set()
+
+    def _note(self, answer: Answer, verdict: Verdict) -> None:
+        """What the attempt says of the receiver."""
+        shared = self.desk.shared
+        if verdict.receiver_failed:
+            now_s = shared.clock.monotonic()
+            self._breaker.failed(now_s, answer.retry_after_s, shared.rng)
+            self._spared_until_s = max(self._spared_until_s, now_s + asked_s(answer.retry_after_s))
+        elif verdict.step == "done" or 400 <= answer.status < 500:  # it answered for itself
+            self._hasten = self._breaker.worked() or self._hasten
+        else:
+            self._breaker.abandoned()
+
+    def _settlement(self, message: Message, answer: Answer, verdict: Verdict, text: str) -> Settlement:
+        desk = self.desk
+        match verdict.step:
+            case "done":
+                desk.written += 1
+                if not self._ticks:  # else its next tick says whether all is well, of all that it keeps told
+                    desk.works()
+                desk.take_notices(self.receiver)
+                self._last_tries.pop(message.id, None)
+                return Settlement(message.id, "done")
+            case "dead":
+                self.dead_total += 1
+                desk.tell(answer.reason, f"a message was given up, see `outbox`: {text}")
+                return Settlement(message.id, "dead", answer.reason)
+            case "disable":
+                self.disabled = answer.reason
+                desk.tell(
+                    answer.reason, f"the receiver wants nothing more, and is told nothing until a restart: {text}"
+                )
+                return Settlement(message.id, "parked", answer.reason)
+        desk.retries += 1
+        desk.tell(answer.reason, text, status="failed" if verdict.tell else "degraded")
+        return Settlement(message.id, "retry", answer.reason, self._next_try(message, verdict.wait_s))
+
+    def _next_try(self, message: Message, wait_s: float) -> Instant:
+        if self.desk.draining and not self._keeper.durable:
+            tries = self._last_tries.get(message.id, 0)
+            self._last_tries[message.id] = tries + 1
+            wait_s = min(wait_s, LAST_PAUSE_S) if tries < LAST_TRIES else wait_s + 2 * LAST_PAUSE_S
+        now, wait_ms = instant_of(self.desk.shared.clock), math.ceil(1000 * wait_s)
+        return Instant(now.wall_ms + wait_ms, now.boot_id, now.up_ms + wait_ms)
+
+
+def _sends_max(receiver: Receiver) -> int:
+    wanted = getattr(receiver, "deliveries_max", 1)
+    return min(max(wanted, 1), SENDS_MAX) if type(wanted) is int else 1
