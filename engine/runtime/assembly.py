@@ -26,9 +26,10 @@ from engine.runtime.contain import describe
 from engine.runtime.deciding import Policy
 from engine.runtime.delivery import SinkRunner, SinkSpec
 from engine.runtime.keeping import Keeper, build_keeper
+from engine.runtime.schedule import BACKOFF_MAX_S
 from engine.runtime.sentinel import Sentinel
 from engine.runtime.statefiles import last_downtime
-from engine.runtime.supervisor import ProbeRunner, ProbeSpec, Shared
+from engine.runtime.supervisor import CLOSE_TIMEOUT_S, OPEN_TIMEOUT_S, ProbeRunner, ProbeSpec, Shared
 from engine.runtime.threads import ThreadPool
 
 __all__ = [
@@ -220,8 +221,13 @@ def _expect_progress(shared: Shared, probes: Sequence[ProbeSpec]) -> None:
     now_s = shared.clock.monotonic()
     shared.progress.expect("core", STUCK_S_MIN, now_s)
     if probes:
-        longest_s = min((3 * probe.interval_ms + probe.timeout_ms) / 1000 for probe in probes)
-        shared.progress.expect("probes", max(STUCK_S_MIN, longest_s), now_s)
+        shared.progress.expect("probes", max(STUCK_S_MIN, min(map(_longest_s, probes))), now_s)
+
+
+def _longest_s(probe: ProbeSpec) -> float:
+    """The longest from one measurement to the next of a probe that is not stuck, but may be failing."""
+    interval_s = probe.interval_ms / 1000
+    return max(3 * interval_s, BACKOFF_MAX_S + interval_s) + probe.timeout_ms / 1000 + OPEN_TIMEOUT_S + CLOSE_TIMEOUT_S
 
 
 def build_sinks(config: Config, extra: Mapping[str, Sink], shared: Shared, pool: ThreadPool) -> list[SinkSpec]:

@@ -24,7 +24,7 @@ from engine.runtime.sentinel import tells_down
 from engine.runtime.turns import in_turns
 from engine.status import ProbeStatus
 
-__all__ = ["OPEN_TIMEOUT_S", "REOPEN_AFTER_FAILURES", "ProbeRunner", "ProbeSpec", "Shared"]
+__all__ = ["CLOSE_TIMEOUT_S", "OPEN_TIMEOUT_S", "REOPEN_AFTER_FAILURES", "ProbeRunner", "ProbeSpec", "Shared"]
 
 OPEN_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 5.0
