@@ -15,6 +15,7 @@ from engine.config.report import quote
 from engine.config.shape import Config, RuleConfig, RuleTable
 from engine.config.unselected import OWN_PREFIX, unselected
 from engine.errors import Problem, nearest
+from engine.http.heartbeats import HEARTBEAT_METRICS
 
 if TYPE_CHECKING:
     from engine.core.rules import RecordingRule, Rule
@@ -80,11 +81,11 @@ def recorded_metrics(config: Config) -> set[str]:
 
 
 def provided_metrics(config: Config) -> set[str] | None:
-    """The metrics of all probes; None if that is not known.
+    """The metrics of all probes and heartbeats; None if that is not known.
 
     A probe class says what it provides in `METRICS`, and with `METRICS_OPEN` that its target names more.
     """
-    provided: set[str] = set()
+    provided: set[str] = set(HEARTBEAT_METRICS) if config.heartbeats else set()
     for probe in config.probes:
         metrics = getattr(probe.factory, "METRICS", None)
         if metrics is None or getattr(probe.factory, "METRICS_OPEN", False):

@@ -15,6 +15,7 @@ import msgspec
 import msgspec.inspect as mi
 
 from engine.config.checks import ENGINE_NAME_PATTERN, NAME_PATTERN
+from engine.config.http_tables import HeartbeatTable, HttpTable
 from engine.config.kinds import fields_of, is_secret
 from engine.config.leaves import options_of
 from engine.config.packs import PACK_KEYS
@@ -58,11 +59,15 @@ def schema() -> dict[str, Any]:
             "probe": _named("What measures: one table [probe.NAME] for each.", list(probes)),
             "rule": _named("What is wrong, and for how long: one table [rule.NAME] for each.", ["rule"]),
             "sink": _named("Where things go: one table [sink.NAME] for each.", list(sinks)),
+            "http": {"$ref": "#/$defs/http"},
+            "heartbeat": _named("Calls that others make: one table [heartbeat.NAME] for each.", ["heartbeat"]),
         },
         "$defs": {
             "engine": engine,
             **{f"pack.{name}": _table(keys.options) for name, keys in PACK_KEYS.items()},
             "rule": rule,
+            "http": _table(HttpTable),
+            "heartbeat": _table(HeartbeatTable),
             **probes,
             **sinks,
         },

@@ -18,6 +18,7 @@ from engine.config.checks import check_engine, named_tables
 from engine.config.convert import BAD, Converter
 from engine.config.document import Document, Override, Places, parse_document, parse_override, read_document
 from engine.config.environment import ExpandError, expand
+from engine.config.http import heartbeat_configs, http_table
 from engine.config.kinds import fields_of
 from engine.config.leaves import probe_config, sink_config
 from engine.config.locate import KeyPath
@@ -30,9 +31,9 @@ from engine.rulefiles.shape import RuleFile
 
 __all__ = ["Examined", "built_in", "examine", "load", "load_rules", "load_text"]
 
-TABLES = ("engine", "probe", "pack", "rule", "sink")
-_TABLES = "tables are [engine], [probe.NAME], [pack.NAME], [rule.NAME] and [sink.NAME]"
-_LATER = ("route", "silence", "inhibit", "projector", "phase", "gate", "http")
+TABLES = ("engine", "probe", "pack", "rule", "sink", "http", "heartbeat")
+_TABLES = "tables are [engine], [probe.NAME], [pack.NAME], [rule.NAME], [sink.NAME], [http] and [heartbeat.NAME]"
+_LATER = ("route", "silence", "inhibit", "projector", "phase", "gate")
 _SECRET_NAME = re.compile("auth|cookie|token|key|secret|pass|credential|signature", re.IGNORECASE)
 TOKEN_CHARS_MIN = 16
 """From this length on, a part of a URL's path is taken for a token."""
@@ -60,10 +61,11 @@ def load(path: Path, overrides: Sequence[str] = (), environ: Mapping[str, str] |
 
 
 def load_rules(path: Path, environ: Mapping[str, str] | None = None) -> Config:
-    """Read the rules of a configuration file, and what holds for them: its `[engine]`, packs and rules. What its probes
-    and sinks need (variables of the environment, files of secrets) need not be there. Raises `ConfigError`."""
+    """Read the rules of a configuration file, and what holds for them: its `[engine]`, packs and rules. What its
+    probes, sinks and listener need (variables of the environment, files of secrets) need not be there. Raises
+    `ConfigError`."""
     document = read_document(path)
-    tree = {name: table for name, table in document.tree.items() if name not in ("probe", "sink")}
+    tree = {name: table for name, table in document.tree.items() if name not in ("probe", "sink", "http", "heartbeat")}
     return _config(_examine(document._replace(tree=tree), path, (), environ))
 
 
@@ -126,6 +128,7 @@ def _examine(
         sink_config(name, table, converter)
         for name, table in named_tables("sink", tree.get("sink", {}), converter).items()
     ]
+    http, heartbeats = http_table(tree, converter), heartbeat_configs(tree, converter)
 
     files, unread = _rule_files(engine, document.folder, report) if engine else ((), ())
     if not tree.get("sink"):
@@ -141,6 +144,8 @@ def _examine(
         rules=tuple(rule for rule in rules if rule),
         rule_files=files,
         sinks=tuple(sink for sink in sinks if sink),
+        http=http,
+        heartbeats=heartbeats,
         source=source,
         warnings=tuple(report.warnings()),
     )

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from engine.config.http_tables import HeartbeatConfig, HttpTable
 from engine.durations import Duration
 from engine.errors import Problem
 from engine.ports import Options
@@ -213,6 +214,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """A whole configuration.
 
     Args:
+        http: Where to listen; None listens nowhere.
         source: The file it was read from, or None for the built-in one.
         warnings: What works but was probably not meant, in file order.
     """
@@ -222,6 +224,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     rules: tuple[RuleConfig, ...] = ()
     rule_files: tuple[RuleFile, ...] = ()
     sinks: tuple[SinkConfig, ...] = ()
+    http: HttpTable | None = None
+    heartbeats: tuple[HeartbeatConfig, ...] = ()
     source: Path | None = None
     warnings: tuple[Problem, ...] = ()
 

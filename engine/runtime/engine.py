@@ -35,6 +35,7 @@ from engine.runtime.assembly import (
 )
 from engine.runtime.contain import Containment, settle
 from engine.runtime.intake import Intake, Refused
+from engine.runtime.listening import build_listener
 from engine.runtime.overview import KEY_METRICS, Overview
 from engine.runtime.past import build_refiller
 from engine.runtime.pipeline import Parts, Pipeline, deliver_to
@@ -236,6 +237,12 @@ class Engine:
             return EngineStatus(name, os.getpid(), "starting", now_ms, now_ms)
         return self._overview.status(self._phase())
 
+    @property
+    def http_port(self) -> int | None:
+        """The port it listens at, the one that was found where `http.port` is 0; None where it does not listen."""
+        listener = self._parts.listener if self._parts is not None else None
+        return None if listener is None else listener.port
+
     def _phase(self) -> str:
         if self._root is not None and self._root.done():
             return "stopped"
@@ -272,7 +279,8 @@ class Engine:
         probes = build_probes(self.config, list(self._extra_probes.values()), shared, pool, sentinel)
         status_file = None if folder is None else StatusFile(folder, self.status, shared, pool)
         timeout_s = settings.shutdown_timeout.seconds
-        return Parts(shared, stepper, probes, sinks, keeper, policy, status_file, pool, timeout_s, sentinel)
+        listener = build_listener(self.config, shared, stepper, [*probes, *sinks], self.status, self._phase)
+        return Parts(shared, stepper, probes, sinks, keeper, policy, status_file, pool, timeout_s, sentinel, listener)
 
     def _own_batch(self, now_ms: int) -> SampleBatch | None:
         return None if self._overview is None else self._overview.due_batch(now_ms)

@@ -89,6 +89,7 @@ class Overview:
             blind=stepper.blindness.seconds,
             plain={
                 **self._of_network(),
+                **(parts.listener.figures() if parts.listener is not None else {}),
                 "longwatch_uptime_seconds": self._clock.monotonic() - self._started_s,
                 "longwatch_rules": self._config.rule_count,
                 "longwatch_series": published.series,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from engine.events import Event, Record, Transition
 from engine.ports import RecordKind
@@ -27,6 +27,9 @@ from engine.runtime.stepping import Stepper
 from engine.runtime.supervisor import ProbeRunner, Shared
 from engine.runtime.threads import ThreadPool
 from engine.runtime.turns import in_turns
+
+if TYPE_CHECKING:
+    from engine.http.build import Listener  # brings aiohttp
 
 __all__ = ["Parts", "Pipeline", "deliver_to"]
 
@@ -51,6 +54,7 @@ class Parts(NamedTuple):
     pool: ThreadPool
     shutdown_timeout_s: float
     sentinel: Sentinel | None = None
+    listener: Listener | None = None
 
 
 def deliver_to(sinks: Sequence[SinkRunner]) -> Callable[[list[Event], list[Transition]], Awaitable[None]]:
@@ -128,6 +132,8 @@ class Pipeline:
         beside = [spawn("ledger", parts.keeper.run)]
         if parts.status_file is not None:
             beside.append(spawn("state", parts.status_file.run))
+        if parts.listener is not None:
+            beside.append(spawn("http", parts.listener.run))
         return _Tasks(upstream, core, policy, telling, downstream, beside)
 
     async def _core(self) -> None:
@@ -202,6 +208,8 @@ class Pipeline:
         closes.append(parts.keeper.close(close_s))
         if parts.status_file is not None:
             closes.append(parts.status_file.close())
+        if parts.listener is not None:
+            closes.append(parts.listener.close())
         closing = [group.create_task(close, name="longwatch close") for close in closes]
         until = loop.time() + close_s + grace_s
         while (left := [task for task in closing if not task.done()]) and loop.time() < until:

@@ -204,7 +204,7 @@ url = "http://h/"
 [zzz]
 [sink.screen]
 """,
-        "run.toml:1: zzz: unknown table (tables are [engine], [probe.NAME], [pack.NAME], [rule.NAME] and [sink.NAME])",
+        "run.toml:1: zzz: unknown table (tables are [engine], [probe.NAME], [pack.NAME], [rule.NAME], [sink.NAME], [http] and [heartbeat.NAME])",
     ),
     bad(
         "table_of_later",
@@ -222,7 +222,7 @@ foo = 1
 [sink.screen]
 """,
         "run.toml:1: name: a key outside of any table (put it under [engine])",
-        "run.toml:2: foo: a key outside of any table (tables are [engine], [probe.NAME], [pack.NAME], [rule.NAME] and [sink.NAME])",
+        "run.toml:2: foo: a key outside of any table (tables are [engine], [probe.NAME], [pack.NAME], [rule.NAME], [sink.NAME], [http] and [heartbeat.NAME])",
     ),
     bad(
         "engine_is_no_table",

@@ -1,0 +1,136 @@
+"""What the health checks say (faults.md 6.7, as docs/http.md tells it). Pure: figures in, verdicts out.
+
+*Live* must never depend on a database, a sink or a target: whoever asks it restarts the process, and an outage
+elsewhere would then restart the alarm. It asks whether the loop turns, which the answer itself proves, and whether
+rules are judged. All else that must get on is a matter of *ready*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from engine.ports import Progress
+from engine.status import ProbeStatus, SinkStatus
+
+__all__ = ["CONTENT_TYPE", "Verdict", "Vitals", "live", "ready", "startup"]
+
+CONTENT_TYPE: Final = "application/health+json"
+"""draft-inadarei-api-health-check-06; expired, and still what there is."""
+EVALUATOR: Final = "core"
+_WORDS: Final = {"ok": "pass", "degraded": "warn", "failed": "fail"}
+
+
+class Vitals(NamedTuple):
+    """The engine, as far as its health goes.
+
+    Args:
+        name: Of the engine.
+        phase: `starting`, `running`, `draining` or `stopped`.
+        steps: How often rules have been judged.
+        progress: The parts that must get on: the evaluator `core`, and as far as there are any `probes`, `ledger`.
+        now_s: The monotonic clock.
+        components: Every probe and sink.
+    """
+
+    name: str
+    phase: str
+    steps: int
+    progress: Mapping[str, Progress]
+    now_s: float
+    components: Sequence[ProbeStatus | SinkStatus] = ()
+
+
+class Verdict(NamedTuple):
+    """One answer.
+
+    Args:
+        well: Whether to answer 200; else 503.
+        word: `pass`, `warn` or `fail`.
+        reason: Why not, for people.
+        checks: What was looked at.
+    """
+
+    well: bool
+    word: str
+    reason: str = ""
+    checks: Mapping[str, Any] = {}  # never written to
+
+    @property
+    def status(self) -> int:
+        """Of HTTP."""
+        return 200 if self.well else 503
+
+    def body(self, name: str, *, whole: bool) -> bytes:
+        """As JSON; only the word unless `whole`."""
+        told: dict[str, Any] = {"status": self.word}
+        if whole:
+            told["serviceId"] = name
+            if self.reason:
+                told["output"] = self.reason
+            told["checks"] = self.checks
+        return msgspec.json.encode(told)
+
+
+def live(vitals: Vitals) -> Verdict:
+    """Whether the process is worth keeping: rules are judged. A stop that is under way is no reason to kill it."""
+    evaluator = {part: made for part, made in vitals.progress.items() if part == EVALUATOR}
+    stuck = _stuck(evaluator, vitals.now_s) if vitals.phase in ("starting", "running") else []
+    return _verdict(stuck, _ages(evaluator, vitals.now_s))
+
+
+def startup(vitals: Vitals) -> Verdict:
+    """Whether the first evaluation is done: then the configuration was valid and what is kept was opened."""
+    done = vitals.steps > 0
+    checks = {"core:steps": [{"componentType": "system", "observedValue": vitals.steps, "status": _word(done)}]}
+    return _verdict([] if done else ["nothing has been judged yet"], checks)
+
+
+def ready(vitals: Vitals) -> Verdict:
+    """Whether it does what it is there for: started, not stopping, and every part gets on that must."""
+    reasons = _stuck(vitals.progress, vitals.now_s)
+    if vitals.phase != "running":
+        reasons.insert(0, f"the engine is {vitals.phase}")
+    elif not vitals.steps:
+        reasons.insert(0, "nothing has been judged yet")
+    checks = _ages(vitals.progress, vitals.now_s)
+    for part in vitals.components:
+        kind = "probe" if isinstance(part, ProbeStatus) else "sink"
+        told = {"componentType": "component", "status": _WORDS[part.status]}
+        checks[f"{kind}.{part.name}:status"] = [{**told, "output": part.message} if part.message else told]
+    verdict = _verdict(reasons, checks)
+    if verdict.well and any(part.status != "ok" for part in vitals.components):
+        return verdict._replace(word="warn")
+    return verdict
+
+
+def _verdict(reasons: Sequence[str], checks: Mapping[str, Any]) -> Verdict:
+    return Verdict(not reasons, _word(not reasons), "; ".join(reasons), checks)
+
+
+def _stuck(parts: Mapping[str, Progress], now_s: float) -> list[str]:
+    return [
+        f"{name} got nowhere for {now_s - part.last_s:.0f} s"
+        for name, part in sorted(parts.items())
+        if now_s - part.last_s > part.limit_s
+    ]
+
+
+def _ages(parts: Mapping[str, Progress], now_s: float) -> dict[str, Any]:
+    return {
+        f"{name}:age": [
+            {
+                "componentType": "system",
+                "observedValue": round(now_s - part.last_s, 3),
+                "observedUnit": "s",
+                "status": _word(now_s - part.last_s <= part.limit_s),
+            }
+        ]
+        for name, part in sorted(parts.items())
+    }
+
+
+def _word(good: bool) -> str:
+    return "pass" if good else "fail"
