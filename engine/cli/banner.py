@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from engine.config.http_tables import HttpTable
 from engine.config.shape import Config, ProbeConfig, RuleConfig, SinkConfig
 from engine.durations import format_ms
 from engine.ports import Options
@@ -63,6 +64,8 @@ def banner(plan: Plan) -> list[str]:
     lines += _titled("probes", _few([_probe(probe) for probe in config.probes], "more probes"))
     lines += _titled("rules", _rules(config.rules, config.rule_files))
     lines += _titled("sinks", _few([_sink(sink) for sink in config.sinks], "more sinks"))
+    if config.http is not None:
+        lines += _titled("listens", [_listens(config.http)])
     lines += _titled("files", [str(plan.folder) if plan.folder else "none: everything is kept in memory"])
     lines += _titled("ends", [_end(plan)])
     lines += _titled(
@@ -126,6 +129,11 @@ def _few(rows: list[str], rest: str, rows_max: int = _ROWS_MAX) -> list[str]:
 
 def _probe(probe: ProbeConfig) -> str:
     return f"{_named(probe.name, probe.type)} every {probe.interval!s:<6} {target(probe.options)}".rstrip()
+
+
+def _listens(http: HttpTable) -> str:
+    host = f"[{http.address}]" if ":" in http.address else http.address
+    return f"http://{host}:{http.port}" if http.port else f"http://{host}, at any free port"
 
 
 def _sink(sink: SinkConfig) -> str:

@@ -29,6 +29,8 @@ HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+GONE: Final = 499
+"""Counted where nobody was there any more to answer, as nginx does."""
 WORDS: Final = {
     400: "bad request",
     401: "a token is needed",
@@ -82,8 +84,8 @@ class Guard:
 
     async def _exchange(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         transport = request.transport
-        if transport is None:  # gone already
-            raise ConnectionResetError
+        if transport is None:
+            return self._gone(request)
         transport.set_write_buffer_limits(0)  # so that to drain means that all has been taken
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
@@ -95,8 +97,15 @@ class Guard:
         except TimeoutError:  # nobody takes the answer
             transport.abort()
             response = plain(408)
+        except ConnectionError:
+            return self._gone(request)
         self._tally.answered(_route_of(request), response.status)
         return response
+
+    def _gone(self, request: web.Request) -> web.StreamResponse:
+        """Who asked is not there any more: nothing that is returned reaches anybody."""
+        self._tally.answered(_route_of(request), GONE)
+        return _closing(plain(GONE))
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         refused = self._refused(request)

@@ -71,7 +71,8 @@ class HttpServer:
         try:
             await runner.setup()
             assert runner.server is not None
-            server = await loop.create_server(_Doors(runner.server, self._table, self.tally).open, sock=bound)
+            doors = _Doors(runner.server, self._table, self.tally)
+            server = await loop.create_server(doors.open, sock=bound)
         except BaseException:
             bound.close()
             raise
@@ -79,21 +80,13 @@ class HttpServer:
             await loop.create_future()
         finally:
             server.close()
-            await self._end(runner.server)
+            await doors.shut()
 
     async def close(self) -> None:
         """Let go of the socket, if `run` never came to take it; does not raise."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-
-    async def _end(self, server: web.Server) -> None:
-        """Answer what is under way, shortly, and cut the rest off."""
-        tasks = [task for one in server.connections if (task := _task_of(one)) is not None]
-        server.pre_shutdown()
-        await server.shutdown(STOP_S)
-        if tasks:
-            await asyncio.wait(tasks, timeout=STOP_S)
 
 
 class _Doors:
@@ -117,6 +110,21 @@ class _Doors:
             return True
         self.tally.connections_refused += 1
         return False
+
+    async def shut(self) -> None:
+        """Answer what is under way, shortly, and cut the rest off; at once if cancelled meanwhile."""
+        connections = self._server.connections
+        tasks = [task for one in connections if (task := _task_of(one)) is not None]
+        for refusal in list(self._turned_away):
+            refusal.abort()
+        self._server.pre_shutdown()
+        try:
+            await self._server.shutdown(STOP_S)
+        finally:
+            for one in connections:
+                one.force_close()
+        if tasks:
+            await asyncio.wait(tasks, timeout=STOP_S)
 
     def turn_away(self, transport: asyncio.Transport) -> None:
         """Give a connection to one that says that there are too many."""
@@ -188,6 +196,10 @@ class _TurnedAway(asyncio.Protocol):
         if not self._transport.is_closing():
             self._transport.write(_TOO_MANY)
             self._transport.close()
+
+    def abort(self) -> None:
+        """Close without a word."""
+        self._transport.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """It is gone."""

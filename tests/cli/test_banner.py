@@ -196,3 +196,17 @@ def test_alerts_come_before_what_is_recorded() -> None:
     at = lines.index("  rules    2: Down for 1m, High")
     assert lines[at + 1] == "           12 recording rules"
     assert "  rules    12 recording rules" in banner(plan(text))
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ("[http]", "  listens  http://127.0.0.1:9797"),
+        ('[http]\naddress = "::1"\nport = 80', "  listens  http://[::1]:80"),
+        ("[http]\nport = 0", "  listens  http://127.0.0.1, at any free port"),
+        ("", ""),
+    ],
+)
+def test_where_it_listens(table: str, says: str) -> None:
+    lines = [line for line in banner(plan(f"{table}\n[sink.console]\n")) if line.startswith("  listens")]
+    assert lines == [says] * bool(says)

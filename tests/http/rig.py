@@ -64,7 +64,7 @@ class Rig:
         return self.room
 
     async def ask(self, path: str, method: str = "GET", **headers: str) -> Reply:
-        return await ask(self.server.port, path, method, **headers)
+        return await ask(self.server.port, path, method, b"", **headers)
 
 
 @asynccontextmanager
@@ -88,7 +88,7 @@ async def serving(
         assert rig.tally.connections == 0
 
 
-async def ask(port: int, path: str, method: str = "GET", *, body: bytes = b"", **headers: str) -> Reply:
+async def ask(port: int, path: str, method: str = "GET", body: bytes = b"", **headers: str) -> Reply:
     """One request in a connection of its own; a header's underscores are hyphens."""
     told = {"Host": f"127.0.0.1:{port}", "Connection": "close", **headers}
     if body:

@@ -50,7 +50,7 @@ def rendered(exposition: Exposition, accept: str = "") -> tuple[bytes, str]:
 
 async def scraped(running: Engine, **headers: str) -> tuple[str, str]:
     assert running.http_port is not None
-    reply = await ask(running.http_port, "/metrics", **headers)
+    reply = await ask(running.http_port, "/metrics", "GET", b"", **headers)
     assert reply.status == 200
     return reply.body.decode(), reply.headers["content-type"]
 

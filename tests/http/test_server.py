@@ -160,7 +160,7 @@ def test_a_body_that_does_not_come_is_not_waited_for() -> None:
 
 def test_a_client_that_does_not_take_its_answer_is_cut_off() -> None:
     async def main(clock: VirtualClock) -> None:
-        many = {f'longwatch_alerts{{state="{number:060}"}}': 1.0 for number in range(100_000)}
+        many = {f'longwatch_alerts{{state="{number}{"x" * 100_000}"}}': 1.0 for number in range(100)}
         async with serving(clock, figures=lambda: many) as rig:
             with loop().hold():
                 client = socket.socket()
@@ -174,6 +174,7 @@ def test_a_client_that_does_not_take_its_answer_is_cut_off() -> None:
             assert rig.tally.connections == 1
             await clock.sleep(REQUEST_TIMEOUT_S + 1)
             assert rig.tally.connections == 0
+            assert rig.tally.figures()['longwatch_http_requests_total{code="408",route="/metrics"}'] == 1
             client.close()
 
     run_virtual(main)
@@ -299,6 +300,59 @@ def test_a_stop_cuts_off_who_only_waits_and_answers_nobody_else() -> None:
             with pytest.raises(ConnectionRefusedError):
                 await asyncio.open_connection("127.0.0.1", rig.server.port)
         writer.close()
+
+    run_virtual(main)
+
+
+def test_a_stop_waits_shortly_for_what_is_under_way() -> None:
+    async def main(clock: VirtualClock) -> None:
+        async with serving(clock, table(connections_max=1)) as rig:
+            reader, writer = await connect(rig.server.port)
+            writer.write(b"POST /heartbeat/backup HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\nab")
+            with loop().hold():
+                turned_away = await asyncio.open_connection("127.0.0.1", rig.server.port)
+            await clock.sleep(0.1)
+            assert rig.tally.connections_refused == 1
+            begun = clock.monotonic()
+        assert clock.monotonic() - begun < 3
+        assert (await read(reader)).status == 0
+        assert (await read(turned_away[0])).status == 0
+        writer.close()
+        turned_away[1].close()
+
+    run_virtual(main)
+
+
+def test_who_goes_before_the_answer_is_counted_and_no_error() -> None:
+    async def main(clock: VirtualClock) -> None:
+        many = {f'longwatch_alerts{{state="{number}{"x" * 100_000}"}}': 1.0 for number in range(100)}
+        async with serving(clock, figures=lambda: many) as rig:
+            _, writer = await connect(rig.server.port)
+            writer.write(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            await clock.sleep(0.5)
+            writer.transport.abort()
+            await clock.sleep(0.5)
+            counted = {name: value for name, value in rig.tally.figures().items() if "requests" in name}
+            assert counted == {'longwatch_http_requests_total{code="499",route="/metrics"}': 1}
+            assert [error for error in rig.errors if error] == []
+
+    run_virtual(main)
+
+
+def test_a_web_socket_is_none() -> None:
+    async def main(clock: VirtualClock) -> None:
+        async with serving(clock) as rig:
+            head = b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            reader, writer = await connect(rig.server.port)
+            writer.write(head + b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
+            for _ in range(100):
+                writer.write(b"x" * 10_000)
+            reply = await read(reader)
+            assert reply.status in (0, 200)  # 0: it was closed with much of ours unread
+            await clock.sleep(1)
+            assert rig.tally.connections == 0
+            assert clock.monotonic() < IDLE_S + 5
+            writer.close()
 
     run_virtual(main)
 
