@@ -12,7 +12,7 @@ import errno
 import ipaddress
 import os
 import socket
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
@@ -213,9 +213,9 @@ _TOO_MANY: Final = (
 )
 
 
-def _task_of(connection: Any) -> asyncio.Task[None] | None:
-    """The task that aiohttp serves a connection with."""
-    task: asyncio.Task[None] | None = connection._task_handler
+def _task_of(connection: RequestHandler) -> asyncio.Task[None] | None:
+    """The task that aiohttp serves a connection with; it has no public name, so it may be gone one day."""
+    task: asyncio.Task[None] | None = getattr(connection, "_task_handler", None)
     return task
 
 

@@ -83,7 +83,7 @@ class _Site:
     async def metrics(self, request: web.Request) -> web.StreamResponse:
         """The engine's own metrics."""
         if refused := self._admits(request):
-            return self._refused(request, refused)
+            return self._refused(refused)
         accept = ",".join(request.headers.getall("Accept", []))
         async with self._rendering:  # so that many at once make it once
             body, content_type = await in_turns(self._exposition.rendering(accept))
@@ -97,8 +97,10 @@ class _Site:
             return plain(429, _LATER)
         given = request.match_info
         answer = self._desk.call(given["name"], given.get("word", ""), _token_of(request))
+        if answer.status == 401:
+            self._note_guess(request)
         if answer.status != 200:
-            return self._refused(request, answer.status)
+            return self._refused(answer.status)
         return web.Response(text=answer.word + "\n", headers=headers_of({}))
 
     def _admits(self, request: web.Request) -> int:
@@ -107,11 +109,17 @@ class _Site:
             return 0
         if self._is_exhausted(request):
             return 429
-        return 0 if same_token(self._token, _token_of(request)) else 401
+        if same_token(self._token, _token_of(request)):
+            return 0
+        self._note_guess(request)
+        return 401
 
-    def _refused(self, request: web.Request, status: int) -> web.Response:
-        if status == 401 and _token_of(request):
+    def _note_guess(self, request: web.Request) -> None:
+        """A token was wrong. To bring none is no guess: so do the health checks."""
+        if _token_of(request):
             self._guesses.wrong(request.remote or "", self._sources.clock.monotonic())
+
+    def _refused(self, status: int) -> web.Response:
         return plain(status, _ASK if status == 401 else _LATER if status in (429, 503) else None)
 
     def _is_exhausted(self, request: web.Request) -> bool:

@@ -1,13 +1,17 @@
 """The three questions: what each state of the engine answers, and what it must not depend on."""
 
 import json
+import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from engine import Engine
 from engine.config import load_text
+from engine.config.http_tables import HttpTable
 from engine.config.shape import Config, EngineTable
+from engine.errors import ConfigError
 from engine.events import Sample
 from engine.http.health import Vitals, live, ready, startup
 from engine.ports import Progress
@@ -160,6 +164,16 @@ def test_a_target_that_is_down_and_a_probe_that_fails_are_nobody_elses_matter() 
             assert (told["status"], told["checks"]["probe.bad:status"][0]["status"]) == ("warn", "fail")
 
     run_virtual(main)
+
+
+async def test_an_engine_whose_port_is_taken_does_not_start(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        http = HttpTable(port=other.getsockname()[1])
+        taken = Engine(Config(engine=EngineTable(state_dir=tmp_path), http=http))
+        with pytest.raises(ConfigError, match="another program listens there"):
+            await taken.start()
+    async with Engine(Config(engine=EngineTable(state_dir=tmp_path), http=http)) as engine:
+        assert engine.http_port == http.port, "the state folder is free, and so is the port"
 
 
 def test_without_a_table_nothing_listens() -> None:

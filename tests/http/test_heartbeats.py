@@ -221,6 +221,7 @@ every = "6m"
 expr = "heartbeat_up == 0"
 on_missing = "fire"
 missing_for = "1m"
+hold_max = "1h"
 [rule.BackupNeverCame]
 expr = "longwatch_heartbeat_waiting_seconds > 720"
 [rule.BackupHangs]

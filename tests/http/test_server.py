@@ -248,8 +248,11 @@ def test_a_token_is_asked_for_where_one_is_set() -> None:
 def test_who_guesses_is_soon_not_listened_to() -> None:
     async def main(clock: VirtualClock) -> None:
         async with serving(clock, table(token=secret())) as rig:
-            statuses = [(await rig.ask("/metrics", **bearer("wrong" * 5))).status for _ in range(GUESSES_MAX + 2)]
-            assert statuses == [401] * GUESSES_MAX + [429] * 2
+            for path, statuses in (("/heartbeat/backup", [401]), ("/health/ready", [200])):
+                assert [(await rig.ask(path, **bearer("wrong" * 5))).status] == statuses
+            tries = [(await rig.ask("/metrics", **bearer("wrong" * 5))).status for _ in range(GUESSES_MAX)]
+            assert tries == [401] * (GUESSES_MAX - 2) + [429] * 2
+            assert b"serviceId" not in (await rig.ask("/health/ready", **bearer())).body
             assert (await rig.ask("/metrics", **bearer())).status == 429
             assert (await rig.ask("/heartbeat/backup", **bearer())).status == 429
             assert (await rig.ask("/health/live")).status == 200
