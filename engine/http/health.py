@@ -20,6 +20,8 @@ __all__ = ["CONTENT_TYPE", "Verdict", "Vitals", "live", "ready", "startup"]
 CONTENT_TYPE: Final = "application/health+json"
 """draft-inadarei-api-health-check-06; expired, and still what there is."""
 EVALUATOR: Final = "core"
+UNKEPT_S_MAX: Final = 60.0
+"""A storage that fails for longer than this makes it unready."""
 _WORDS: Final = {"ok": "pass", "degraded": "warn", "failed": "fail"}
 
 
@@ -33,6 +35,8 @@ class Vitals(NamedTuple):
         progress: The parts that must get on: the evaluator `core`, and as far as there are any `probes`, `ledger`.
         now_s: The monotonic clock.
         components: Every probe and sink.
+        unkept_s: For how long what should be on disk has been kept in memory alone; 0 while it is on disk.
+        trouble: Why, as a code.
     """
 
     name: str
@@ -41,6 +45,8 @@ class Vitals(NamedTuple):
     progress: Mapping[str, Progress]
     now_s: float
     components: Sequence[ProbeStatus | SinkStatus] = ()
+    unkept_s: float = 0.0
+    trouble: str = ""
 
 
 class Verdict(NamedTuple):
@@ -75,10 +81,11 @@ class Verdict(NamedTuple):
 
 
 def live(vitals: Vitals) -> Verdict:
-    """Whether the process is worth keeping: rules are judged. A stop that is under way is no reason to kill it."""
+    """Whether the process is worth keeping: rules are judged. A stop that is under way is no reason to kill it, nor is
+    a start that a slow disk holds up: that is for `startup` to say."""
     evaluator = {part: made for part, made in vitals.progress.items() if part == EVALUATOR}
-    stuck = _stuck(evaluator, vitals.now_s) if vitals.phase in ("starting", "running") else []
-    return _verdict(stuck, _ages(evaluator, vitals.now_s))
+    judging = vitals.phase == "running" and vitals.steps > 0
+    return _verdict(_stuck(evaluator, vitals.now_s) if judging else [], _ages(evaluator, vitals.now_s))
 
 
 def startup(vitals: Vitals) -> Verdict:
@@ -95,13 +102,18 @@ def ready(vitals: Vitals) -> Verdict:
         reasons.insert(0, f"the engine is {vitals.phase}")
     elif not vitals.steps:
         reasons.insert(0, "nothing has been judged yet")
+    if vitals.unkept_s > UNKEPT_S_MAX:
+        reasons.append(f"alerts and messages are kept in memory alone for {vitals.unkept_s:.0f} s: {vitals.trouble}")
     checks = _ages(vitals.progress, vitals.now_s)
+    if vitals.trouble:
+        told = {"componentType": "datastore", "status": "warn", "output": vitals.trouble}
+        checks["ledger:kept"] = [told]
     for part in vitals.components:
         kind = "probe" if isinstance(part, ProbeStatus) else "sink"
         told = {"componentType": "component", "status": _WORDS[part.status]}
         checks[f"{kind}.{part.name}:status"] = [{**told, "output": part.message} if part.message else told]
     verdict = _verdict(reasons, checks)
-    if verdict.well and any(part.status != "ok" for part in vitals.components):
+    if verdict.well and (vitals.trouble or any(part.status != "ok" for part in vitals.components)):
         return verdict._replace(word="warn")
     return verdict
 

@@ -279,7 +279,7 @@ class Engine:
         probes = build_probes(self.config, list(self._extra_probes.values()), shared, pool, sentinel)
         status_file = None if folder is None else StatusFile(folder, self.status, shared, pool)
         timeout_s = settings.shutdown_timeout.seconds
-        listener = build_listener(self.config, shared, stepper, [*probes, *sinks], self.status, self._phase)
+        listener = build_listener(self.config, shared, stepper, [*probes, *sinks], keeper, self.status, self._phase)
         return Parts(shared, stepper, probes, sinks, keeper, policy, status_file, pool, timeout_s, sentinel, listener)
 
     def _own_batch(self, now_ms: int) -> SampleBatch | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from engine.config.shape import Config
 from engine.runtime.delivery import SinkRunner
+from engine.runtime.keeping import Keeper
 from engine.runtime.stepping import Stepper
 from engine.runtime.supervisor import ProbeRunner, Shared
 from engine.status import EngineStatus
@@ -22,6 +23,7 @@ def build_listener(
     shared: Shared,
     stepper: Stepper,
     runners: Sequence[ProbeRunner | SinkRunner],
+    keeper: Keeper,
     status: Callable[[], EngineStatus],
     phase: Callable[[], str],
 ) -> Listener | None:
@@ -30,4 +32,4 @@ def build_listener(
         return None
     from engine.http.build import Listener  # brings aiohttp
 
-    return Listener(config, shared, stepper, runners, phase, lambda: status().counters)
+    return Listener(config, shared, stepper, runners, keeper, phase, lambda: status().counters)

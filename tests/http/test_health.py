@@ -15,6 +15,7 @@ from engine.errors import ConfigError
 from engine.events import Sample
 from engine.http.health import Vitals, live, ready, startup
 from engine.ports import Progress
+from engine.runtime.keeping import LEDGER_FILE
 from engine.status import ProbeStatus, SinkStatus
 from engine.testing import FunctionProbe, HangingProbe, RecordingSink, VirtualClock, run_virtual
 from tests.http.rig import Reply, ask, bearer, secret, serving, table
@@ -32,6 +33,10 @@ def stuck(part: str) -> Vitals:
     [
         (WELL, (200, 200, 200)),
         (WELL._replace(phase="starting", steps=0), (200, 503, 503)),
+        (stuck("core")._replace(phase="starting", steps=0), (200, 503, 503)),
+        (stuck("core")._replace(steps=0), (200, 503, 503)),
+        (WELL._replace(unkept_s=60.0, trouble="full"), (200, 200, 200)),
+        (WELL._replace(unkept_s=60.1, trouble="full"), (200, 503, 200)),
         (WELL._replace(steps=0), (200, 503, 503)),
         (WELL._replace(phase="draining"), (200, 503, 200)),
         (WELL._replace(phase="stopped"), (200, 503, 200)),
@@ -53,6 +58,14 @@ def test_the_reasons_are_named() -> None:
         "the engine is draining; probes got nowhere for 62 s"
     )
     assert startup(WELL._replace(steps=0)).reason == "nothing has been judged yet"
+
+
+def test_what_is_kept_in_memory_alone_is_a_warning_first() -> None:
+    verdict = ready(WELL._replace(unkept_s=10.0, trouble="disk_full"))
+    assert (verdict.status, verdict.word, verdict.checks["ledger:kept"][0]["output"]) == (200, "warn", "disk_full")
+    assert ready(WELL._replace(unkept_s=75.0, trouble="disk_full")).reason == (
+        "alerts and messages are kept in memory alone for 75 s: disk_full"
+    )
 
 
 def test_a_part_at_its_limit_is_not_stuck() -> None:
@@ -162,6 +175,35 @@ def test_a_target_that_is_down_and_a_probe_that_fails_are_nobody_elses_matter() 
             reply: Reply = await ask(engine.http_port, "/health/ready")
             told = json.loads(reply.body)
             assert (told["status"], told["checks"]["probe.bad:status"][0]["status"]) == ("warn", "fail")
+
+    run_virtual(main)
+
+
+async def told(engine: Engine) -> Any:
+    assert engine.http_port is not None
+    reply = await ask(engine.http_port, "/health/ready")
+    return reply.status, json.loads(reply.body)
+
+
+def test_a_ledger_that_can_not_be_opened_is_a_matter_of_ready_after_a_minute(tmp_path: Path) -> None:
+    (tmp_path / LEDGER_FILE).mkdir()
+
+    async def main(clock: VirtualClock) -> None:
+        engine = Engine(config(state_dir=tmp_path), clock=clock)
+        async with engine:
+            await clock.sleep(5)
+            status, body = await told(engine)
+            assert (status, body["status"], body["checks"]["ledger:age"][0]["status"]) == (200, "warn", "pass")
+            assert "ledger:kept" in body["checks"]
+            await clock.sleep(70)
+            status, body = await told(engine)
+            assert (status, body["status"]) == (503, "fail")
+            assert body["output"].startswith("alerts and messages are kept in memory alone for 70 s: ")
+            assert str(tmp_path) not in body["output"]
+            assert (await states(engine)) == (200, 503, 200)
+            (tmp_path / LEDGER_FILE).rmdir()
+            await clock.sleep(300)
+            assert (await told(engine))[1]["status"] == "pass"
 
     run_virtual(main)
 
