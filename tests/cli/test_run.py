@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import struct
@@ -79,7 +80,7 @@ def test_no_configuration_at_all(start: Start, tmp_path: Path) -> None:
     assert process.returncode == 0, err
     assert '"longwatch" from the built-in configuration' in out
     assert f"files    {tmp_path}/.local/state/longwatch/longwatch" in out
-    assert "longwatch ran for 0s: " in out
+    assert re.search(r"longwatch ran for \d+s: ", out)
     assert "Traceback" not in err
     assert "Warning" not in err
     assert (tmp_path / ".local/state/longwatch/longwatch").stat().st_mode & 0o777 == 0o700
@@ -262,7 +263,7 @@ def test_in_a_terminal_there_is_a_view_and_the_terminal_is_left_clean(start: Sta
     shown, after = seen.split("\x1b[?1049l")
     for word in ("─ alerts", "─ targets", "─ metrics", "host_cpu_percent", "Ctrl-C stops"):
         assert word in shown
-    assert "longwatch ran for 2s" in after
+    assert re.search(r"longwatch ran for \d+s: ", after)
     assert "stopping: its time is up" in after
     assert "\x1b[?25h" in seen
 
@@ -278,7 +279,7 @@ def test_without_a_view_there_are_plain_lines(
     code, seen = in_terminal(start, "--config", config(tmp_path), "--duration", "500ms", *arguments, environ=environ)
     assert code == 0
     assert "\x1b[?1049h" not in seen
-    assert "longwatch ran for 0s" in seen
+    assert re.search(r"longwatch ran for \d+s: ", seen)
 
 
 def test_a_terminal_of_one_cell_is_no_error(start: Start, tmp_path: Path) -> None:
