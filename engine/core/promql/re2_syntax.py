@@ -35,6 +35,9 @@ _CLASSES: Final = {
     "word": "0-9A-Za-z_",
     "xdigit": "0-9A-Fa-f",
 }
+_THIRD_FORMS: Final = {"s": "\\u017f", "k": "\\u212a"}
+"""What folds to an ASCII letter beside its other case (Unicode's CaseFolding.txt), and does not with `re.ASCII`."""
+_NO_WORD_FOLDED = r"\x00-/:-@\[-\^`{-\u017e\u0180-\u2129\u212b-\U0010ffff"
 _SAME_ESCAPES = frozenset("afnrtv")
 _EDGES: Final = {"A": r"\A", "z": r"\Z", "b": r"\b", "B": r"\B"}
 _OTHERS: Final = {"s": rf"[{_SPACE}]", "S": rf"[^{_SPACE}]"}
@@ -70,6 +73,8 @@ class _Rewriting:
     def __init__(self, pattern: str) -> None:
         self._pattern = pattern
         self._at = 0
+        self._folds = [False]
+        """Whether case is folded, in each group that is open."""
         self._lines = re.search(r"\(\?[is]*m", pattern) is not None  # `$` may be the end of a line
 
     def text(self) -> str:
@@ -84,13 +89,17 @@ class _Rewriting:
             case "\\" if pattern.startswith("\\Q", at):
                 end = pattern.find("\\E", at)
                 self._at = len(pattern) if end < 0 else end + 2
-                return re.escape(pattern[at + 2 :] if end < 0 else pattern[at + 2 : end])
+                return "".join(map(self._literal, pattern[at + 2 :] if end < 0 else pattern[at + 2 : end]))
             case "\\":
                 return self._escape(inside=False)
             case "[":
                 return self._class()
             case "(" if pattern.startswith("(?", at):
                 return self._group()
+            case "(":
+                self._folds.append(self._folds[-1])
+            case ")":
+                del self._folds[max(1, len(self._folds) - 1) :]  # one too many is Python's to refuse
             case "{" if pattern.startswith("{,", at):  # nothing but characters in RE2
                 self._at += 1
                 return "\\{"
@@ -99,9 +108,21 @@ class _Rewriting:
             case "$" if not self._lines:
                 self._at += 1
                 return r"\Z"
-            case character:
+            case character if character.isalpha() or not character.isascii():
                 self._at += 1
-                return character
+                return self._literal(character)
+        self._at += 1
+        return pattern[at]
+
+    def _literal(self, character: str, *, inside: bool = False) -> str:
+        """A character that stands for itself, in a class (`inside`) or not."""
+        escaped = re.escape(character)
+        if not self._folds[-1]:
+            return escaped
+        if not character.isascii():
+            raise OnlyRE2(self._pattern, "(?i)")
+        third = _THIRD_FORMS.get(character.lower())
+        return escaped if inside or third is None else f"[{escaped}{third}]"
 
     def _escape(self, *, inside: bool) -> str:
         """A backslash and what belongs to it, in a class (`inside`) or not."""
@@ -110,11 +131,15 @@ class _Rewriting:
         octal, hexadecimal = _OCTAL.match(pattern, at + 1), _HEX.match(pattern, at + 1)
         if octal is not None:
             self._at = octal.end()
-            return f"\\x{int(octal[0], 8):02x}" if int(octal[0], 8) < 256 else f"\\u{int(octal[0], 8):04x}"
+            return self._literal(chr(int(octal[0], 8)), inside=inside)
         if hexadecimal is not None and int(hexadecimal[1] or hexadecimal[2], 16) <= 0x10FFFF:
             self._at = hexadecimal.end()
-            return f"\\U{int(hexadecimal[1] or hexadecimal[2], 16):08x}"
+            return self._literal(chr(int(hexadecimal[1] or hexadecimal[2], 16)), inside=inside)
         self._at += 2
+        if letter in ("w", "W") and self._folds[-1] and not inside:
+            return f"[{'^' * (letter == 'W')}\\w{''.join(_THIRD_FORMS.values())}]"
+        if letter == "W" and self._folds[-1]:
+            return _NO_WORD_FOLDED
         if letter in _SAME_ESCAPES or letter in ("d", "D", "w", "W"):
             return f"\\{letter}"
         if inside and letter in ("s", "S"):
@@ -140,6 +165,8 @@ class _Rewriting:
                 raise RegexError(f'"{pattern}" is not a regular expression: a [ is never closed')
             parts.append(self._member())
         self._at += 1
+        if self._folds[-1]:
+            parts.append(_third_forms("".join(parts[1:])))
         return "".join([*parts, "]"])
 
     def _member(self) -> str:
@@ -155,7 +182,7 @@ class _Rewriting:
         if pattern.startswith("--", at):
             raise OnlyRE2(pattern, "--")
         self._at += 1
-        return f"\\{pattern[at]}" if pattern[at] in "[&~|]" else pattern[at]
+        return pattern[at] if pattern[at] in "-^" else self._literal(pattern[at], inside=True)
 
     def _unknown(self, piece: str) -> RegexError:
         return RegexError(f'"{self._pattern}" is not a regular expression: RE2 has no "{piece}"')
@@ -167,12 +194,27 @@ class _Rewriting:
             flags = _FLAGS.match(pattern, at)
             raise self._unknown(pattern[at : at + 3]) if flags is None else OnlyRE2(pattern, flags[0])
         self._at = group.end()
+        fold = ("i" in (group[2] or "") or self._folds[-1]) and "i" not in (group[3] or "")
         if group[1] is not None:
+            self._folds.append(fold)
             if not group[1].isidentifier():
                 raise OnlyRE2(pattern, group[0])
             return f"(?P<{group[1]}>"
         whole = group[4] is None
-        # Python knows flags for the rest of a pattern at its front alone, and the case of é is another matter.
-        if (whole and (at or group[3])) or ("i" in group[2] and not pattern.isascii()) or group[0] == "(?)":
+        # Python knows flags for the rest of a pattern at its front alone.
+        if (whole and (at or group[3])) or group[0] == "(?)":
             raise OnlyRE2(pattern, group[0])
+        if whole:
+            self._folds[-1] = fold
+        else:
+            self._folds.append(fold)
         return group[0]
+
+
+def _third_forms(members: str) -> str:
+    """What belongs to a class, besides, where case is folded."""
+    try:
+        folded = re.compile(f"[{members}]", re.ASCII | re.IGNORECASE)
+    except re.error:  # it is refused where the whole pattern is parsed
+        return ""
+    return "".join(third for letter, third in _THIRD_FORMS.items() if folded.fullmatch(letter))
