@@ -286,9 +286,13 @@ class Core:
         """How many alerts there are, by state."""
         return reading.alert_counts(self._parts)
 
-    def latest(self, metric: str) -> dict[str, float]:
-        """The fresh values of a metric at the watermark, by canonical series text."""
-        return reading.latest(self._parts, metric)
+    def latest(self, metric: str, limit: int | None = None) -> dict[str, float]:
+        """The fresh values of a metric at the watermark, by canonical series text.
+
+        Args:
+            limit: At most so many, and so few that reading them costs next to nothing: those of the newest series.
+        """
+        return reading.latest(self._parts, metric, limit)
 
     def seats(self) -> list[Seat]:
         """Its alerting rules at work, for `engine.core.explain`; to be read between two steps only."""

@@ -12,6 +12,9 @@ from engine.status import AlertStatus
 
 __all__ = ["alert_counts", "alerts", "counters", "latest", "take_health"]
 
+LOOKED_AT_MAX = 1_000
+"""Series of a metric that are looked at for a few of them."""
+
 
 def alerts(parts: Parts, limit: int | None) -> list[AlertStatus]:
     """Pending and firing alerts at the watermark: firing ones first, and what is true for longest first."""
@@ -49,11 +52,14 @@ def alert_counts(parts: Parts) -> dict[str, int]:
     return {"pending": pending, "firing": sum(map(len, phases)) - pending}
 
 
-def latest(parts: Parts, metric: str) -> dict[str, float]:
-    """The fresh values of a metric at the watermark, by canonical series text."""
+def latest(parts: Parts, metric: str, limit: int | None = None) -> dict[str, float]:
+    """The fresh values of a metric at the watermark, by canonical series text; of the newest series if there is a
+    limit."""
     handles = parts.layouts.of_metric(metric)
+    if limit is not None:
+        handles = handles[max(0, len(handles) - LOOKED_AT_MAX) :]
     values, present = parts.store.show(handles, parts.lander.watermark_ms)
-    rows = np.flatnonzero(present).tolist()
+    rows = np.flatnonzero(present)[:limit].tolist()
     return {parts.store.table.text(int(handles[row])): float(values[row]) for row in rows}
 
 

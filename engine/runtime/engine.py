@@ -35,8 +35,9 @@ from engine.runtime.assembly import (
 )
 from engine.runtime.contain import Containment, settle
 from engine.runtime.intake import Intake, Refused
+from engine.runtime.keyseries import key_metrics
 from engine.runtime.listening import build_listener
-from engine.runtime.overview import KEY_METRICS, Overview
+from engine.runtime.overview import Overview
 from engine.runtime.past import build_refiller
 from engine.runtime.pipeline import Parts, Pipeline, deliver_to
 from engine.runtime.progress import ProgressBook
@@ -269,7 +270,7 @@ class Engine:
             shared,
             resolution_ms=int(settings.resolution),
             slice_s=settings.slice.seconds,
-            key_metrics=KEY_METRICS,
+            key_metrics=key_metrics(self.config),
             own=self._own_batch,
             deliver=deliver_to(sinks),
             record=keeper.record,

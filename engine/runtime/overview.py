@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Final
 
 from engine.config.shape import Config
 from engine.events import SampleBatch
@@ -14,17 +13,7 @@ from engine.runtime.pipeline import Parts
 from engine.runtime.stepping import Published
 from engine.status import EngineStatus
 
-__all__ = ["KEY_METRICS", "Overview"]
-
-KEY_METRICS: Final = (
-    "host_cpu_percent",
-    "host_memory_percent",
-    "host_load1",
-    "host_disk_percent",
-    "probe_success",
-    "probe_duration_seconds",
-)
-"""Metrics whose latest values are part of the status, for the view."""
+__all__ = ["Overview"]
 
 
 class Overview:

@@ -7,9 +7,11 @@ nothing else: rules then know their windows as they fill, and that is told.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
+from engine.durations import format_ms
 from engine.errors import ProbeError
 from engine.events import SampleBatch
 from engine.ports import History
@@ -18,6 +20,8 @@ from engine.runtime.delivery import SinkRunner
 from engine.runtime.threads import ThreadPool
 
 __all__ = ["PAST_S_MAX", "Refillable", "Refiller", "build_refiller"]
+
+log = logging.getLogger(__name__)
 
 PAST_S_MAX: Final = 5.0
 """How long the history may take, its opening included: measurements wait meanwhile."""
@@ -55,7 +59,12 @@ class Refiller:
         if not reach:
             return None
         batches = await self._batches(reach, now_ms)
-        return self._core.refilling(batches, now_ms) if batches else None
+        if not batches:
+            return None
+        taken, age_ms = sum(len(batch.series) for batch in batches), now_ms - batches[0].time_ms
+        ago = format_ms(age_ms // 1_000 * 1_000)
+        log.info("windows refilled from the history: %d sample%s, the oldest of %s ago", taken, "s" * (taken != 1), ago)
+        return self._core.refilling(batches, now_ms)
 
     async def _batches(self, reach: Mapping[str, int], now_ms: int) -> Sequence[SampleBatch]:
         """What the history has, in order of time; nothing if it can't say it in time."""

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, Protocol
 from engine.events import Event, Health, SampleBatch, Transition
 from engine.runtime.blindness import Blindness
 from engine.runtime.contain import describe
+from engine.runtime.keyseries import SERIES_MAX
 from engine.runtime.past import Refiller
 from engine.runtime.supervisor import Shared
 from engine.status import AlertStatus
@@ -39,7 +40,7 @@ class CoreLike(Protocol):
     def next_deadline(self) -> int | None: ...
     def alerts(self, limit: int | None = None) -> list[AlertStatus]: ...
     def alert_counts(self) -> dict[str, int]: ...
-    def latest(self, metric: str) -> dict[str, float]: ...
+    def latest(self, metric: str, limit: int | None = None) -> dict[str, float]: ...
     def counters(self) -> dict[str, int]: ...
     def take_health(self) -> list[Health]: ...
     @property
@@ -64,7 +65,7 @@ class Stepper:
         shared: The engine's clock, channel and so on.
         resolution_ms: The core is advanced at least this often, at multiples of it.
         slice_s: How long a step may hold the loop.
-        key_metrics: Metrics whose latest values are published, for the view.
+        key_metrics: Metrics whose latest values are published, for the view, as far as there is room.
         own: Called at each step with the time; the engine's own metrics, if they are due.
         deliver: Takes the events and the transitions of one step; waits for nothing but its turns of the loop.
         record: Takes the transitions of each step, none included, and the time up to which it has judged, for the
@@ -159,7 +160,7 @@ class Stepper:
     def _publish(self) -> None:
         gauges: dict[str, float] = {}
         for metric in self._key_metrics:
-            gauges.update(self._core.latest(metric))
+            gauges.update(self._core.latest(metric, SERIES_MAX - len(gauges)))
         core, own = self._core, self.blindness.alerts()  # that of blindness is none of the core's
         alerts = [*own, *core.alerts(ALERTS_MAX - len(own))]
         counts, counters = dict(core.alert_counts()), dict(core.counters())

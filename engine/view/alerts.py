@@ -6,9 +6,14 @@ Pure functions, as those of `engine.view.panels`.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from rich.cells import cell_len
 
 from engine.status import AlertStatus, EngineStatus, alert_counts
-from engine.view.cells import bar, fit, labels_text, literal, number, short_ms
+from engine.view.cells import bar, fit, literal, number, short_ms
+from engine.view.labels import columns
 from engine.view.panels import TABLE_CELLS_MIN, Line, Scene, Section
 
 __all__ = ["alerts"]
@@ -24,7 +29,10 @@ def alerts(status: EngineStatus, scene: Scene) -> Section:
     def rows(count: int, width: int) -> list[Line]:
         if not status.alerts:
             return [[(fit(f"none; {status.rules} rules are watching", width), "dim")]]
-        return [_alert(alert, since_ms, scene, width) for alert in heapq.nsmallest(count, status.alerts, key=urgency)]
+        shown = heapq.nsmallest(count, status.alerts, key=urgency)
+        widths = _Widths.of(width, (alert.rule for alert in shown))
+        texts = columns(shown, widths.labels)
+        return [_alert(alert, text, since_ms, scene.now_ms, widths) for alert, text in zip(shown, texts, strict=True)]
 
     listed = len(status.alerts)
     counted = alert_counts((alert.state for alert in status.alerts), status.counters)
@@ -43,21 +51,38 @@ def _urgency(alert: AlertStatus, at_ms: int) -> tuple[bool, int, str, int]:
     return alert.state != "firing", left_ms, alert.rule, alert.active_since_ms
 
 
-def _alert(alert: AlertStatus, since_ms: int, scene: Scene, width: int) -> Line:
+class _Widths(NamedTuple):
+    """Of the columns, in cells. In a narrow terminal the labels follow the name of the rule."""
+
+    all: int
+    rule: int
+    labels: int
+    value: int
+    clock: int
+    bar: int
+
+    @classmethod
+    def of(cls, width: int, rules: Iterable[str]) -> _Widths:
+        """For a terminal that wide, with these rules on it."""
+        if width < TABLE_CELLS_MIN:
+            clock = 26 if width >= 50 else max(min(16, width - 20), 0)
+            longest = max((cell_len(literal(rule)) for rule in rules), default=0)
+            return cls(width, 0, width - clock - longest - 11, 0, clock, 0)
+        clock, bar_cells, value = (48, 18, 11) if width >= 120 else (34, 6, 11 * (width >= 100))
+        rule = (width - clock - value - 10) * 2 // 5
+        return cls(width, rule, width - 11 - rule - value - clock, value, clock, bar_cells)
+
+
+def _alert(alert: AlertStatus, labels: str, since_ms: int, now_ms: int, widths: _Widths) -> Line:
     line: Line = [(fit(alert.state.upper(), 9), "bad" if alert.state == "firing" else "warn")]
-    labels = ("flapping " if alert.flapping else "") + labels_text(alert.shown_labels)
-    if width < TABLE_CELLS_MIN:
-        clock_cells = 26 if width >= 50 else max(min(16, width - 20), 0)
-        line.append((fit(f"{literal(alert.rule)} {labels}", width - clock_cells - 10) + " ", "strong"))
-        return line + _alert_clock(alert, since_ms, scene.now_ms, clock_cells, 0)
-    wide = width >= 100
-    clock_cells, bar_cells, value_cells = (48, 18, 11) if wide else (34, 6, 0)
-    rule_cells = (width - clock_cells - value_cells - 10) * 2 // 5
-    line.append((fit(literal(alert.rule), rule_cells) + " ", "strong"))
-    line.append((fit(labels, width - 11 - rule_cells - value_cells - clock_cells) + " ", ""))
-    if wide:
-        line.append((fit(number(alert.value), value_cells - 2, "right") + "  ", ""))
-    return line + _alert_clock(alert, since_ms, scene.now_ms, clock_cells, bar_cells)
+    if widths.rule:
+        line.append((fit(literal(alert.rule), widths.rule) + " ", "strong"))
+        line.append((fit(labels, widths.labels) + " ", ""))
+    else:
+        line.append((fit(f"{literal(alert.rule)} {labels}", widths.all - widths.clock - 10) + " ", "strong"))
+    if widths.value:
+        line.append((fit(number(alert.value), widths.value - 2, "right") + "  ", ""))
+    return line + _alert_clock(alert, since_ms, now_ms, widths.clock, widths.bar)
 
 
 def _alert_clock(alert: AlertStatus, since_ms: int, now_ms: int, width: int, bar_cells: int) -> Line:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Mapping
 from typing import Literal
 
 from rich.cells import cell_len, set_cell_size
 
 from engine.text import clean
 
-__all__ = ["bar", "fit", "labels_text", "literal", "number", "short_ms"]
+__all__ = ["bar", "fit", "literal", "number", "short_ms"]
 
 TEXT_CHARS_MAX = 300
 """No field of the view is wider; what is longer is cut before its width is measured."""
@@ -53,11 +52,6 @@ def bar(share: float, width: int) -> str:
     """Return a bar of `width` cells, filled from the left by `share` of 0 to 1; NaN is empty."""
     full = 0 if math.isnan(share) else round(min(max(share, 0.0), 1.0) * width)
     return "█" * full + "░" * (width - full)
-
-
-def labels_text(labels: Mapping[str, str], without: tuple[str, ...] = ("alertname",)) -> str:
-    """Return `name=value name=value`, literal, sorted by name."""
-    return literal(" ".join(f"{name}={value}" for name, value in sorted(labels.items()) if name not in without))
 
 
 _TIME_UNITS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000))

@@ -9,13 +9,17 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, tzinfo
-from itertools import islice
+from itertools import chain, groupby, islice
+from operator import itemgetter
 from typing import NamedTuple, TypeAlias
+
+from rich.cells import cell_len
 
 from engine.events import HealthStatus
 from engine.series import split_series
 from engine.status import EngineStatus, ProbeStatus, SinkStatus, alert_counts
 from engine.view.cells import bar, fit, literal, number, short_ms
+from engine.view.labels import values
 
 __all__ = ["TABLE_CELLS_MIN", "Line", "Scene", "Section", "footer", "header", "metrics", "recent", "targets"]
 
@@ -29,6 +33,7 @@ too.
 """
 TABLE_CELLS_MIN = 72
 """In a narrower terminal rows keep only their most important columns."""
+_NOTHING_YET = "waiting for the first samples"
 _METRIC_CELLS_MIN = 38
 """The least width of one metric with its bar; a wider terminal shows several side by side."""
 
@@ -171,28 +176,39 @@ def metrics(status: EngineStatus, width: int) -> Section:
 
     def rows(count: int, width: int) -> list[Line]:
         if not status.gauges:
-            return [[(fit("waiting for the first samples", width), "dim")]]
+            answered = any(probe.last_ms for probe in status.probes) or status.series
+            why = "no value of the host, of an endpoint, or of what the rules read" if answered else _NOTHING_YET
+            return [[(fit(why, width), "dim")]]
         shown = list(islice(status.gauges.items(), count * columns))
         cells = width // columns
-        lines: list[Line] = []
-        for at in range(0, len(shown), columns):
-            row: Line = []
-            for series, value in shown[at : at + columns]:
-                row += _metric(series, value, cells)
-            lines.append(row)
-        return lines
+        made = _metrics(shown, cells)
+        return [list(chain(*made[at : at + columns])) for at in range(0, len(made), columns)]
 
     return Section("metrics", total, rows)
 
 
-def _metric(series: str, value: float, width: int) -> Line:
+def _metrics(shown: Sequence[tuple[str, float]], width: int) -> list[Line]:
+    """A cell for each series: its metric, the values of its labels, those that differ first, and its value."""
+    lines: list[Line] = []
+    for name, group in groupby(((*_split(series), value) for series, value in shown), key=itemgetter(0)):
+        series = list(group)
+        bar_cells = 9 if name.endswith("_percent") and width >= 34 else 0
+        named = literal(name)
+        texts = values([labels for _, labels, _ in series], width - 11 - bar_cells - cell_len(named))
+        for (_, _, value), text in zip(series, texts, strict=True):
+            lines.append(_metric(name, f"{named} {text}", value, width, bar_cells))
+    return lines
+
+
+def _split(series: str) -> tuple[str, Mapping[str, str]]:
     try:
-        name, labels = split_series(series)
+        return split_series(series)
     except ValueError:
-        name, labels = series, {}
-    told = " ".join([name, *labels.values()])
-    bar_cells = 9 if name.endswith("_percent") and width >= 34 else 0
-    line: Line = [(fit(literal(told), width - 10 - bar_cells), "")]
+        return series, {}
+
+
+def _metric(name: str, told: str, value: float, width: int, bar_cells: int) -> Line:
+    line: Line = [(fit(told, width - 10 - bar_cells), "")]
     if bar_cells:
         style = "bad" if value >= 90 else "warn" if value >= 75 else "ok"
         line.append((f" {bar(value / 100, bar_cells - 1)}", style))

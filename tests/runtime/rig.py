@@ -119,7 +119,7 @@ class FakeCore:
     def alert_counts(self) -> dict[str, int]:
         return {}
 
-    def latest(self, metric: str) -> dict[str, float]:
+    def latest(self, metric: str, limit: int | None = None) -> dict[str, float]:
         return {metric: float(len(self.fed))}
 
     def counters(self) -> dict[str, int]:

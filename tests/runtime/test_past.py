@@ -64,7 +64,8 @@ def complaints(sink: RecordingSink) -> list[tuple[str, str]]:
     return [(e.reason, e.message) for e in sink.records if isinstance(e, Health) and "windows" in e.message]
 
 
-def test_a_window_is_known_with_the_first_sample() -> None:
+def test_a_window_is_known_with_the_first_sample(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "engine.runtime.past")
     sink = Kept()
     engine = watched(sink)
     assert [(one.rule, one.kind) for one in sink.transitions] == [("Many", "firing")]
@@ -76,6 +77,7 @@ def test_a_window_is_known_with_the_first_sample() -> None:
         START_MS,
     )
     assert not complaints(sink)
+    assert caplog.messages == ["windows refilled from the history: 60 samples, the oldest of 1h ago"]
 
 
 def test_without_windows_nothing_is_asked_and_it_can_be_left_out() -> None:

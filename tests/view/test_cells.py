@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from engine.view.cells import bar, fit, labels_text, literal, number, short_ms
+from engine.view.cells import bar, fit, literal, number, short_ms
 
 
 @given(st.text())
@@ -103,7 +103,3 @@ def test_number_has_the_unit_of_its_metric(value: float, metric: str, text: str)
 @given(st.floats(allow_nan=True, allow_infinity=True), st.sampled_from(["x_percent", "x_bytes", "x_seconds", ""]))
 def test_number_takes_any_float(value: float, metric: str) -> None:
     assert number(value, metric).isascii()
-
-
-def test_labels_are_sorted_and_the_name_of_the_alert_is_left_out() -> None:
-    assert labels_text({"b": "2", "a": "\x1b", "alertname": "X"}) == "a=\\x1b b=2"

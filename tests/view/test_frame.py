@@ -72,7 +72,7 @@ def test_80x24_reads_like_this() -> None:
 def test_40x12_keeps_the_most_important() -> None:
     text = text_at(40, 12)
     assert "FIRING   HighCpu instance=a firing…" not in text
-    assert row(text, "HighCpu in").startswith("FIRING   HighCpu insta… firing for 12m")
+    assert row(text, "HighCpu a").startswith("FIRING   HighCpu a      firing for 12m")
     assert "and 2 more" in row(text, "─ alerts")
     assert "host_cpu_percent" in text
     assert "queue" not in text
@@ -188,6 +188,16 @@ def test_a_quiet_engine_says_so() -> None:
     assert "none; 12 rules are watching" in text
     assert "dropped 0" in text
     assert "nothing has happened yet" in text
+
+
+def test_metrics_of_which_nothing_is_shown_say_why() -> None:
+    """An engine that measures, but nothing that is shown, does not wait for its first samples."""
+    assert "waiting for the first samples" in text_at(80, 24, status(gauges={}, probes=(), series=0))
+    never = ProbeStatus("shop", "scrape", 1_000)
+    assert "waiting for the first samples" in text_at(80, 24, status(gauges={}, probes=(never,), series=0))
+    once = ProbeStatus("shop", "scrape", 1_000, last_ms=NOW_MS)
+    text = text_at(80, 24, status(gauges={}, probes=(once,)))
+    assert "no value of the host, of an endpoint, or of what the rules read" in text
 
 
 def test_a_probe_that_is_late_is_told_apart_by_style_and_by_its_age() -> None:
