@@ -9,7 +9,7 @@ from typing import Final
 
 from engine.core.explain import AlertView, LevelView
 from engine.explain.answer import AlertAnswer, RuleAnswer
-from engine.explain.tape import Change
+from engine.explain.tape import Change, Miss
 from engine.explain.times import Times, length
 
 __all__ = ["alert_lines", "state_word"]
@@ -173,14 +173,23 @@ def _silence(silent: Change, rule: RuleAnswer, times: Times) -> str:
 def _near(alert: AlertAnswer, times: Times) -> Iterator[str]:
     miss, nearest = alert.miss, alert.nearest
     if miss is not None:
-        level = f"{miss.severity} " if miss.severity else ""
-        ended = f", when it was {_number(miss.value)}" if not math.isnan(miss.value) else ""
-        spent = f"{level}true for {length(miss.elapsed_ms)} of {length(miss.need_ms)}"
-        yield f"nearest miss of the last day: {spent}, from {times.of(miss.from_ms)} to {times.of(miss.to_ms)}{ended}"
+        yield f"nearest miss of the last day: {_missed(miss, alert.now, times)}"
     if nearest is not None and alert.now.state == "inactive":
         when = alert.now.levels[0].when
         line = f" ({when} is wanted)" if when else ""
         yield f"{nearest.word} value of the last day: {_number(nearest.value)} at {times.of(nearest.time_ms)}{line}"
+
+
+def _missed(miss: Miss, now: AlertView, times: Times) -> str:
+    spent = f"{miss.severity} true" if miss.severity else "true"
+    spent += f" for {length(miss.elapsed_ms)} of"
+    value = "" if math.isnan(miss.value) else _number(miss.value)
+    window_ms = next((level.for_ms for level in now.levels if level.severity == miss.severity), miss.need_ms)
+    if window_ms != miss.need_ms:  # parts of it may have been true long before
+        told = f"{spent} the {length(window_ms)} until {times.of(miss.to_ms)}, of which it needs {length(miss.need_ms)}"
+        return told + (f"; then it was {value}" if value else "")
+    told = f"{spent} {length(miss.need_ms)}, from {times.of(miss.from_ms)} to {times.of(miss.to_ms)}"
+    return told + (f", when it was {value}" if value else "")
 
 
 def _recorded(alert: AlertAnswer, rule: RuleAnswer, times: Times) -> Iterator[str]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from engine.core.explain import AlertView
-from engine.core.promql.plan import Matcher, Selector
+from engine.core.promql.plan import Matcher, Plan, QueryPlan, Selector
 from engine.core.seats import Key
 from engine.events import Transition
 from engine.explain.nearest import Extreme
+from engine.explain.sources import MissingSource, missing_sources, near
 from engine.explain.tape import Change, Miss, Tape
 
 __all__ = ["AlertAnswer", "Answer", "LevelTerm", "RuleAnswer", "SelectorAnswer", "answer_rule"]
@@ -46,6 +46,7 @@ class SelectorAnswer(msgspec.Struct, frozen=True, kw_only=True):
         known: Whether the history has any series of that metric; it has none that rules record.
         recorded: Whether a rule records it.
         near: Names that it may have been meant to be, if it is not known.
+        missing: What the rules behind it read that the history has no series of, if it is recorded and had no result.
     """
 
     text: str
@@ -54,6 +55,7 @@ class SelectorAnswer(msgspec.Struct, frozen=True, kw_only=True):
     known: bool
     recorded: bool
     near: tuple[str, ...] = ()
+    missing: tuple[MissingSource, ...] = ()
 
 
 class LevelTerm(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,7 +120,7 @@ def answer_rule(
     *,
     source: str,
     metrics: Iterable[str],
-    records: Iterable[str],
+    records: Mapping[str, Sequence[Plan | QueryPlan]],
     told: Sequence[Transition],
 ) -> RuleAnswer:
     """What there is to say of one rule; `silent` is left open.
@@ -126,14 +128,14 @@ def answer_rule(
     Args:
         views: Of its label sets, from `engine.core.explain.describe`.
         metrics: Of which the history has series.
-        records: Which rules record.
+        records: Which rules record, each with the plans of those that do.
         told: What the engine recorded, oldest first.
     """
     seat = tape.seat
     rule, group = seat.book.rules[seat.number], seat.group
     last = {tuple(sorted(one.labels.items())): one for one in told if one.rule == seat.name}
-    metrics, records = set(metrics), set(records)
-    names = metrics | records
+    metrics = set(metrics)
+    names = metrics | set(records)
     return RuleAnswer(
         rule=seat.name,
         source=source,
@@ -164,7 +166,10 @@ def answer_rule(
                 series=len(handles),
                 known=not leaf.metric or leaf.metric in metrics,
                 recorded=leaf.metric in records,
-                near=() if leaf.metric in names else tuple(difflib.get_close_matches(leaf.metric, sorted(names))),
+                near=near(leaf.metric, names),
+                missing=missing_sources(leaf.metric, records, metrics)
+                if leaf.metric in records and not len(handles)
+                else (),
             )
             for leaf, handles in seat.selectors()
         ),

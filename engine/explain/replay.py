@@ -16,7 +16,7 @@ from engine.events import Blind
 from engine.explain.answer import Answer, RuleAnswer, answer_rule
 from engine.explain.player import Player
 from engine.explain.reading import Reader, blind_spans, metrics_of
-from engine.explain.subject import ExplainError, Subject, label_filter, subject_of
+from engine.explain.subject import SEVERITY, ExplainError, Subject, label_filter, subject_of
 from engine.explain.tape import Change, Tape
 from engine.explain.times import Times, length
 from engine.ports import History, RunInfo
@@ -59,8 +59,9 @@ async def explain(
         ConfigError: A rule can't be compiled.
         SinkError: The history can't be read.
     """
-    labels, wanted = label_filter(question.labels)
+    label_filter(question.labels)  # what is wrong with the question comes before what is wrong with the rules
     subject = subject_of(question.rule, compile_rules(config), compile_groups(config))
+    labels, wanted = label_filter(question.labels, subject.severities)
     at_ms = question.at_ms
     start_ms = at_ms - min(DAY_MS + subject.back_ms + LOOKBACK_MS, BACK_MS_MAX)
     known = await history.metrics()
@@ -83,7 +84,7 @@ async def explain(
     tapes = player.tapes
     views = [describe(tape.seat, at_ms, wanted, inputs_of=INPUTS_OF) for tape in tapes]
     if labels and not any(views):
-        raise _no_such_alert(question.rule, labels, tapes, at_ms)
+        raise _no_such_alert(subject, labels, tapes, at_ms)
     told = await history.transitions(start_ms, at_ms + 1)
     rules = [
         answer_rule(tape, one, at_ms, source=source, metrics=known, records=subject.records, told=told)
@@ -143,7 +144,11 @@ def _sources(config: Config, name: str) -> Iterator[str]:
                     yield f"{file.path}:{one.line}, group {clean(group.name, 60)}"
 
 
-def _no_such_alert(rule: str, labels: Mapping[str, str], tapes: Sequence[Tape], at_ms: int) -> ExplainError:
+def _no_such_alert(subject: Subject, labels: Mapping[str, str], tapes: Sequence[Tape], at_ms: int) -> ExplainError:
+    rule, levels, severity = subject.name, subject.severities, labels.get(SEVERITY, "")
+    if levels and severity and severity not in levels:
+        known = ", ".join(levels)
+        return ExplainError(f"{rule} has no level of severity {clean(severity, 60)}; its levels are {known}")
     asked = ", ".join(f"{name}={text}" for name, text in labels.items())
     there = sorted({one.key for tape in tapes for one in describe(tape.seat, at_ms, inputs_of=0)})
     if not there:

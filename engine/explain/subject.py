@@ -21,9 +21,10 @@ from engine.core.seats import Key
 from engine.errors import LongwatchError
 from engine.text import clean
 
-__all__ = ["ExplainError", "Subject", "label_filter", "subject_of"]
+__all__ = ["SEVERITY", "ExplainError", "Subject", "label_filter", "subject_of"]
 
 NAMES_MAX: Final = 5
+SEVERITY: Final = "severity"
 _LABEL: Final = re.compile(r"([a-zA-Z_][a-zA-Z0-9_]*)=(.*)", re.DOTALL)
 
 
@@ -47,10 +48,21 @@ class Subject(NamedTuple):
     back_ms: int
 
     @property
-    def records(self) -> set[str]:
-        """The metrics that the rules record."""
-        made = {rule.record for rule in self.rules if isinstance(rule, RecordingRule)}
-        return made | {rule.name for group in self.groups for rule in group.rules if rule.kind == "record"}
+    def records(self) -> dict[str, list[Plan | QueryPlan]]:
+        """The metrics that the rules record, each with the plans of those that do."""
+        made: dict[str, list[Plan | QueryPlan]] = {}
+        for rule in self.rules:
+            if isinstance(rule, RecordingRule):
+                made.setdefault(rule.record, []).append(rule.plan)
+        for one in (one for group in self.groups for one in group.rules if one.kind == "record"):
+            made.setdefault(one.name, []).append(one.plan)
+        return made
+
+    @property
+    def severities(self) -> list[str]:
+        """Of the levels of the rules that are asked about, the lowest first."""
+        asked = [rule for rule in self.rules if isinstance(rule, Rule) and rule.name == self.name]
+        return [level.severity for rule in asked for level in rule.levels if level.severity]
 
 
 def subject_of(name: str, rules: Sequence[Rule | RecordingRule], groups: Sequence[GridGroup]) -> Subject:
@@ -91,8 +103,11 @@ def subject_of(name: str, rules: Sequence[Rule | RecordingRule], groups: Sequenc
     )
 
 
-def label_filter(texts: Iterable[str]) -> tuple[dict[str, str], Callable[[Key], bool]]:
+def label_filter(texts: Iterable[str], severities: Sequence[str] = ()) -> tuple[dict[str, str], Callable[[Key], bool]]:
     """Read `name=value` texts: (the labels, whether an alert has all of them).
+
+    Args:
+        severities: Of the rule's levels: an alert with levels is one, whichever of them is asked for.
 
     Raises:
         ExplainError: One is not of that form, or a name comes twice.
@@ -105,7 +120,13 @@ def label_filter(texts: Iterable[str]) -> tuple[dict[str, str], Callable[[Key], 
         name, value = match[1], match[2]
         if wanted.setdefault(name, value) != value:
             raise ExplainError(f"--labels has {name} twice, with different values")
-    return wanted, lambda key: all(dict(key).get(name, "") == value for name, value in wanted.items())
+    level = wanted.get(SEVERITY, "") if wanted.get(SEVERITY) in severities else ""
+
+    def has(key: Key) -> bool:
+        own = dict(key)
+        return all(own.get(name, level if name == SEVERITY else "") == value for name, value in wanted.items())
+
+    return wanted, has
 
 
 def _unknown(name: str, rules: Sequence[Rule | RecordingRule], everyone: Sequence[GridRule]) -> ExplainError:

@@ -8,6 +8,7 @@ from typing import Final
 
 from engine.explain.alert_text import alert_lines, state_word
 from engine.explain.answer import AlertAnswer, Answer, LevelTerm, RuleAnswer, SelectorAnswer
+from engine.explain.sources import MissingSource
 from engine.explain.times import Times, length
 
 __all__ = ["answer_lines"]
@@ -95,9 +96,17 @@ def _nothing(selectors: Sequence[SelectorAnswer]) -> Iterator[str]:
         if one.series:
             yield f"  {one.text}: {one.series} series"
         elif one.recorded:
-            yield f"  {one.text}: recorded by a rule, which had no result"
+            yield f"  {one.text}: recorded by a rule, which had no result" + "".join(map(_source, one.missing))
         elif one.known:
             yield f"  {one.text}: the history knows the metric, but has no sample of such a series in this time"
         else:
-            near = f"; did you mean {', '.join(one.near)}?" if one.near else ""
-            yield f"  {one.text}: the history has no series {one.metric or one.text} at all{near}"
+            yield f"  {one.text}: the history has no series {one.metric or one.text} at all{_meant(one.near)}"
+
+
+def _source(missing: MissingSource) -> str:
+    way = "".join(f"{record}, recorded by a rule that reads " for record in missing.through)
+    return f"; it reads {way}{missing.metric}: the history has no series {missing.metric} at all{_meant(missing.near)}"
+
+
+def _meant(names: Sequence[str]) -> str:
+    return f"; did you mean {', '.join(names)}?" if names else ""

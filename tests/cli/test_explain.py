@@ -165,6 +165,15 @@ def test_a_part_of_the_time(config: Path, capfd: pytest.CaptureFixture[str]) -> 
     assert "  firing since 06:34:30; it resolves when it was true for less than 4m30s of the last 5m" in fires
 
 
+def test_how_near_a_part_of_the_time_came(config: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """What was true before the last run counts, too, so it has no beginning; and the window is not what is needed."""
+    printed = ask(config, capfd, "Share", "--labels", "instance=b", "--set", "rule.Share.of=0.99")
+    assert (
+        "  nearest miss of the last day: true for 4m45s of the 5m until 06:00:15, of which it needs 4m57s; "
+        "then it was 43"
+    ) in printed.splitlines()
+
+
 def test_a_rule_of_a_file_looks_at_instants(config: Path, capfd: pytest.CaptureFixture[str]) -> None:
     text = ask(config, capfd, "Paged", "--labels", "instance=a")
     assert "  evaluated every 1m, next at 07:01:00, in 1m; it looks at nothing in between\n" in text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
+from datetime import UTC
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from engine.events import STALE, Blind, Event, SampleBatch, TradeClosed, Transit
 from engine.explain.answer import AlertAnswer, Answer
 from engine.explain.replay import DAY_MS, Question, explain
 from engine.explain.subject import ExplainError
+from engine.explain.text import answer_lines
 from engine.ports import RunInfo
 from engine.runtime.assembly import compile_rules
 from engine.series import series_text
@@ -140,6 +142,60 @@ for = "5m"
     assert (alert.now.state, alert.now.value) == ("pending", 6.0)
     assert answer.samples == 18
     assert [(one.text, one.recorded, one.series) for one in answer.rules[0].selectors] == [("t", True, 1)]
+
+
+CHAIN = """
+[rule.First]
+record = "s"
+expr = "sum(orders_totl) + sum(a)"
+[rule.Second]
+record = "t"
+expr = "s * 2"
+[rule.R]
+expr = "t > 3"
+"""
+
+
+def test_what_a_recording_rule_lacks_is_followed_to_its_source() -> None:
+    answer = asked(CHAIN, [*every(15, [2.0] * 9), *every(15, [1.0], series="orders_total")])
+    assert answer.rules[0].alerts == ()
+    (selector,) = answer.rules[0].selectors
+    (missing,) = selector.missing
+    assert (missing.through, missing.metric, missing.near) == (("s",), "orders_totl", ("orders_total",))
+    assert list(answer_lines(answer, UTC))[-1] == (
+        "  t: recorded by a rule, which had no result; it reads s, recorded by a rule that reads orders_totl: "
+        "the history has no series orders_totl at all; did you mean orders_total?"
+    )
+    there = asked(CHAIN, every(15, [2.0] * 9))
+    assert there.rules[0].selectors[0].missing[0].near == ()
+
+
+LEVELLED = """
+[rule.R]
+expr = "a"
+levels = [{ severity = "warning", when = "> 1", for = "1m" }, { severity = "critical", when = "> 2", for = "5m" }]
+"""
+
+
+@pytest.mark.parametrize("severity", ["warning", "critical"])
+def test_a_severity_is_no_label_of_its_own_but_may_be_asked_for(severity: str) -> None:
+    """It is copied from a message about an alert, or is the level of which one wants to know why it is not reached."""
+    events = [*every(15, [1.5] * 9), *every(15, [1.5] * 9, series=a("y"))]
+    alert = only(asked(LEVELLED, events, "i=x", f"severity={severity}"))
+    assert (dict(alert.now.key)["i"], alert.now.severity) == ("x", "warning")
+    assert len(asked(LEVELLED, events, f"severity={severity}").rules[0].alerts) == 2
+
+
+def test_a_severity_that_no_level_has_is_answered_with_those_there_are() -> None:
+    with pytest.raises(ExplainError, match="R has no level of severity page; its levels are warning, critical"):
+        asked(LEVELLED, every(15, [1.5] * 9), "severity=page")
+
+
+def test_the_severity_that_a_rule_adds_is_a_label_as_any_other() -> None:
+    text = RULE + 'labels = { severity = "page" }\n'
+    assert only(asked(text, every(15, [2.0] * 9), "severity=page")).now.state == "pending"
+    with pytest.raises(ExplainError, match="R has no alert with severity=info"):
+        asked(text, every(15, [2.0] * 9), "severity=info")
 
 
 def test_domain_events_are_counted_as_they_were() -> None:
