@@ -8,6 +8,7 @@ everything when it is back.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Final
 from urllib.parse import urlsplit
@@ -26,6 +27,7 @@ from sinks._http import HttpClient, check_headers, check_timeout, check_url
 __all__ = ["AlertmanagerOptions", "AlertmanagerSink"]
 
 API_PATH: Final = "/api/v2/alerts"
+_API_PATHS: Final = re.compile(r"(/api/v[0-9](?:/alerts)?)/*\Z")
 VALID_INTERVALS: Final = 4
 """A firing alert is said to end after so many intervals, as by Prometheus: three posts may fail without a flap."""
 URLS_MAX: Final = 16
@@ -58,6 +60,8 @@ class AlertmanagerOptions(Options, frozen=True, kw_only=True):
             check_url("urls", url)
             if set("?#") & set(url.reveal()):
                 raise ValueError("urls: an Alertmanager's URL has no ? and no #; write it like http://127.0.0.1:9093")
+            if written := _API_PATHS.search(url.reveal()):
+                raise ValueError(f"urls: without {written[1]} at its end; write it like http://127.0.0.1:9093")
         check_timeout(self.timeout)
         check_headers(self.headers, _OURS)
         networks_of(self.allow_addresses)

@@ -47,11 +47,12 @@ class JsonlSink:
     """
 
     Options: ClassVar[type[JsonlOptions]] = JsonlOptions
+    FILE_NAME: ClassVar[str] = FILE_NAME
 
     def __init__(self, options: JsonlOptions, context: SinkContext) -> None:
         self.send_resolved = options.send_resolved
         self._call = context.call
-        path = options.path or (context.state_dir / FILE_NAME if context.state_dir is not None else None)
+        path = options.path or (context.state_dir / self.FILE_NAME if context.state_dir is not None else None)
         size_max = options.rotate_mb * 2**20
         self._file = None if path is None else LineFile(path, size_max, options.keep, sync=options.fsync)
 

@@ -87,6 +87,7 @@ class SqliteSink:
     """
 
     Options: ClassVar[type[SqliteOptions]] = SqliteOptions
+    FILE_NAME: ClassVar[str] = "history.db"
     WANTS: ClassVar[frozenset[RecordKind]] = frozenset({"samples", "transitions", "health", "events"})
     open_history = staticmethod(open_history)
     """To read a file without writing it: what `query` uses."""
@@ -94,7 +95,7 @@ class SqliteSink:
     def __init__(self, options: SqliteOptions, context: SinkContext) -> None:
         self._options = options
         self._context = context
-        self._path = options.path or (context.state_dir / "history.db" if context.state_dir else None)
+        self._path = options.path or (context.state_dir / self.FILE_NAME if context.state_dir else None)
         self._database = Database(self._path, context.call, context.clock.now_ms, self._notice) if self._path else None
         self._retention = Retention(
             options.keep_raw, options.keep_rollups, options.size_max_mb * 2**20, context.clock.monotonic

@@ -18,6 +18,7 @@ from engine.config.checks import check_engine, named_tables
 from engine.config.convert import BAD, Converter
 from engine.config.document import Document, Override, Places, parse_document, parse_override, read_document
 from engine.config.environment import ExpandError, expand
+from engine.config.files import check_files
 from engine.config.http import heartbeat_configs, http_table
 from engine.config.kinds import fields_of
 from engine.config.leaves import probe_config, sink_config
@@ -129,6 +130,8 @@ def _examine(
         for name, table in named_tables("sink", tree.get("sink", {}), converter).items()
     ]
     http, heartbeats = http_table(tree, converter), heartbeat_configs(tree, converter)
+
+    check_files((sink for sink in sinks if sink), engine.state_dir if engine else None, report)
 
     files, unread = _rule_files(engine, document.folder, report) if engine else ((), ())
     if not tree.get("sink"):

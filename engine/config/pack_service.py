@@ -30,7 +30,6 @@ STATUS_LABELS_MAX: Final = 4
 ERRORS_CHARS_MAX: Final = 500
 GROUPING_MAX: Final = 16
 RUNBOOKS_CHARS_MAX: Final = 500
-RUNBOOKS: Final = "docs/runbooks"
 BY_STATUS: Final = "service:request_rate_by_status:rate5m"
 """What the pack records of requests, with their status."""
 
@@ -60,7 +59,7 @@ class ServicePack(Options, frozen=True, kw_only=True):
         labels: Labels that the series of requests, durations, up and liveness must have; none for any.
         by: Labels that tell services apart: what is worked out of requests is worked out for each.
         min_rate: Requests per second below which errors and durations are not judged.
-        runbooks: Where the pages of the alerts are, for `runbook_url`: a URL, or a folder.
+        runbooks: Where the pages of the alerts are, for `runbook_url`: a URL or a folder; none if it is empty.
     """
 
     requests: str = "http_requests_total"
@@ -76,7 +75,7 @@ class ServicePack(Options, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     by: list[str] = msgspec.field(default_factory=lambda: ["job", "service"])
     min_rate: Annotated[float, Meta(ge=0)] = 0.1
-    runbooks: str = RUNBOOKS
+    runbooks: str = ""
 
 
 _SELECTORS: Final = ("requests", "durations", "up", "liveness", "cpu", "memory", "disk", "violations")
@@ -177,7 +176,7 @@ def _check_names(names: Sequence[str], least: int, most: int) -> None:
 
 
 def _check_runbooks(base: str) -> None:
-    if len(base) > RUNBOOKS_CHARS_MAX or not _BASE.fullmatch(base):
+    if base and (len(base) > RUNBOOKS_CHARS_MAX or not _BASE.fullmatch(base)):
         raise _RefusedError("not the address of a folder", 'write one such as "https://wiki.example.org/runbooks"')
 
 
@@ -232,8 +231,9 @@ def _matchers(labels: Mapping[str, str]) -> list[tuple[str, str, str]]:
     return [(label, "=", value) for label, value in labels.items()]
 
 
-def service_texts(options: ServicePack) -> dict[str, str]:
-    """What stands in the rules of the pack for its placeholders, from options that `check_service` has seen."""
+def service_texts(options: ServicePack) -> dict[str, str | None]:
+    """What stands in the rules of the pack for its placeholders, from options that `check_service` has seen; None
+    where a key with that place is left out."""
     selectors = {key: _selector(getattr(options, key), _EXAMPLES[key]) for key in _SELECTORS}
     for key in _LABELLED:
         selectors[key] = selectors[key].with_(*_matchers(options.labels))
@@ -247,5 +247,5 @@ def service_texts(options: ServicePack) -> dict[str, str]:
         "by_status": ", ".join(dict.fromkeys([*options.by, *options.status_labels])),
         "by_le": ", ".join([*options.by, "le"]),
         "min_rate": repr(options.min_rate),
-        "runbooks": options.runbooks.rstrip("/"),
+        "runbooks": options.runbooks.rstrip("/") or None,
     }

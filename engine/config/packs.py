@@ -51,12 +51,12 @@ class PackKeys(NamedTuple):
     Args:
         options: Its keys.
         check: Reports values that have the right type and can't be used all the same.
-        texts: What goes into the places of the pack, by their names.
+        texts: What goes into the places of the pack, by their names; None if nothing does.
     """
 
     options: type[Options]
     check: Callable[[Mapping[str, Any], KeyPath, Converter], None]
-    texts: Callable[[Any], Mapping[str, str]]
+    texts: Callable[[Any], Mapping[str, str | None]]
 
 
 PACK_KEYS: Final[Mapping[str, PackKeys]] = {"service": PackKeys(ServicePack, check_service, service_texts)}
@@ -90,7 +90,7 @@ def merge_rules(packs: list[Document], own: dict[str, Any]) -> dict[str, Any]:
     return rules
 
 
-def pack_texts(tables: Any, loaded: Iterable[str], converter: Converter) -> dict[str, Mapping[str, str]]:
+def pack_texts(tables: Any, loaded: Iterable[str], converter: Converter) -> dict[str, Mapping[str, str | None]]:
     """Read the tables `[pack.NAME]`; what is wrong goes to the report.
 
     Args:
@@ -120,14 +120,18 @@ def pack_texts(tables: Any, loaded: Iterable[str], converter: Converter) -> dict
     return texts
 
 
-def fill(pack: Document, texts: Mapping[str, str]) -> Document:
-    """Put texts into the places of a pack. A dollar sign in them stands for itself: no variable is looked up."""
+def fill(pack: Document, texts: Mapping[str, str | None]) -> Document:
+    """Put texts into the places of a pack. A dollar sign in them stands for itself: no variable is looked up. A key
+    whose value has a place for which there is none is left out."""
 
     def filled(value: Any) -> Any:
         if isinstance(value, dict):
-            return {key: filled(item) for key, item in value.items()}
+            return {key: new for key, item in value.items() if (new := filled(item)) is not None}
         if not isinstance(value, str):
             return value
-        return _PLACE.sub(lambda place: texts[place[1]].replace("$", "$$"), value)
+        here = {name: texts[name] for name in _PLACE.findall(value)}
+        if None in here.values():
+            return None
+        return _PLACE.sub(lambda place: (here[place[1]] or "").replace("$", "$$"), value)
 
     return pack._replace(tree=filled(pack.tree))

@@ -54,7 +54,7 @@ def test_a_whole_watch_with_levels_over_a_packs_rule_loads(tmp_path: Path) -> No
         ("warning", "> 80", "< 75", 600_000),
         ("critical", "> 90", "None", 300_000),
     ]
-    assert set(rule.annotations) == {"summary", "description", "runbook_url"}, "the pack's other keys stay"
+    assert set(rule.annotations) == {"summary", "description"}, "the pack's other keys stay"
 
 
 def test_what_a_level_does_not_say_is_the_rules() -> None:

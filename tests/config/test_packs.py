@@ -46,6 +46,8 @@ def test_the_defaults() -> None:
     assert f'({recorded}{{status=~"5.."}} or {recorded}{{code=~"5.."}})' in found["ServiceErrors"]
     assert found["ServiceDown"] == "up == 0 or probe_success == 0"
     assert found["HighCpu"] == "avg_over_time(host_cpu_percent[1m])"
+    noted = [set(rule.table.annotations) for rule in config.rules if rule.table.annotations]
+    assert noted == [{"summary", "description"}] * 7, "nobody said where the pages are: no link that opens nothing"
     assert 'longwatch_events_total{type="security_violation"}' in found["ServiceViolations"]
 
 
@@ -87,6 +89,8 @@ runbooks = "https://wiki.example.org/alerts/"
     urls = {rule.table.annotations["runbook_url"] for rule in config.rules if rule.table.annotations}
     assert "https://wiki.example.org/alerts/HighCpu.md" in urls
     assert len(urls) == 7
+    none = load_text(PACK + 'runbooks = ""\n')
+    assert all("runbook_url" not in rule.table.annotations for rule in none.rules)
 
 
 def test_overrides_on_the_command_line_and_from_the_environment() -> None:

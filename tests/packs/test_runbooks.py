@@ -17,7 +17,7 @@ from tests.packs.service import pack, severities
 
 ROOT = Path(__file__).parents[2]
 RUNBOOKS = ROOT / "docs/runbooks"
-ALERTS = [rule for rule in load_text(pack()).rules if rule.table.annotations]
+ALERTS = [rule for rule in load_text(pack('runbooks = "docs/runbooks"')).rules if rule.table.annotations]
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule.name)

@@ -334,6 +334,26 @@ def test_a_huge_alert_is_cut_and_still_told_f57() -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("http://x/api/v2/alerts", "/api/v2/alerts"),
+        ("http://x:9093/am/api/v2/alerts/", "/api/v2/alerts"),
+        ("http://x/api/v1/alerts", "/api/v1/alerts"),
+        ("http://x/api/v2/", "/api/v2"),
+    ],
+)
+def test_a_url_that_has_the_api_already_says_what_to_leave_out(url: str, path: str) -> None:
+    """It would be asked for twice, and every post would be a 404."""
+    with pytest.raises(ValueError, match="urls") as caught:
+        AlertmanagerOptions(urls=[Secret(url)])
+    assert str(caught.value) == f"urls: without {path} at its end; write it like http://127.0.0.1:9093"
+
+
+def test_a_path_in_front_of_the_api_is_fine() -> None:
+    assert AlertmanagerOptions(urls=[Secret("http://x/alertmanager/api/")])
+
+
+@pytest.mark.parametrize(
     "urls", [[], ["http://x"] * 17, ["ftp://x"], ["http://x/?a=b"], ["http://x/#a"], ["nonsense-" + CANARY]]
 )
 def test_urls_that_are_none_are_refused_without_being_shown(urls: list[str]) -> None:
