@@ -10,17 +10,16 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
 
 from benchmarks.harness import REFERENCE_CALIBRATION_MS, Row, calibrate
+from benchmarks.loopback import serving
 
 ON_REQUEST = True
 WARM_UP_SHARE = 0.25
@@ -82,7 +81,7 @@ class _Health(BaseHTTPRequestHandler):
 def run(duration_s: float = 60.0) -> list[Row]:
     """Watch for `duration_s` seconds and return the figures."""
     before_ms = calibrate()
-    with tempfile.TemporaryDirectory(prefix="longwatch-soak-") as folder, _target() as port:
+    with tempfile.TemporaryDirectory(prefix="longwatch-soak-") as folder, serving(_Health) as port:
         readings, exit_code, log = _watch(Path(folder), port, duration_s)
     calibration_ms = max(before_ms, calibrate())
     warm, last = readings[int(len(readings) * WARM_UP_SHARE)], readings[-1]
@@ -99,20 +98,6 @@ def run(duration_s: float = 60.0) -> list[Row]:
         Row("exit code", float(exit_code), "", limit=0),
         Row("lines of log beyond start and stop", float(len(log)), "", limit=0),
     ]
-
-
-@contextmanager
-def _target() -> Iterator[int]:
-    """A healthy target on loopback; yields its port."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Health)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def _watch(folder: Path, port: int, duration_s: float) -> tuple[list[Reading], int, list[str]]:

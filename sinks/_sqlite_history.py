@@ -11,11 +11,12 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeVar
 
 import anyio
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.errors import SinkError
 from engine.events import STALE, Blind, DomainEvent, Health, Transition
@@ -34,6 +35,7 @@ CANCEL_TIMEOUT_S: Final = 5.0
 _STEPS_PER_LOOK: Final = 10_000
 ROWS_PER_TURN: Final = 5_000
 """Rows turned into objects before others may run."""
+_Name = TypeVar("_Name", int, str)
 _TIME_MIN: Final = -(2**63)
 
 
@@ -67,20 +69,12 @@ class SqliteHistory:
             (sql.READ_SAMPLES, (metric, max(start_ms, raw_from), end_ms)),
         )
         intervals = await self._intervals(metric)
-        columns: dict[str, tuple[list[int], list[float], list[int]]] = {}
-        for number, (series, time_ms, value, special) in enumerate([*rollups, *raw]):
-            times, values, down = columns.setdefault(series, ([], [], []))
-            times.append(time_ms)
-            values.append(_value(value, special))
-            if special == "target_down":
-                down.append(time_ms)
-            if number % ROWS_PER_TURN == ROWS_PER_TURN - 1:
-                await asyncio.sleep(0)
         found = []
-        for series, (times, values, down) in sorted(columns.items()):
-            arrays = np.array(times, dtype=np.int64), np.array(values, dtype=np.float64)
-            means = int(np.searchsorted(arrays[0], raw_from)) if rollups else 0
-            found.append(SeriesSamples(series, *arrays, intervals.get(series), frozenset(down), means))
+        for series, column in sorted((await _columns([*rollups, *raw])).items()):
+            means = int(np.searchsorted(column.times_ms, raw_from)) if rollups else 0
+            found.append(
+                SeriesSamples(series, column.times_ms, column.values, intervals.get(series), column.down_ms, means)
+            )
         return found
 
     async def raw_samples(self, metrics: Sequence[str], start_ms: int, end_ms: int) -> list[SeriesSamples]:
@@ -89,21 +83,11 @@ class SqliteHistory:
         wanted = msgspec.json.encode(list(metrics)).decode()
         known = sql.READ_SERIES if await self._version() >= sql.VERSION_WITH_INTERVALS else sql.READ_OLDER_SERIES
         names, rows = await self._query((known, (wanted,)), (sql.READ_RAW_SAMPLES, (start_ms, end_ms, wanted)))
-        columns: dict[int, tuple[list[int], list[float], list[int]]] = {}
-        for number, (series, time_ms, value, special) in enumerate(rows):
-            times, values, down = columns.setdefault(series, ([], [], []))
-            times.append(time_ms)
-            values.append(_value(value, special))
-            if special == "target_down":
-                down.append(time_ms)
-            if number % ROWS_PER_TURN == ROWS_PER_TURN - 1:
-                await asyncio.sleep(0)
+        columns = await _columns(rows)
         found = []
         for series, text, interval_ms in sorted(names, key=lambda name: str(name[1])):
-            if series in columns:
-                times, values, down = columns[series]
-                arrays = np.array(times, dtype=np.int64), np.array(values, dtype=np.float64)
-                found.append(SeriesSamples(text, *arrays, interval_ms, frozenset(down)))
+            if (column := columns.get(series)) is not None:
+                found.append(SeriesSamples(text, column.times_ms, column.values, interval_ms, column.down_ms))
         return found
 
     async def metrics(self) -> list[str]:
@@ -220,6 +204,31 @@ class SqliteHistory:
     def _too_many(self) -> SinkError:
         text = f"{self._path.name}: more than {self._rows_max} rows; ask for a shorter time, or raise the limit"
         return SinkError("too_many_rows", f"{text} (`query_rows_max`, or `rows_max` of open_history)", retryable=False)
+
+
+class _Column(NamedTuple):
+    """What there is of one series. `down_ms` are the times of its stale markers of a target that was down."""
+
+    times_ms: NDArray[np.int64]
+    values: NDArray[np.float64]
+    down_ms: frozenset[int]
+
+
+async def _columns(rows: Iterable[tuple[_Name, int, float | None, str | None]]) -> dict[_Name, _Column]:
+    """Rows of (series, time, value, special) by series, in their order."""
+    found: dict[_Name, tuple[list[int], list[float], list[int]]] = {}
+    for number, (series, time_ms, value, special) in enumerate(rows):
+        times, values, down = found.setdefault(series, ([], [], []))
+        times.append(time_ms)
+        values.append(_value(value, special))
+        if special == "target_down":
+            down.append(time_ms)
+        if number % ROWS_PER_TURN == ROWS_PER_TURN - 1:
+            await asyncio.sleep(0)
+    return {
+        series: _Column(np.array(times, dtype=np.int64), np.array(values, dtype=np.float64), frozenset(down))
+        for series, (times, values, down) in found.items()
+    }
 
 
 async def _see_end(task: asyncio.Task[list[list[Any]]]) -> None:

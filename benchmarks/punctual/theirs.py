@@ -6,14 +6,12 @@ which is this process, is sent the alert for the first time. So it has what scra
 
 import json
 import math
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
+from benchmarks.loopback import serving
 from benchmarks.prometheus import running
 from benchmarks.punctual.pattern import LIMIT, Pattern
 
@@ -57,7 +55,7 @@ class _Neighbours:
 def delays_s(seconds: float) -> list[float]:
     """Delays of every alert that was told within some seconds. Raises `RuntimeError` if the server does not start."""
     neighbours = _Neighbours()
-    with _serving(neighbours) as port:
+    with serving(_handler(neighbours)) as port:
         target = f"127.0.0.1:{port}"
         config = {
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
@@ -71,9 +69,8 @@ def delays_s(seconds: float) -> list[float]:
             return list(neighbours.delays_s)
 
 
-@contextmanager
-def _serving(neighbours: _Neighbours) -> Iterator[int]:
-    """Both of them on loopback; yields the port."""
+def _handler(neighbours: _Neighbours) -> type[BaseHTTPRequestHandler]:
+    """Answers for both of them."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -96,13 +93,4 @@ def _serving(neighbours: _Neighbours) -> Iterator[int]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class names it so
             """Quiet."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    return Handler

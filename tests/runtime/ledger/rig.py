@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from engine.runtime.ledger.group import Job
-from engine.runtime.ledger.operator import Restored
+from engine.runtime.ledger.operator import Restored, restore
 from engine.runtime.ledger.sending import due, settle
 from engine.runtime.ledger.store import Store
-from engine.runtime.ledger.transactions import decide, record
+from engine.runtime.ledger.transactions import decide, record, transitions_after
 from engine.runtime.ledger.values import (
     AlertRow,
     Cover,
@@ -22,6 +22,7 @@ from engine.runtime.ledger.values import (
     NewTransition,
     Settlement,
     Step,
+    StoredTransition,
 )
 
 NOW_MS = 1_767_225_600_000
@@ -60,6 +61,20 @@ def crash(store: Store) -> None:
 
 def run(store: Store, *functions: Callable[[sqlite3.Connection], Any], writes: bool = True) -> list[Any]:
     return store.run([Job(function, writes) for function in functions]).results
+
+
+def read_back(store: Store) -> Restored:
+    """What a start reads."""
+    (found,) = run(store, restore, writes=False)
+    assert isinstance(found, Restored)
+    return found
+
+
+def read_after(store: Store, after_seq: int = 0) -> list[StoredTransition]:
+    """The transitions that are kept, in order."""
+    found: list[StoredTransition]
+    (found,) = run(store, partial(transitions_after, seq=after_seq, limit=10_000), writes=False)
+    return found
 
 
 def put(store: Store, transitions: Sequence[NewTransition] = (), alerts: Sequence[AlertRow] = ()) -> list[int]:

@@ -19,10 +19,9 @@ from hypothesis.stateful import (
 )
 
 from engine.runtime.ledger.errors import LedgerError
-from engine.runtime.ledger.operator import align, drop, list_outbox, prune, replay, restore
+from engine.runtime.ledger.operator import align, drop, list_outbox, prune, replay
 from engine.runtime.ledger.sending import standing
 from engine.runtime.ledger.store import Store
-from engine.runtime.ledger.transactions import transitions_after
 from engine.runtime.ledger.values import AlertRow, Cover, Instant, NewMessage, Settlement
 from tests.runtime.ledger.rig import (
     LIMITS,
@@ -34,6 +33,8 @@ from tests.runtime.ledger.rig import (
     open_store,
     put,
     queue,
+    read_after,
+    read_back,
     run,
     sendable,
     settled,
@@ -239,10 +240,10 @@ class Machine(RuleBasedStateMachine):
     def everything_is_as_in_the_model(self) -> None:
         if not hasattr(self, "store"):
             return
-        found = run(self.store, restore, writes=False)[0]
+        found = read_back(self.store)
         if not self.store.in_memory:  # the core has its alerts itself; memory keeps those that changed
             assert {each.labels: each.row for each in found.alerts} == self.model.alerts
-            stored = run(self.store, partial(transitions_after, seq=0, limit=10_000), writes=False)[0]
+            stored = read_after(self.store)
             later = {each.seq: each.body for each in stored if each.seq > self.model.cursor}  # others may be pruned
             assert later == {seq: body for seq, body in self.model.transitions.items() if seq > self.model.cursor}
             assert all(self.model.transitions[each.seq] == each.body for each in stored)

@@ -19,7 +19,6 @@ from engine.runtime.ledger.errors import LedgerError
 from engine.runtime.ledger.opening import connect, migrate, open_file, reading
 from engine.runtime.ledger.operator import list_outbox, restore
 from engine.runtime.ledger.store import Store
-from engine.runtime.ledger.transactions import transitions_after
 from engine.runtime.ledger.values import AlertRow, Settlement
 from tests.runtime.ledger.rig import (
     NOW_MS,
@@ -32,6 +31,8 @@ from tests.runtime.ledger.rig import (
     open_store,
     put,
     queue,
+    read_after,
+    read_back,
     run,
     sendable,
     settled,
@@ -53,9 +54,9 @@ def filled(path: Path, alerts: int = 40) -> Store:
 
 
 def contents(store: Store) -> tuple[set[AlertRow], set[tuple[str, bytes]], set[tuple[int, bytes]]]:
-    found = run(store, restore, writes=False)[0]
+    found = read_back(store)
     messages = run(store, partial(list_outbox, after_id=0, limit=10_000), writes=False)[0]
-    transitions = run(store, partial(transitions_after, seq=0, limit=10_000), writes=False)[0]
+    transitions = read_after(store)
     return (
         set(found.alerts),
         {(each.message_id, each.body) for each in messages},

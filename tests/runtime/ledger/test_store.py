@@ -17,7 +17,7 @@ from engine.runtime.ledger.opening import open_file
 from engine.runtime.ledger.operator import PRUNE_ROWS, align, list_outbox, put_meta, restore
 from engine.runtime.ledger.sending import standing
 from engine.runtime.ledger.store import LOG_BYTES_TRUNCATE, Store
-from engine.runtime.ledger.transactions import record, transitions_after
+from engine.runtime.ledger.transactions import record
 from engine.runtime.ledger.values import Cover, Settlement, Step
 from tests.runtime.ledger.rig import (
     NOW_MS,
@@ -30,6 +30,8 @@ from tests.runtime.ledger.rig import (
     open_store,
     put,
     queue,
+    read_after,
+    read_back,
     run,
     sendable,
     settled,
@@ -43,7 +45,7 @@ def switch() -> Switch:
 
 
 def bodies(store: Store) -> list[bytes]:
-    found = run(store, partial(transitions_after, seq=0, limit=1_000), writes=False)[0]
+    found = read_after(store)
     return [each.body for each in found]
 
 
@@ -138,7 +140,7 @@ def test_f12_f13_f17_with_the_file_gone_bad_everything_goes_on_in_memory_and_hea
     assert reasons(store) == [("ok", "recovered")]
     for _ in range(2):  # now, and after a crash
         assert bodies(store) == [b"a", b"b", b"c"]
-        found = run(store, restore, writes=False)[0]
+        found = read_back(store)
         assert [each.labels for each in found.alerts] == ["kept", "new"]
         assert (found.cursors, found.counters, found.meta["last"]) == ({"policy": 2}, {"sent": 5}, "x")
         assert [each.message_id for each in sendable(store)] == ["evt_m3", "evt_m4"]
@@ -173,7 +175,7 @@ def test_healing_that_fails_half_way_is_tried_again_whole(tmp_path: Path, switch
     put(store, [transition("b")], [alert("x", None)])
     assert store.heal()
     assert bodies(store) == [b"a", b"b"]
-    assert run(store, restore, writes=False)[0].alerts == []
+    assert read_back(store).alerts == []
     store.close()
 
 
@@ -240,7 +242,7 @@ def test_f19_damage_that_shows_while_it_runs_resets_to_what_is_sound(tmp_path: P
     (notice,) = store.take_notices()
     assert (notice.reason, store.resets_total, store.in_memory) == ("state_reset", 1, False)
     assert put(store, [transition("b")]) == [2]
-    assert run(store, restore, writes=False)[0].alerts == [alert("x")]
+    assert read_back(store).alerts == [alert("x")]
     store.close()
 
 
@@ -354,7 +356,7 @@ def test_memory_is_bounded_and_says_when_it_is_full(tmp_path: Path, switch: Swit
     assert put(store, alerts=[alert("0", None), alert("x")]) == [], "what makes room still works"
     switch.plan = lambda _: None
     assert store.heal()
-    assert len(run(store, restore, writes=False)[0].alerts) == count
+    assert len(read_back(store).alerts) == count
     store.close()
 
 

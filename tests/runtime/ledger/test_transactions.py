@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from engine.runtime.ledger.errors import LedgerError
-from engine.runtime.ledger.operator import Outbox, align, drop, list_outbox, prune, put_meta, replay, restore, summary
+from engine.runtime.ledger.operator import Outbox, align, drop, list_outbox, prune, put_meta, replay, summary
 from engine.runtime.ledger.sending import next_due_ms, standing
 from engine.runtime.ledger.store import Store
-from engine.runtime.ledger.transactions import decide, record, transitions_after
+from engine.runtime.ledger.transactions import decide, record
 from engine.runtime.ledger.values import Cover, Decision, Instant, Limits, NewMessage, Settlement, Step
 from tests.runtime.ledger.rig import (
     LIMITS,
@@ -21,6 +21,8 @@ from tests.runtime.ledger.rig import (
     open_store,
     put,
     queue,
+    read_after,
+    read_back,
     run,
     sendable,
     settled,
@@ -36,10 +38,6 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     opened.close()
 
 
-def restored(store: Store) -> object:
-    return run(store, restore, writes=False)[0]
-
-
 def ids(store: Store, receiver: str = "ops") -> list[str]:
     return [found.message_id for found in sendable(store, receiver)]
 
@@ -47,10 +45,10 @@ def ids(store: Store, receiver: str = "ops") -> list[str]:
 def test_t1_numbers_transitions_and_keeps_the_last_row_of_each_alert(store: Store) -> None:
     assert put(store, [transition("a"), transition("b")], [alert("x", b"1"), alert("y", b"2")]) == [1, 2]
     assert put(store, [transition("c")], [alert("x", b"3"), alert("y", None)]) == [3]
-    found = run(store, restore, writes=False)[0]
+    found = read_back(store)
     assert found.alerts == [alert("x", b"3")]
     assert found.last_seq == 3
-    stored = run(store, partial(transitions_after, seq=1, limit=10), writes=False)[0]
+    stored = read_after(store, 1)
     assert [(each.seq, each.body) for each in stored] == [(2, b"b"), (3, b"c")]
 
 
@@ -64,7 +62,7 @@ def test_a_number_is_never_given_twice(store: Store) -> None:
 def test_counters_are_totals(store: Store) -> None:
     for _ in range(2):
         run(store, partial(record, step=Step(counters={"transitions": 7})))
-    assert run(store, restore, writes=False)[0].counters == {"transitions": 7}
+    assert read_back(store).counters == {"transitions": 7}
 
 
 def test_one_row_that_cannot_be_stored_takes_no_other_with_it(store: Store) -> None:
@@ -73,10 +71,10 @@ def test_one_row_that_cannot_be_stored_takes_no_other_with_it(store: Store) -> N
         store, partial(record, step=Step([transition("a"), bad, transition("b")], [alert("x"), alert("\udcff")]))
     )
     assert (recorded.refused, recorded.seqs[1]) == (2, 0)
-    stored = run(store, partial(transitions_after, seq=0, limit=10), writes=False)[0]
+    stored = read_after(store)
     assert [each.body for each in stored] == [b"a", b"b"]
     assert [recorded.seqs[0], recorded.seqs[2]] == [each.seq for each in stored]
-    assert run(store, restore, writes=False)[0].alerts == [alert("x")]
+    assert read_back(store).alerts == [alert("x")]
 
 
 def test_a_job_that_fails_is_undone_alone(store: Store) -> None:
@@ -92,7 +90,7 @@ def test_a_job_that_fails_is_undone_alone(store: Store) -> None:
     )
     assert isinstance(second, LedgerError)
     assert second.reason == "bad_record"
-    stored = run(store, partial(transitions_after, seq=0, limit=10), writes=False)[0]
+    stored = read_after(store)
     assert [each.body for each in stored] == [b"a", b"b"]
     assert (list(first.seqs), list(third.seqs)) == ([stored[0].seq], [stored[1].seq])
 
@@ -103,7 +101,7 @@ def test_t2_queues_and_moves_the_cursor_and_is_void_the_second_time(store: Store
     assert (again.void, again.queued) == (True, 0)
     assert queue(store, message("c", order_key="h"), cursor="policy", seq=5).queued == 1
     assert ids(store) == ["evt_a", "evt_c"]
-    assert run(store, restore, writes=False)[0].cursors == {"policy": 5}
+    assert read_back(store).cursors == {"policy": 5}
 
 
 def test_a_message_id_is_queued_once(store: Store) -> None:
@@ -220,7 +218,7 @@ def test_f23_pruning_is_bounded_and_leaves_what_a_cursor_has_not_passed(store: S
     queue(store, cursor="history", seq=700)
     prune_now = partial(prune, limits=LIMITS, now_ms=NOW_MS)
     assert [run(store, prune_now)[0] for _ in range(3)] == [(500, 0), (200, 0), (0, 0)]
-    left = run(store, partial(transitions_after, seq=0, limit=2_000), writes=False)[0]
+    left = read_after(store)
     assert (len(left), left[0].seq) == (500, 701)
     assert run(store, partial(prune, limits=Limits(transitions_max=450), now_ms=NOW_MS)) == [(50, 50)]
 
@@ -237,5 +235,5 @@ def test_what_receivers_were_told_of_ended_alerts_is_forgotten_in_time(store: St
 def test_meta_is_kept(store: Store) -> None:
     run(store, partial(put_meta, values={"boot_id": "b", "clean": "0"}))
     run(store, partial(put_meta, values={"clean": "1"}))
-    meta = run(store, restore, writes=False)[0].meta
+    meta = read_back(store).meta
     assert (meta["boot_id"], meta["clean"]) == ("b", "1")
