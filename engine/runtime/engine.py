@@ -33,6 +33,7 @@ from engine.runtime.assembly import (
     build_sentinel,
     build_sinks,
 )
+from engine.runtime.commands.build import build_commands
 from engine.runtime.contain import Containment, settle
 from engine.runtime.intake import Intake, Refused
 from engine.runtime.keyseries import key_metrics
@@ -281,7 +282,9 @@ class Engine:
         status_file = None if folder is None else StatusFile(folder, self.status, shared, pool)
         timeout_s = settings.shutdown_timeout.seconds
         listener = build_listener(self.config, shared, stepper, [*probes, *sinks], keeper, self.status, self._phase)
-        return Parts(shared, stepper, probes, sinks, keeper, policy, status_file, pool, timeout_s, sentinel, listener)
+        commands = build_commands(self.config, shared, sinks, keeper.ledger, self.status)
+        parts = (shared, stepper, probes, sinks, keeper, policy, status_file, pool, timeout_s)
+        return Parts(*parts, sentinel, listener, commands)
 
     def _own_batch(self, now_ms: int) -> SampleBatch | None:
         return None if self._overview is None else self._overview.due_batch(now_ms)

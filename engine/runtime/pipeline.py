@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from engine.events import Event, Record, Transition
 from engine.ports import RecordKind
+from engine.runtime.commands.server import CommandServer
 from engine.runtime.contain import describe, settle
 from engine.runtime.deciding import Policy
 from engine.runtime.delivery import SinkRunner
@@ -55,6 +56,7 @@ class Parts(NamedTuple):
     shutdown_timeout_s: float
     sentinel: Sentinel | None = None
     listener: Listener | None = None
+    commands: CommandServer | None = None
 
 
 def deliver_to(sinks: Sequence[SinkRunner]) -> Callable[[list[Event], list[Transition]], Awaitable[None]]:
@@ -134,6 +136,8 @@ class Pipeline:
             beside.append(spawn("state", parts.status_file.run))
         if parts.listener is not None:
             beside.append(spawn("http", parts.listener.run))
+        if parts.commands is not None:
+            beside.append(spawn("commands", parts.commands.run))
         return _Tasks(upstream, core, policy, telling, downstream, beside)
 
     async def _core(self) -> None:
