@@ -14,6 +14,8 @@ from typing import TextIO
 
 __all__ = ["main"]
 
+_ENGINE_VERBS = {"health", "status", "outbox", "drill", "backup"}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
@@ -80,15 +82,35 @@ def _call(parsed: argparse.Namespace) -> int:
         code = run_schema(stream)
         stream.flush()
         return code
-    if parsed.verb == "health":
-        from engine.cli.health import run_health
-
-        return run_health(parsed)
+    if parsed.verb in _ENGINE_VERBS:
+        return _call_engine_verb(parsed)
     from engine import __version__
     from engine.cli.output import Output
 
     Output().line(f"longwatch {__version__}")
     return 0
+
+
+def _call_engine_verb(parsed: argparse.Namespace) -> int:
+    if parsed.verb == "health":
+        from engine.cli.health import run_health
+
+        return run_health(parsed)
+    if parsed.verb == "status":
+        from engine.cli.status import run_status
+
+        return run_status(parsed)
+    if parsed.verb == "outbox":
+        from engine.cli.outbox import run_outbox
+
+        return run_outbox(parsed)
+    if parsed.verb == "drill":
+        from engine.cli.drill import run_drill
+
+        return run_drill(parsed)
+    from engine.cli.backup import run_backup
+
+    return run_backup(parsed)
 
 
 def _hold_standard_descriptors() -> None:

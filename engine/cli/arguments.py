@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
 
+from engine.cli.engine_arguments import engine_verbs, with_action
+from engine.cli.grammar import Parser, set_option, verb
 from engine.durations import Duration, parse_ms
 
 __all__ = ["duration", "parse"]
@@ -56,22 +57,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = _parser()
     if arguments and arguments[0].endswith(".toml"):
         parser.error(f"there is no verb {arguments[0]!r}; to watch with it: --config {arguments[0]}")
-    return parser.parse_args(arguments)
-
-
-class _Verbs(Protocol):
-    def add_parser(self, name: str, **options: Any) -> argparse.ArgumentParser: ...
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, without the whole usage before it."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; --help shows what there is\n")
+    return parser.parse_args(with_action(arguments))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="longwatch",
         usage="longwatch [--config FILE] [--duration TIME] [OPTION ...]\n       longwatch VERB ...",
         description="Watches a Python service and its host, and says what has been wrong for long enough. "
@@ -84,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     _run_options(parser)
     parser.add_argument("--version", action="store_const", const="version", dest="verb", help="print the version")
     verbs = parser.add_subparsers(metavar="VERB", title="verbs", prog=parser.prog)
-    check = _verb(
+    check = verb(
         verbs,
         "check",
         "say everything that is wrong with a configuration, or with rule files",
@@ -98,8 +88,8 @@ def _parser() -> argparse.ArgumentParser:
         help="run.toml, or rule files of Prometheus (.yml, .yaml, .rules); none: the built-in configuration",
     )
     check.add_argument("--strict", action="store_true", help="treat warnings as errors")
-    _set_option(check)
-    tests = _verb(
+    set_option(check)
+    tests = verb(
         verbs,
         "test",
         "run unit tests of rules, promtool's files",
@@ -109,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         "files", nargs="+", type=Path, metavar="FILE", help="YAML with tests, which names its rule files"
     )
     _query_options(
-        _verb(
+        verb(
             verbs,
             "query",
             "answer a PromQL expression from the history",
@@ -118,33 +108,17 @@ def _parser() -> argparse.ArgumentParser:
         )
     )
     _explain_options(
-        _verb(
+        verb(
             verbs,
             "explain",
             "say why a rule fires or does not, and when it will",
             "Exit codes: 0 answered; 2 the rule, the labels, the time, the configuration or the history can't be used.",
         )
     )
-    _verb(verbs, "schema", "print the JSON schema of run.toml")
-    health = _verb(
-        verbs,
-        "health",
-        "say whether a running engine is well",
-        "Exit codes: 0 well, 1 not well, 2 the configuration can't be used.",
-    )
-    health.add_argument("--config", type=Path, metavar="FILE", help="the configuration the engine was started with")
-    health.add_argument("--json", action="store_true", help="print one JSON object")
-    _set_option(health)
-    _verb(verbs, "version", "print the version")
+    verb(verbs, "schema", "print the JSON schema of run.toml")
+    engine_verbs(verbs)
+    verb(verbs, "version", "print the version")
     return parser
-
-
-def _verb(verbs: _Verbs, name: str, text: str, epilog: str = "") -> argparse.ArgumentParser:
-    made = verbs.add_parser(
-        name, help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=epilog, allow_abbrev=False
-    )
-    made.set_defaults(verb=name)
-    return made
 
 
 def _query_options(query: argparse.ArgumentParser) -> None:
@@ -156,7 +130,7 @@ def _query_options(query: argparse.ArgumentParser) -> None:
     where = query.add_mutually_exclusive_group()
     where.add_argument("--history", type=Path, metavar="FILE", help="the history.db to read")
     where.add_argument("--config", type=Path, metavar="FILE", help="the configuration whose history to read")
-    _set_option(query)
+    set_option(query)
     query.add_argument("--json", action="store_true", help="print the JSON of Prometheus' API")
 
 
@@ -173,14 +147,14 @@ def _explain_options(explain: argparse.ArgumentParser) -> None:
     explain.add_argument("--at", metavar="TIME", help="2026-01-31T12:00:00Z, seconds, or 5m for 5m ago; default: now")
     explain.add_argument("--config", type=Path, metavar="FILE", help="run.toml; without it the built-in configuration")
     explain.add_argument("--history", type=Path, metavar="FILE", help="the history.db to read; default: its own")
-    _set_option(explain)
+    set_option(explain)
     explain.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def _run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument("--config", type=Path, metavar="FILE", help="run.toml; without it the built-in configuration")
     run.add_argument("--duration", type=duration, metavar="TIME", help="stop after 10m, 1h30m, or 24 (hours)")
-    _set_option(run)
+    set_option(run)
     run.add_argument("--memory", action="store_true", help="keep everything in memory and write no file")
     live = run.add_mutually_exclusive_group()
     live.add_argument("--live", dest="live", action="store_true", default=None, help="the live view, or say why not")
@@ -188,14 +162,3 @@ def _run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="default: auto")
     run.add_argument("--log-format", choices=("text", "json"), default="text", help="default: text")
     run.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info", help="default: info")
-
-
-def _set_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="TABLE.NAME.KEY=VALUE",
-        dest="overrides",
-        help="override one key, e.g. probe.host.interval=1s; may be given many times",
-    )

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Callable
 from typing import TextIO
 from zoneinfo import ZoneInfo
 
+import msgspec
+
+from engine.cli.health import HEARTBEAT_MAX_MS, judge
 from engine.cli.load import load_config
 from engine.cli.output import Output
 from engine.cli.query import QueryError, history_file, time_ms
+from engine.cli.state import StateFolderError, state_folder
 from engine.clock import SystemClock
+from engine.config.shape import Config
 from engine.errors import ConfigError, LongwatchError
 from engine.registry import resolve
 
@@ -65,11 +71,25 @@ def _answer(arguments: argparse.Namespace, now_ms: int, progress: Callable[[floa
         answer = asyncio.run(explain(config, history, Question(arguments.rule, arguments.labels, at_ms), progress))
     finally:
         progress(1.0)
+    if at_ms == now_ms and not arguments.history:  # it is about what an engine of this configuration does now
+        answer = msgspec.structs.replace(answer, notes=(*_engine_note(config, now_ms), *answer.notes))
     if arguments.json:
-        import msgspec
-
         return [msgspec.json.encode(answer).decode()]
     return list(answer_lines(answer, ZoneInfo(config.engine.timezone), everything=bool(arguments.labels)))
+
+
+def _engine_note(config: Config, now_ms: int) -> list[str]:
+    """Whether an engine watches all this: what a rule would do is done by nobody without one."""
+    try:
+        folder = state_folder(config.engine.name, config.engine.state_dir, os.environ)
+    except StateFolderError:
+        return []
+    verdict = judge(folder, now_ms)
+    if verdict.engine is None:
+        return [f"{verdict.reason}; as long as none does, nobody is told of this"]
+    if (verdict.heartbeat_age_ms or 0) >= HEARTBEAT_MAX_MS:
+        return [f"{verdict.reason}: it may be held, and then nobody is told of this"]
+    return [f"the engine is running, process {verdict.engine.pid}"]
 
 
 def _progress(terminal: TextIO | None, monotonic: Callable[[], float]) -> Callable[[float], None]:

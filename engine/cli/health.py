@@ -14,18 +14,27 @@ from pathlib import Path
 
 import msgspec
 
-from engine.cli.load import load_config
+from engine.cli.load import folder_of
 from engine.cli.output import Output
-from engine.cli.state import StateFolderError, state_folder
+from engine.cli.state import StateFolderError
 from engine.clock import SystemClock
-from engine.config.shape import EngineTable
 from engine.durations import format_ms
 from engine.errors import ConfigError
 from engine.events import AlertState, HealthStatus
 from engine.status import ChannelStatus, EngineStatus, ProbeStatus, SinkStatus, alert_counts
 from engine.text import clean
 
-__all__ = ["StatusHead", "Verdict", "judge", "pid_lives", "read_status", "report", "run_health"]
+__all__ = [
+    "AlertHead",
+    "StatusHead",
+    "Verdict",
+    "judge",
+    "part_lines",
+    "pid_lives",
+    "read_status",
+    "report",
+    "run_health",
+]
 
 STATUS_FILE = "status.json"
 HEARTBEAT_MAX_MS = 10_000
@@ -129,10 +138,7 @@ def judge(folder: Path, now_ms: int, lives: Callable[[int], bool] = pid_lives) -
 def run_health(arguments: argparse.Namespace) -> int:
     """Find the state folder the way `run` does, judge, report, and return the exit code."""
     try:
-        table = EngineTable()  # of a run without a configuration; reading that would take longer than the answer
-        if arguments.config is not None or arguments.overrides:
-            table = load_config(arguments.config, arguments.overrides).engine
-        folder = state_folder(table.name, table.state_dir, os.environ)
+        folder = folder_of(arguments.config, arguments.overrides)
     except ConfigError as error:
         for problem in error.problems:
             Output(2).line(str(problem))
@@ -162,15 +168,21 @@ def _lines(verdict: Verdict) -> list[str]:
     if status is None:
         return [verdict.reason]
     age = f"last sign of life {format_ms((verdict.heartbeat_age_ms or 0) // 1000 * 1000)} ago"
-    lines = [f"{status.name}: {status.phase}, {status.status}, process {status.pid}, {age}"]
+    lines = [f"{status.name}: {status.phase}, {status.status}, process {status.pid}, {age}", *part_lines(status)]
+    return [*lines, f"not healthy: {verdict.reason}"] if verdict.reason else lines
+
+
+def part_lines(status: StatusHead) -> list[str]:
+    """A line for each probe and sink, for the queue, and for how many alerts there are."""
+    lines = []
     for part in _parts(status):
         kind, message = "sink", part.message
         if isinstance(part, ProbeStatus):
             kind, message = "probe", message or "the target is down" * part.target_down
-        lines.append(f"  {kind:<6}{part.name:<20} {part.type:<10} {part.status:<9} {message}".rstrip())
+        lines.append(f"  {kind:<6}{part.name:<20} {part.type:<12} {part.status:<9} {message}".rstrip())
     channel = status.channel
     queue = f"queue {channel.depth} of {channel.capacity}, {sum(channel.dropped.values())} dropped"
     lines.append(f"  {queue}; loop lag {status.lag_ms or 0:.1f} ms")
     firing, pending = alert_counts((alert.state for alert in status.alerts), status.counters)
     lines.append(f"  alerts: {firing} firing, {pending} pending")
-    return [*lines, f"not healthy: {verdict.reason}"] if verdict.reason else lines
+    return lines

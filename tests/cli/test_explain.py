@@ -2,15 +2,19 @@
 
 import io
 import json
+import os
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from engine.cli import main
 from engine.cli.arguments import parse
 from engine.cli.explain import run_explain
+from engine.clock import SystemClock
 from engine.events import Blind, Record, SampleBatch
+from engine.status import EngineStatus
 from sinks.sqlite import SqliteOptions, SqliteSink
 from tests.sinks.context import StillClock, context
 
@@ -272,3 +276,42 @@ def test_what_needs_no_sample_begins_with_the_first_run(config: Path, capfd: pyt
 def test_a_time_that_has_not_come_is_refused(config: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "HighCpu", "--config", str(config), "--at", "2999-01-01T00:00:00Z"]) == 2
     assert "has not come yet" in capfd.readouterr().err
+
+
+# --- is anybody there? --------------------------------------------------------------------------------
+
+
+def noted(config: Path, capfd: pytest.CaptureFixture[str], *more: str) -> list[str]:
+    """What an answer says of the engine itself."""
+    assert main(["explain", "HighCpu", "--config", str(config), *more]) == 0
+    return [
+        line.strip() for line in capfd.readouterr().out.splitlines() if "is running" in line or "sign of life" in line
+    ]
+
+
+def test_it_says_whether_an_engine_is_running(
+    config: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a rule would do is done by nobody without one; and nobody takes an old status for a running engine."""
+    folder = config.parent
+    monkeypatch.setenv("STATE_DIRECTORY", str(folder))
+    nobody = f"note: no engine is running for state folder {folder}; as long as none does, nobody is told of this"
+    assert noted(config, capfd) == [nobody]
+    now_ms = SystemClock().now_ms()
+    status = EngineStatus("t", os.getpid(), "running", now_ms, now_ms)
+    (folder / "status.json").write_bytes(msgspec.json.encode(status))
+    assert noted(config, capfd) == [f"note: the engine is running, process {os.getpid()}"]
+    old = msgspec.structs.replace(status, heartbeat_ms=now_ms - 60_000)
+    (folder / "status.json").write_bytes(msgspec.json.encode(old))
+    (held,) = noted(config, capfd)
+    assert held.startswith(f"note: process {os.getpid()} gave its last sign of life 1m")
+    assert main(["explain", "HighCpu", "--config", str(config), "--json"]) == 0
+    assert "last sign of life" in json.loads(capfd.readouterr().out)["notes"][0]
+
+
+def test_of_the_past_and_of_another_history_it_does_not_say(
+    config: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", str(config.parent))
+    assert noted(config, capfd, "--at", "2026-01-02T06:00:00Z") == []
+    assert noted(config, capfd, "--history", str(config.parent / "history.db")) == []
