@@ -10,14 +10,14 @@ import asyncio
 import functools
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from engine.codec import EventCodec
 from engine.events import Transition
 from engine.ports import Notification, Receiver
 from engine.runtime.contain import Failure, describe
 from engine.runtime.desk import Desk
-from engine.runtime.keeping import TOLD, Keeper
+from engine.runtime.keeping import TOLD, Committed, Keeper
 from engine.runtime.ledger.group import Job
 from engine.runtime.ledger.holding import Outcome
 from engine.runtime.ledger.transactions import decide, transitions_after
@@ -44,11 +44,6 @@ class Told(Protocol):
         """So many messages more are in the outbox."""
 
 
-class _Batch(NamedTuple):
-    seqs: Sequence[int]
-    transitions: Sequence[Transition]
-
-
 class Policy:
     """Decides what each receiver is told.
 
@@ -62,7 +57,7 @@ class Policy:
         self._keeper = keeper
         self._workers = workers
         self._external_labels = external_labels
-        self._inbox: deque[_Batch] = deque()
+        self._inbox: deque[Committed] = deque()
         self._seq = 0
         self._unnumbered = 0
         self._resumed = False
@@ -71,9 +66,9 @@ class Policy:
         self._work = asyncio.Event()
         keeper.follow(self.take)
 
-    def take(self, seqs: Sequence[int], transitions: Sequence[Transition]) -> None:
+    def take(self, committed: Committed) -> None:
         """Decide on these next; never waits."""
-        self._inbox.append(_Batch(seqs, transitions))
+        self._inbox.append(committed)
         self._work.set()
 
     def drain(self) -> None:
@@ -94,8 +89,7 @@ class Policy:
             self._resumed = True
         while not (self._draining and self.idle):
             while self._inbox:
-                batch = self._inbox.popleft()
-                await self._decide_in_parts(batch.seqs, batch.transitions)
+                await self._decide_in_parts(self._inbox.popleft())
             if self._draining and self.idle:
                 return
             self._work.clear()
@@ -111,8 +105,9 @@ class Policy:
             stored = [one for one in await self._keeper.ledger.call(read, writes=False) if one.seq <= restored.last_seq]
             if not stored:
                 return
-            batch = [(one.seq, found) for one in stored if (found := self._decoded(codec, one)) is not None]
-            await self._decide_in_parts([seq for seq, _ in batch], [found for _, found in batch])
+            batch = [(one, found) for one in stored if (found := self._decoded(codec, one)) is not None]
+            seqs, keys = [one.seq for one, _ in batch], [one.fingerprint for one, _ in batch]
+            await self._decide_in_parts(Committed(seqs, keys, [found for _, found in batch]))
             self._seq = max(self._seq, stored[-1].seq)
 
     def _decoded(self, codec: EventCodec, stored: StoredTransition) -> Transition | None:
@@ -125,19 +120,21 @@ class Policy:
 
     # --- T2 -------------------------------------------------------------------------------------------
 
-    async def _decide_in_parts(self, seqs: Sequence[int], transitions: Sequence[Transition]) -> None:
-        for start, end in _cuts(transitions):
-            await self._decide(seqs[start:end], transitions[start:end])
+    async def _decide_in_parts(self, committed: Committed) -> None:
+        seqs, keys, transitions = committed
+        for start, end in _cuts(committed):
+            await self._decide(Committed(seqs[start:end], keys[start:end], transitions[start:end]))
 
-    async def _decide(self, seqs: Sequence[int], transitions: Sequence[Transition]) -> None:
+    async def _decide(self, committed: Committed) -> None:
         """Render what these transitions ask to be told, and hand it to the ledger with the cursor."""
-        seq_of = {id(one): seq for seq, one in zip(seqs, transitions, strict=True)}
+        seqs, _, transitions = committed
+        known = {id(one): (seq, key) for seq, key, one in zip(*committed, strict=True)}
         self._seq = max([self._seq, *seqs])
         messages: list[NewMessage] = []
         for worker in self._workers:
             parts = grouped(transitions, worker.name, self._external_labels, send_resolved=worker.send_resolved)
             for notification in parts:
-                if notification is not None and (message := self._message(worker, notification, seq_of)) is not None:
+                if notification is not None and (message := self._message(worker, notification, known)) is not None:
                     messages.append(message)
                 await asyncio.sleep(0)
         if messages:
@@ -146,7 +143,9 @@ class Policy:
                 self._work.clear()
                 await self._work.wait()
 
-    def _message(self, worker: Told, notification: Notification, seq_of: Mapping[int, int]) -> NewMessage | None:
+    def _message(
+        self, worker: Told, notification: Notification, known: Mapping[int, tuple[int, str]]
+    ) -> NewMessage | None:
         body = render(worker.receiver, worker.desk, notification)
         if body is None:
             return None
@@ -154,21 +153,20 @@ class Policy:
             worker.desk.lose("oversize", 1)
             worker.desk.tell("oversize", f"a message of {len(body)} bytes is over {limit}")
             return None
-        numbers = [seq_of[id(one)] for one in notification.transitions]
-        first, part = numbers[0], 0
+        first, part = known[id(notification.transitions[0])][0], 0
         if not first:  # it could not be kept: no number tells it from others
             self._unnumbered += 1
             first, part = self._seq, self._unnumbered
-        covers = {
-            one.fingerprint: Cover(one.fingerprint, one.kind, seq or self._seq)
-            for one, seq in zip(notification.transitions, numbers, strict=True)
-        }
+        covers = []
+        for one in notification.transitions:
+            seq, key = known[id(one)]
+            covers.append(Cover(key, one.kind, seq or self._seq))
         ledger, now_ms = self._keeper.ledger, worker.desk.shared.clock.now_ms()
         # A rule's alerts are told together, and each alert is of one rule: messages of one group one after the other
         # keep the order of each alert, which a finer key could not, since no two messages tell of the same ones.
         order_key = notification.group_key
         message_id = ledger.message_id(worker.name, first, part)
-        return NewMessage(worker.name, order_key, message_id, body, tuple(covers.values()), now_ms)
+        return NewMessage(worker.name, order_key, message_id, body, tuple(covers), now_ms)
 
     def submit(self, messages: Sequence[NewMessage], decision: Decision) -> None:
         """Hand a decision over, and tell the workers once it is committed."""
@@ -213,16 +211,16 @@ def render(receiver: Receiver, desk: Desk, notification: Notification) -> bytes 
     return None
 
 
-def _cuts(transitions: Sequence[Transition]) -> Iterator[tuple[int, int]]:
+def _cuts(committed: Committed) -> Iterator[tuple[int, int]]:
     """Where to cut, so that no part is too long and none tells two things of one alert: a body says of each alert
     what happened to it last."""
     start, seen = 0, set[str]()
-    for number, one in enumerate(transitions):
-        key = one.fingerprint if one.kind in TOLD else ""
+    for number, (one, its_key) in enumerate(zip(committed.transitions, committed.keys, strict=True)):
+        key = its_key if one.kind in TOLD else ""
         if key in seen or number - start >= DECISION_TRANSITIONS_MAX:
             yield start, number
             start, seen = number, set()
         if key:
             seen.add(key)
-    if start < len(transitions):
-        yield start, len(transitions)
+    if start < len(committed.keys):
+        yield start, len(committed.keys)

@@ -28,11 +28,11 @@ from engine.runtime.ledger.values import AlertRow, Instant, LedgerStatus, Limits
 from engine.runtime.supervisor import Shared
 from engine.runtime.turns import in_turns
 
-__all__ = ["LEDGER_FILE", "Changed", "Keeper", "Recorded", "Rows", "build_keeper", "instant_of"]
+__all__ = ["LEDGER_FILE", "TOLD", "Changed", "Committed", "Keeper", "Rows", "build_keeper", "instant_of"]
 
 LEDGER_FILE: Final = "state.db"
 COMPONENT: Final = "ledger"
-TRANSITIONS_PER_TURN: Final = 200
+TRANSITIONS_PER_TURN: Final = 100
 OUTBOX_BYTES_MAX: Final = 32 * 1024 * 1024
 TOLD: Final = frozenset({"firing", "resolved", "lost"})
 """Kinds of transitions that somebody may be told of."""
@@ -47,8 +47,19 @@ class Changed(NamedTuple):
 
 Rows: TypeAlias = Callable[[int], Changed]
 """Asked after each step of the core, with the time up to which it has judged (event time, ms)."""
-Recorded: TypeAlias = Callable[[Sequence[int], Sequence[Transition]], None]
-"""Told of transitions that are committed, with their numbers; 0 for one that could not be."""
+
+
+class Committed(NamedTuple):
+    """Transitions that are committed.
+
+    Args:
+        seqs: Of each its number; 0 for one that could not be kept.
+        keys: Of each the key of its alert: the fingerprint of its labels.
+    """
+
+    seqs: Sequence[int]
+    keys: Sequence[str]
+    transitions: Sequence[Transition]
 
 
 class Keeper:
@@ -79,9 +90,9 @@ class Keeper:
         self._shared = shared
         self._receivers = receivers
         self._codec = EventCodec()
-        self._then: Recorded = lambda seqs, transitions: None
+        self._then: Callable[[Committed], None] = lambda committed: None
 
-    def follow(self, then: Recorded) -> None:
+    def follow(self, then: Callable[[Committed], None]) -> None:
         """Tell of each commit, in the order of the core's decisions."""
         self._then = then
 
@@ -110,10 +121,13 @@ class Keeper:
             return
         rows = await in_turns(self._encoding(transitions))
         urgent = any(transition.kind in TOLD for transition in transitions)
-        then = functools.partial(self._committed, transitions) if transitions else None
+        keys = [row.fingerprint for row in rows]
+        then = functools.partial(self._committed, transitions, keys) if transitions else None
         self.untold += len(transitions)
         if not self.ledger.record(Step(rows, changed.alerts, changed.counters), then, urgent=urgent) and transitions:
-            self._committed(transitions, Outcome(None, False, LedgerError("overflow", "too many transitions wait")))
+            self._committed(
+                transitions, keys, Outcome(None, False, LedgerError("overflow", "too many transitions wait"))
+            )
 
     def _encoding(self, transitions: Sequence[Transition]) -> Generator[None, None, list[NewTransition]]:
         rows = []
@@ -124,14 +138,14 @@ class Keeper:
                 yield
         return rows
 
-    def _committed(self, transitions: Sequence[Transition], outcome: Outcome) -> None:
+    def _committed(self, transitions: Sequence[Transition], keys: Sequence[str], outcome: Outcome) -> None:
         self.untold -= len(transitions)
         seqs: Sequence[int] = outcome.value if outcome.error is None else [0] * len(transitions)
         if outcome.error is not None:  # fail open: what can't be kept is told from memory
             self.refused_total += len(transitions)
             text = f"{len(transitions)} transitions could not be kept: {outcome.error}"
             self.tell(outcome.error.reason, text, failed=True, count=len(transitions))
-        self._then(seqs, transitions)
+        self._then(Committed(seqs, keys, transitions))
 
     # --- how it is ------------------------------------------------------------------------------------
 
