@@ -9,7 +9,7 @@ import msgspec
 
 from engine.events import AlertState, HealthStatus
 
-__all__ = ["AlertStatus", "ChannelStatus", "EngineStatus", "ProbeStatus", "SinkStatus", "alert_counts"]
+__all__ = ["AlertStatus", "ChannelStatus", "EngineStatus", "LedgerState", "ProbeStatus", "SinkStatus", "alert_counts"]
 
 
 class AlertStatus(msgspec.Struct, frozen=True):
@@ -66,7 +66,14 @@ class ProbeStatus(msgspec.Struct, frozen=True):
 
 
 class SinkStatus(msgspec.Struct, frozen=True):
-    """One sink. `queued` against `queue_max`, in records or messages; `dropped` counts since the start."""
+    """One sink.
+
+    Args:
+        queued: Against `queue_max`, in records or messages.
+        dropped: Since the start.
+        held: Messages that wait for a person: dead letters, and those for a receiver that wants nothing more.
+        oldest_ms: When the first of the messages that wait was made, event time; 0 if none waits.
+    """
 
     name: str
     type: str
@@ -77,6 +84,8 @@ class SinkStatus(msgspec.Struct, frozen=True):
     written: int = 0
     retries: int = 0
     dropped: int = 0
+    held: int = 0
+    oldest_ms: int = 0
 
 
 class ChannelStatus(msgspec.Struct, frozen=True):
@@ -87,6 +96,19 @@ class ChannelStatus(msgspec.Struct, frozen=True):
     peak: int = 0
     received: int = 0
     dropped: dict[str, int] = {}
+
+
+class LedgerState(msgspec.Struct, frozen=True):
+    """The ledger.
+
+    Args:
+        kept: `disk`; `memory`, because no file is wanted; `degraded`: in memory, because the file can't be written;
+            `opening`.
+        trouble: Why it is degraded, as a code.
+    """
+
+    kept: str = "memory"
+    trouble: str = ""
 
 
 class EngineStatus(msgspec.Struct, frozen=True):
@@ -114,12 +136,14 @@ class EngineStatus(msgspec.Struct, frozen=True):
     channel: ChannelStatus = ChannelStatus()
     gauges: dict[str, float] = {}
     counters: dict[str, float] = {}
+    ledger: LedgerState = LedgerState()
 
     @property
     def status(self) -> HealthStatus:
         """The worst of all parts."""
         parts = {probe.status for probe in self.probes} | {sink.status for sink in self.sinks}
-        return "failed" if "failed" in parts else "degraded" if "degraded" in parts else "ok"
+        degraded = "degraded" in parts or self.ledger.kept == "degraded"
+        return "failed" if "failed" in parts else "degraded" if degraded else "ok"
 
 
 def alert_counts(states: Iterable[AlertState], counters: Mapping[str, float | None]) -> tuple[int, int]:

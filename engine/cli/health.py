@@ -21,7 +21,7 @@ from engine.clock import SystemClock
 from engine.durations import format_ms
 from engine.errors import ConfigError
 from engine.events import AlertState, HealthStatus
-from engine.status import ChannelStatus, EngineStatus, ProbeStatus, SinkStatus, alert_counts
+from engine.status import ChannelStatus, EngineStatus, LedgerState, ProbeStatus, SinkStatus, alert_counts
 from engine.text import clean
 
 __all__ = [
@@ -65,11 +65,12 @@ class StatusHead(msgspec.Struct, frozen=True):
     alerts: tuple[AlertHead, ...] = ()
     channel: ChannelStatus = ChannelStatus()
     counters: dict[str, float | None] = {}
+    ledger: LedgerState = LedgerState()
 
     @property
     def status(self) -> HealthStatus:
         """The worst of all parts."""
-        return EngineStatus("", 0, "", 0, 0, probes=self.probes, sinks=self.sinks).status
+        return EngineStatus("", 0, "", 0, 0, probes=self.probes, sinks=self.sinks, ledger=self.ledger).status
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -180,6 +181,8 @@ def part_lines(status: StatusHead) -> list[str]:
         if isinstance(part, ProbeStatus):
             kind, message = "probe", message or "the target is down" * part.target_down
         lines.append(f"  {kind:<6}{part.name:<20} {part.type:<12} {part.status:<9} {message}".rstrip())
+    if status.ledger.trouble:
+        lines.append(f"  the ledger is kept in memory: {clean(status.ledger.trouble, 64)}")
     channel = status.channel
     queue = f"queue {channel.depth} of {channel.capacity}, {sum(channel.dropped.values())} dropped"
     lines.append(f"  {queue}; loop lag {status.lag_ms or 0:.1f} ms")

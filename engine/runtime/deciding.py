@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 from engine.codec import EventCodec
 from engine.events import Transition
 from engine.ports import Notification, Receiver
 from engine.runtime.contain import Failure, describe
+from engine.runtime.decided import Book, Entry, transition_of
 from engine.runtime.desk import Desk
 from engine.runtime.keeping import TOLD, Committed, Keeper
 from engine.runtime.ledger.group import Job
@@ -23,6 +24,7 @@ from engine.runtime.ledger.holding import Outcome
 from engine.runtime.ledger.transactions import decide, transitions_after
 from engine.runtime.ledger.values import Cover, Decision, NewMessage, StoredTransition
 from engine.runtime.notifications import NOTIFICATION_ALERTS_MAX, grouped
+from engine.status import AlertStatus
 
 __all__ = ["CURSOR", "Policy", "Told", "render"]
 
@@ -39,6 +41,7 @@ class Told(Protocol):
     receiver: Receiver
     send_resolved: bool
     desk: Desk
+    standing: tuple[Transition, ...]
 
     def queued_more(self, messages: int) -> None:
         """So many messages more are in the outbox."""
@@ -57,11 +60,19 @@ class Policy:
         self._keeper = keeper
         self._workers = workers
         self._external_labels = external_labels
+        self.book = Book(worker.name for worker in workers)
+        """What was decided, for the reconcile."""
+        self.resumed = asyncio.Event()
+        """Set once everything that the run before has left is decided."""
+        self.anew_total = 0
+        """Alerts that the reconcile has told."""
         self._inbox: deque[Committed] = deque()
         self._seq = 0
+        self._kept_seq = 0
         self._unnumbered = 0
-        self._resumed = False
+        self._unsayable: list[tuple[str, str]] = []
         self._in_flight = 0
+        self._deciding = False
         self._draining = False
         self._work = asyncio.Event()
         keeper.follow(self.take)
@@ -79,17 +90,20 @@ class Policy:
     @property
     def idle(self) -> bool:
         """Whether everything the core has decided is in the outbox."""
-        return not (self._inbox or self._in_flight or self._keeper.untold) and self._resumed
+        busy = self._inbox or self._deciding or self._in_flight or self._keeper.untold
+        return not busy and self.resumed.is_set()
 
     async def run(self) -> None:
         """Decide, for ever; once drained, until nothing is left to decide."""
         await self._keeper.opened.wait()
-        if not self._resumed:
+        if not self.resumed.is_set():
             await self._resume()
-            self._resumed = True
+            self.resumed.set()
         while not (self._draining and self.idle):
             while self._inbox:
+                self._deciding = True
                 await self._decide_in_parts(self._inbox.popleft())
+                self._deciding = False
             if self._draining and self.idle:
                 return
             self._work.clear()
@@ -131,30 +145,38 @@ class Policy:
         known = {id(one): (seq, key) for seq, key, one in zip(*committed, strict=True)}
         self._seq = max([self._seq, *seqs])
         messages: list[NewMessage] = []
+        entries = {
+            key: Entry(seq or self._seq, one) for seq, key, one in zip(*committed, strict=True) if one.kind in TOLD
+        }
         for worker in self._workers:
             parts = grouped(transitions, worker.name, self._external_labels, send_resolved=worker.send_resolved)
             for notification in parts:
-                if notification is not None and (message := self._message(worker, notification, known)) is not None:
-                    messages.append(message)
+                if notification is not None:
+                    messages += self._message(worker, notification, known)
                 await asyncio.sleep(0)
+        for key, entry in entries.items():  # no turn of the loop before they are handed over: else they would lack
+            self.book.note(key, entry)
+        self._give_up()
         if messages:
-            self.submit(messages, Decision(CURSOR if any(seqs) else "", self._seq, messages))
+            self._submit(messages, cursor=any(seqs))
             while self._in_flight >= DECISIONS_MAX:
                 self._work.clear()
                 await self._work.wait()
 
     def _message(
-        self, worker: Told, notification: Notification, known: Mapping[int, tuple[int, str]]
-    ) -> NewMessage | None:
+        self, worker: Told, notification: Notification, known: Mapping[int, tuple[int, str]], *, anew: bool = False
+    ) -> list[NewMessage]:
+        """The message, or nothing if it can't be made: then it is counted, and not tried again."""
         body = render(worker.receiver, worker.desk, notification)
-        if body is None:
-            return None
-        if len(body) > (limit := self._keeper.ledger.limits.body_bytes_max):
+        if body is not None and len(body) > (limit := self._keeper.ledger.limits.body_bytes_max):
             worker.desk.lose("oversize", 1)
             worker.desk.tell("oversize", f"a message of {len(body)} bytes is over {limit}")
-            return None
+            body = None
+        if body is None:
+            self._unsayable += [(worker.name, known[id(one)][1]) for one in notification.transitions]
+            return []
         first, part = known[id(notification.transitions[0])][0], 0
-        if not first:  # it could not be kept: no number tells it from others
+        if anew or not first:  # no number tells it from others
             self._unnumbered += 1
             first, part = self._seq, self._unnumbered
         covers = []
@@ -166,11 +188,49 @@ class Policy:
         # keep the order of each alert, which a finer key could not, since no two messages tell of the same ones.
         order_key = notification.group_key
         message_id = ledger.message_id(worker.name, first, part)
-        return NewMessage(worker.name, order_key, message_id, body, tuple(covers), now_ms)
+        return [NewMessage(worker.name, order_key, message_id, body, tuple(covers), now_ms)]
 
-    def submit(self, messages: Sequence[NewMessage], decision: Decision) -> None:
+    async def keep_up(self) -> None:
+        """Note how far policy has come where nobody had to be told. Raises `LedgerError`."""
+        if self.idle and self._seq > self._kept_seq:
+            decision = Decision(CURSOR, self._seq)
+            self._kept_seq = self._seq
+            function = functools.partial(decide, decision=decision, limits=self._keeper.ledger.limits)
+            await self._keeper.ledger.call(function)
+
+    def tell_anew(self, worker: Told, entries: Mapping[str, Entry]) -> None:
+        """Tell a receiver what it should know and does not, with ids of their own; no turn of the loop goes by."""
+        known = {id(entry.transition): (entry.seq, key) for key, entry in entries.items()}
+        transitions = [entry.transition for entry in entries.values()]
+        parts = grouped(transitions, worker.name, self._external_labels, send_resolved=worker.send_resolved)
+        for part in parts:
+            if part is not None and (messages := self._message(worker, part, known, anew=True)):
+                self._submit(messages, cursor=False)
+        self._give_up()
+        self.anew_total += len(entries)
+
+    def _give_up(self) -> None:
+        """What can't be rendered is not tried again by the reconcile."""
+        for receiver, key in self._unsayable:
+            self.book.give_up(receiver, key)
+        self._unsayable.clear()
+
+    def stand(self, alerts: Iterable[AlertStatus]) -> None:
+        """These fire since before the start. Receivers that keep what they were told are given it; the others are told
+        of what the ledger does not know them to know."""
+        now_ms = self._keeper.now().wall_ms
+        standing = [transition_of(alert, now_ms) for alert in alerts if alert.state == "firing"]
+        for one in standing:
+            self.book.note(one.fingerprint, Entry(0, one))
+        for worker in self._workers:
+            worker.standing = tuple(standing)
+
+    def _submit(self, messages: Sequence[NewMessage], *, cursor: bool) -> None:
         """Hand a decision over, and tell the workers once it is committed."""
         ledger = self._keeper.ledger
+        decision = Decision(CURSOR if cursor else "", self._seq, messages)
+        if cursor:
+            self._kept_seq = self._seq
         function = functools.partial(decide, decision=decision, limits=ledger.limits)
         self._in_flight += 1
         if not ledger.submit(Job(function), functools.partial(self._committed, messages)):
@@ -186,12 +246,18 @@ class Policy:
             if not (count := counts.get(worker.name, 0)):
                 continue
             if outcome is None or outcome.error is not None:
-                worker.desk.lose("ledger", count)
+                self.book.doubt(worker.name)
                 text = str(outcome.error) if outcome is not None else "too much waits for the ledger"
-                worker.desk.tell("ledger", f"{count} messages could not be kept: {text}", count=count)
+                worker.desk.tell(
+                    "ledger", f"{count} messages could not be kept, and are made again: {text}", count=count
+                )
+                continue
+            if outcome.value.void:  # the cursor was there already, which is a bug: the reconcile finds what is missing
+                worker.desk.tell("void", f"{count} messages were taken for decided already", count=count)
                 continue
             worker.queued_more(count)
             if dropped := outcome.value.overflowed.get(worker.name, 0):
+                self.book.doubt(worker.name)
                 worker.desk.lose("queue_full", dropped)
                 worker.desk.tell("message_lost", "too many messages wait; the oldest were dropped", count=dropped)
 

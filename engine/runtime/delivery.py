@@ -149,6 +149,8 @@ class SinkRunner:
             written=self.desk.written,
             retries=self.desk.retries,
             dropped=sum(self.desk.dropped.values()) + self._own_drops(),
+            held=0 if self.messages is None else self.messages.counts.held,
+            oldest_ms=0 if self.messages is None else self.messages.counts.oldest_ms,
         )
 
     def _own_drops(self) -> int:

@@ -278,6 +278,7 @@ class Engine:
             blindness=build_blindness(self.config, shared, sentinel),
             refiller=build_refiller(core, sinks, settings.refill_samples_max, pool),
         )
+        keeper.on_restored.append(lambda _: policy.stand(stepper.alerts()))
         probes = build_probes(self.config, list(self._extra_probes.values()), shared, pool, sentinel)
         status_file = None if folder is None else StatusFile(folder, self.status, shared, pool)
         timeout_s = settings.shutdown_timeout.seconds

@@ -28,7 +28,7 @@ from engine.runtime.ledger.values import AlertRow, Instant, LedgerStatus, Limits
 from engine.runtime.supervisor import Shared
 from engine.runtime.turns import in_turns
 
-__all__ = ["LEDGER_FILE", "TOLD", "Changed", "Committed", "Keeper", "Rows", "build_keeper", "instant_of"]
+__all__ = ["LEDGER_FILE", "TOLD", "Changed", "Committed", "Keeper", "Rows", "build_keeper"]
 
 LEDGER_FILE: Final = "state.db"
 COMPONENT: Final = "ledger"
@@ -86,6 +86,8 @@ class Keeper:
         """Transitions that could not be kept; they were told all the same."""
         self.closed_well = False
         """Whether it is closed with everything on disk."""
+        self.now = _instants(shared.clock)
+        """Reads the clock, for times that must hold across restarts."""
         self._wanted = wanted
         self._shared = shared
         self._receivers = receivers
@@ -176,11 +178,16 @@ class Keeper:
         self.closed_well = not closing.cancelled() and closing.exception() is None and closing.result()
 
 
-def instant_of(clock: Clock) -> Instant:
-    """Now, to be compared across restarts."""
-    wall_ms = clock.wall_now_ms() if isinstance(clock, WallClock) else clock.now_ms()
-    boot = clock.boot() if isinstance(clock, BootClock) else None
-    return Instant(wall_ms) if boot is None else Instant(wall_ms, boot.boot_id, boot.up_ms)
+def _instants(clock: Clock) -> Callable[[], Instant]:
+    """What reads the clock in a form that can be compared across restarts."""
+    wall_ms = clock.wall_now_ms if isinstance(clock, WallClock) else clock.now_ms
+    boot = clock.boot if isinstance(clock, BootClock) else lambda: None
+
+    def now() -> Instant:
+        up = boot()
+        return Instant(wall_ms()) if up is None else Instant(wall_ms(), up.boot_id, up.up_ms)
+
+    return now
 
 
 def build_keeper(config: Config, shared: Shared, receivers: Collection[str]) -> Keeper:

@@ -6,7 +6,7 @@ They are fed to the core like any other sample, so that a rule can watch the wat
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -49,6 +49,8 @@ class Figures(NamedTuple):
         core: The core's counters.
         plain: Further metrics by name, which have no labels.
         blind: Blind time in seconds, by reason.
+        receivers: Names of the sinks that take messages.
+        now_ms: Event time.
         emit_refused: Events refused from `emit`, by reason.
     """
 
@@ -63,6 +65,8 @@ class Figures(NamedTuple):
     emit_refused: Mapping[str, int]
     plain: Mapping[str, float]
     blind: Mapping[str, float] = {}  # never written to
+    receivers: Collection[str] = ()
+    now_ms: int = 0
 
 
 def own_metrics(figures: Figures) -> dict[str, float]:
@@ -112,6 +116,10 @@ def _of_sinks(figures: Figures) -> Iterable[tuple[str, float]]:
         yield series_text("longwatch_sink_written_total", label), sink.written
         yield series_text("longwatch_sink_retries_total", label), sink.retries
         yield series_text("longwatch_sink_notices_total", label), figures.notices.get(sink.name, 0)
+        if sink.name in figures.receivers:
+            oldest_s = (figures.now_ms - sink.oldest_ms) / 1000 if sink.oldest_ms else 0.0
+            yield series_text("longwatch_outbox_held", label), sink.held
+            yield series_text("longwatch_outbox_oldest_seconds", label), max(0.0, oldest_s)
         for reason, count in figures.lost.get(sink.name, {}).items():
             yield series_text("longwatch_sink_dropped_total", {**label, "reason": reason}), count
 

@@ -11,10 +11,12 @@ import functools
 import math
 from typing import Final
 
-from engine.ports import Periodic, Receiver
+from engine.events import Transition
+from engine.ports import Notification, Periodic, Receiver, Resuming
+from engine.runtime.contain import describe
 from engine.runtime.contain import settle as settle_tasks
 from engine.runtime.desk import Desk
-from engine.runtime.keeping import Keeper, instant_of
+from engine.runtime.keeping import Keeper
 from engine.runtime.ledger.errors import LedgerError
 from engine.runtime.ledger.group import Job
 from engine.runtime.ledger.sending import Counts, Look, look, settle
@@ -55,6 +57,8 @@ class OutboxWorker:
         self.send_resolved = bool(getattr(receiver, "send_resolved", True))
         self.disabled = ""
         """Why nothing more is sent to it in this run; empty while it is."""
+        self.standing: tuple[Transition, ...] = ()
+        """What fires since before the start, for a receiver that keeps what it was told."""
         self.dead_total = 0
         self.counts = Counts()
         self._keeper = keeper
@@ -112,6 +116,7 @@ class OutboxWorker:
         await self._keeper.opened.wait()
         if not await self.desk.opened():
             return
+        self._resume()
         last = False
         try:
             while True:
@@ -127,6 +132,16 @@ class OutboxWorker:
         finally:
             await self._leave()
 
+    def _resume(self) -> None:
+        standing, self.standing = self.standing, ()
+        if not standing or not isinstance(self.receiver, Resuming):
+            return
+        told = Notification(receiver=self.name, group_key="{}:{}", group_labels={}, transitions=standing)
+        try:
+            self.receiver.resume(told)
+        except BaseException as error:  # noqa: BLE001  # foreign code, called from our own task
+            self.desk.tell("resume", f"it could not take what stands: {describe(error).message}", status="degraded")
+
     async def _look(self) -> Look | None:
         """Settle what is finished and read what is due; None if the ledger can't say."""
         settlements, self._settlements = self._settlements, []
@@ -136,7 +151,7 @@ class OutboxWorker:
             look,
             receiver=self.name,
             settlements=settlements,
-            now=instant_of(clock),
+            now=self._keeper.now(),
             now_ms=clock.now_ms(),
             limits=ledger.limits,
             limit=self._sends_max - len(self._sending),
@@ -266,7 +281,7 @@ class OutboxWorker:
             tries = self._last_tries.get(message.id, 0)
             self._last_tries[message.id] = tries + 1
             wait_s = min(wait_s, LAST_PAUSE_S) if tries < LAST_TRIES else wait_s + 2 * LAST_PAUSE_S
-        now, wait_ms = instant_of(self.desk.shared.clock), math.ceil(1000 * wait_s)
+        now, wait_ms = self._keeper.now(), math.ceil(1000 * wait_s)
         return Instant(now.wall_ms + wait_ms, now.boot_id, now.up_ms + wait_ms)
 
 

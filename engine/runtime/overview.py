@@ -11,7 +11,7 @@ from engine.ports import Clock
 from engine.runtime.metrics import OWN_INTERVAL_MS, Figures, OwnBatches, own_metrics
 from engine.runtime.pipeline import Parts
 from engine.runtime.stepping import Published
-from engine.status import EngineStatus
+from engine.status import EngineStatus, LedgerState
 
 __all__ = ["Overview"]
 
@@ -53,6 +53,7 @@ class Overview:
             channel=parts.shared.channel.statistics(),
             gauges=published.gauges,
             counters=own_metrics(self._figures(published)),
+            ledger=self._ledger(),
         )
 
     def due_batch(self, now_ms: int) -> SampleBatch | None:
@@ -69,6 +70,8 @@ class Overview:
             channel=parts.shared.channel.statistics(),
             probes=[probe.status() for probe in parts.probes],
             sinks=[sink.status() for sink in parts.sinks],
+            receivers={sink.spec.name for sink in parts.sinks if sink.messages is not None},
+            now_ms=self._clock.now_ms(),
             alerts=published.alerts_by_state,
             refused={probe.spec.name: probe.refused for probe in parts.probes},
             lost={sink.spec.name: sink.desk.dropped for sink in parts.sinks},
@@ -79,6 +82,7 @@ class Overview:
             plain={
                 **self._of_network(),
                 **(parts.listener.figures() if parts.listener is not None else {}),
+                **self._of_ledger(),
                 "longwatch_uptime_seconds": self._clock.monotonic() - self._started_s,
                 "longwatch_rules": self._config.rule_count,
                 "longwatch_series": published.series,
@@ -94,6 +98,27 @@ class Overview:
                 "longwatch_thread_calls": parts.pool.busy,
             },
         )
+
+    def _ledger(self) -> LedgerState:
+        keeper = self._parts.keeper
+        if not keeper.opened.is_set():
+            return LedgerState("opening")
+        status = keeper.status()
+        return LedgerState(status.kept, status.trouble)
+
+    def _of_ledger(self) -> dict[str, float]:
+        status = self._parts.keeper.status()
+        return {
+            "longwatch_ledger_degraded": status.kept == "degraded",
+            "longwatch_ledger_busy_seconds": status.busy_s,
+            "longwatch_ledger_waiting": status.waiting,
+            "longwatch_ledger_log_bytes": status.log_bytes,
+            "longwatch_ledger_commits_total": status.groups_total,
+            "longwatch_ledger_degraded_total": status.degraded_total,
+            "longwatch_ledger_resets_total": status.resets_total,
+            "longwatch_ledger_refused_total": status.refused_total,
+            "longwatch_alerts_told_anew_total": self._parts.policy.anew_total,
+        }
 
     def _of_network(self) -> dict[str, float]:
         sentinel = self._parts.sentinel

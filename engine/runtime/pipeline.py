@@ -20,6 +20,7 @@ from engine.runtime.deciding import Policy
 from engine.runtime.delivery import SinkRunner
 from engine.runtime.keeping import Keeper
 from engine.runtime.queues import kind_of
+from engine.runtime.reconcile import Reconcile
 from engine.runtime.recording import RECORDS_PER_TURN
 from engine.runtime.schedule import backoff_s
 from engine.runtime.sentinel import Sentinel
@@ -131,7 +132,9 @@ class Pipeline:
         upstream = [spawn(probe.component, probe.run) for probe in parts.probes]
         if parts.sentinel is not None:
             upstream.append(spawn("network", parts.sentinel.run))
-        beside = [spawn("ledger", parts.keeper.run)]
+        workers = [sink.messages for sink in parts.sinks if sink.messages is not None]
+        reconcile = Reconcile(parts.keeper, parts.policy, workers)
+        beside = [spawn("ledger", parts.keeper.run), spawn("reconcile", reconcile.run)]
         if parts.status_file is not None:
             beside.append(spawn("state", parts.status_file.run))
         if parts.listener is not None:

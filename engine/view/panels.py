@@ -241,10 +241,14 @@ def footer(status: EngineStatus, scene: Scene, width: int) -> list[Line]:
         (f"series {number(float(status.series))}  ", "dim"),
         (f"rules {status.rules}", "dim"),
     ]
-    second: Line = [("sinks ", "dim")]
+    second: Line = []
+    if status.ledger.kept == "degraded":
+        second.append((literal(f"ledger in memory ({status.ledger.trouble})   "), _HEALTH_STYLE["degraded"]))
+    second.append(("sinks ", "dim"))
     for sink in sorted(status.sinks, key=lambda sink: sink.status == "ok"):
         text = f" {sink.queued}/{sink.queue_max}"
         text += f" dropped {sink.dropped}" if sink.dropped else ""
+        text += f" held {sink.held}" if sink.held else ""
         text += f" ({sink.message})" if sink.message and sink.status != "ok" else ""
         style = "dim" if sink.status == "ok" else _HEALTH_STYLE[sink.status]
         second += [(literal(f"{sink.name} {sink.status}"), style), (literal(text) + "   ", style)]

@@ -14,6 +14,7 @@ from engine.runtime.deciding import Policy
 from engine.runtime.delivery import SinkRunner, SinkSpec
 from engine.runtime.ledger.values import Limits
 from engine.runtime.queues import kind_of
+from engine.runtime.reconcile import Reconcile
 from engine.runtime.supervisor import Shared
 from engine.testing import RecordingSink, VirtualClock, run_virtual
 from tests.runtime.rig import firing, health_of, keeper_of, shared
@@ -40,7 +41,9 @@ class Rig:
         self.worker: Any = self.runner.messages
         workers = [] if self.runner.messages is None else [self.runner.messages]
         self.policy = Policy(self.keeper, workers, {"env": "test"})
-        self.beside = [asyncio.ensure_future(run()) for run in (self.keeper.run, self.policy.run)]
+        self.reconcile = Reconcile(self.keeper, self.policy, workers)
+        loops = (self.keeper.run, self.policy.run, self.reconcile.run)
+        self.beside = [asyncio.ensure_future(run()) for run in loops]
         self.tasks = [asyncio.ensure_future(job.run()) for job in self.runner.jobs()]
         self.offered: list[asyncio.Future[None]] = []
 

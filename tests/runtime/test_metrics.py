@@ -16,7 +16,9 @@ def figures() -> Figures:
     return Figures(
         channel=ChannelStatus(depth=3, capacity=10, peak=7, received=20, dropped={"full": 2}),
         probes=[ProbeStatus("p", "fake", 1_000, status="failed", ticks=5, failures_total=2, duration_ms=20.0)],
-        sinks=[SinkStatus("s", "fake", queued=4, queue_max=9, written=8, retries=1, dropped=2)],
+        sinks=[
+            SinkStatus("s", "fake", queued=4, queue_max=9, written=8, retries=1, dropped=2, held=5, oldest_ms=1_000)
+        ],
         alerts={"firing": 1, "pending": 4},
         refused={"p": {"value": 6}},
         lost={"s": {"queue_full": 2}},
@@ -24,6 +26,8 @@ def figures() -> Figures:
         core={"samples_accepted_total": 11, "series_evicted_total": 7, "samples_dropped_total_old": 3},
         emit_refused={"type": 1},
         plain={"longwatch_rules": 2},
+        receivers={"s"},
+        now_ms=3_500,
     )
 
 
@@ -41,6 +45,8 @@ def test_values() -> None:
     assert values['longwatch_probe_refused_total{probe="p",reason="value"}'] == 6
     assert values['longwatch_sink_up{sink="s"}'] == 1
     assert values['longwatch_sink_dropped_total{reason="queue_full",sink="s"}'] == 2
+    assert values['longwatch_outbox_held{sink="s"}'] == 5
+    assert values['longwatch_outbox_oldest_seconds{sink="s"}'] == 2.5
     assert values["longwatch_samples_accepted_total"] == 11
     assert values["longwatch_series_evicted_total"] == 7
     assert values["longwatch_samples_late_total"] == 0, "counters exist from the start"

@@ -209,13 +209,18 @@ def count(connection: sqlite3.Connection, receiver: str) -> Counts:
 
 _DELIVERED: Final = "SELECT alert_key, kind, seq FROM delivered WHERE receiver = ?"
 _WAITING: Final = "SELECT covers FROM outbox WHERE receiver = ? AND status = 'waiting' ORDER BY id"
+_ALL: Final = "SELECT covers FROM outbox WHERE receiver = ? ORDER BY id"
 
 
-def standing(connection: sqlite3.Connection, receiver: str) -> dict[str, Cover]:
+def standing(connection: sqlite3.Connection, receiver: str, *, held: bool = False) -> dict[str, Cover]:
     """What a receiver will have been told last of each alert, once its waiting messages are through; for the
-    reconcile. Dead and parked messages do not count: nobody was told of those."""
+    reconcile. Dead and parked messages do not count: nobody was told of those.
+
+    Args:
+        held: They count all the same: it is a person's turn to do something about them.
+    """
     told = {key: Cover(key, kind, seq) for key, kind, seq in connection.execute(_DELIVERED, (receiver,)).fetchall()}
-    for (covers,) in connection.execute(_WAITING, (receiver,)).fetchall():
+    for (covers,) in connection.execute(_ALL if held else _WAITING, (receiver,)).fetchall():
         for cover in _COVERS.decode(covers):
             known = told.get(cover[0])
             if known is None or cover[2] >= known.seq:

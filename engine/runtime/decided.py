@@ -1,0 +1,105 @@
+"""What was decided last of each alert, until it is known that each receiver knows it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, NamedTuple
+
+from engine.events import Transition
+from engine.runtime.ledger.values import Cover
+from engine.status import AlertStatus
+
+__all__ = ["ENTRIES_MAX", "Book", "Entry", "missing", "transition_of"]
+
+ENTRIES_MAX: Final = 100_000
+
+
+class Entry(NamedTuple):
+    """What was decided last of an alert. `seq` 0: it fires since before the start."""
+
+    seq: int
+    transition: Transition
+
+
+class Book:
+    """What is to be checked for each receiver, and what fires."""
+
+    def __init__(self, receivers: Iterable[str]) -> None:
+        self._unchecked: dict[str, dict[str, Entry]] = {name: {} for name in receivers}
+        self._firing: dict[str, Entry] = {}
+        self.forgotten_total = 0
+        """Alerts that could not be remembered until they were checked."""
+
+    def note(self, key: str, entry: Entry) -> None:
+        """This was decided last of an alert."""
+        if entry.transition.kind == "firing":
+            self._put(self._firing, key, entry)
+        else:
+            self._firing.pop(key, None)
+        for entries in self._unchecked.values():
+            self._put(entries, key, entry)
+
+    def doubt(self, receiver: str) -> None:
+        """Something that was decided for it is gone: whatever fires is checked again."""
+        self._unchecked[receiver] = {**self._firing, **self._unchecked[receiver]}
+
+    def unchecked(self, receiver: str) -> dict[str, Entry]:
+        """By the alert's key, as it is now."""
+        return dict(self._unchecked[receiver])
+
+    def still(self, receiver: str, key: str, entry: Entry) -> bool:
+        """Whether nothing newer was decided of an alert since `unchecked`."""
+        return self._unchecked[receiver].get(key) is entry
+
+    def checked(self, receiver: str, key: str, entry: Entry) -> None:
+        """The receiver knows, or will know."""
+        if self.still(receiver, key, entry):
+            del self._unchecked[receiver][key]
+
+    def give_up(self, receiver: str, key: str) -> None:
+        """The receiver can't be told of this alert."""
+        self._unchecked[receiver].pop(key, None)
+
+    def _put(self, entries: dict[str, Entry], key: str, entry: Entry) -> None:
+        entries.pop(key, None)
+        if len(entries) >= ENTRIES_MAX:
+            del entries[next(iter(entries))]
+            self.forgotten_total += 1
+        entries[key] = entry
+
+
+def missing(
+    entries: Mapping[str, Entry], told: Mapping[str, Cover], *, send_resolved: bool
+) -> Iterator[tuple[str, Entry, bool]]:
+    """Each entry, and whether the receiver was not told of it. Pure.
+
+    Args:
+        told: What it was told last of each alert, or will be.
+    """
+    for key, entry in entries.items():
+        known = told.get(key)
+        if entry.transition.kind == "resolved" and not send_resolved:
+            yield key, entry, False
+        elif entry.seq:
+            yield key, entry, known is None or known.seq < entry.seq
+        else:
+            yield key, entry, known is None or known.kind != "firing"
+
+
+def transition_of(status: AlertStatus, now_ms: int) -> Transition:
+    """The last transition of an alert that fires, as far as its status knows it."""
+    fired_ms = max(status.active_since_ms, now_ms - status.elapsed_ms)
+    return Transition(
+        time_ms=fired_ms,
+        rule=status.rule,
+        labels=status.labels,
+        before="pending",
+        after="firing",
+        reason="held",
+        value=status.value,
+        active_since_ms=status.active_since_ms,
+        annotations=status.annotations,
+        fired_ms=fired_ms,
+        severity=status.severity,
+        flapping=status.flapping,
+    )

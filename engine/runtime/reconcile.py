@@ -1,0 +1,74 @@
+"""The second net: what each receiver should have been told against what the ledger says it was told, or will be.
+
+The first net is the cursor: each transition becomes messages once. This one finds what it missed all the same: messages
+that overflowed an outbox or could not be kept, a receiver that is new, alerts that fire since before a ledger was lost.
+It looks at what was decided only, after what was decided is in the outbox, so it never tells what the cursor will. A
+message that was given up is a person's to send again, and is not told anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Iterable
+from typing import Final
+
+from engine.runtime.decided import Entry, missing
+from engine.runtime.deciding import Policy, Told
+from engine.runtime.keeping import Keeper
+from engine.runtime.ledger.errors import LedgerError
+from engine.runtime.ledger.sending import standing
+
+__all__ = ["RECONCILE_S", "Reconcile"]
+
+RECONCILE_S: Final = 60.0
+MISSING_MAX: Final = 256
+"""So many alerts are told anew at a time; the others a minute later."""
+
+
+class Reconcile:
+    """Compares once a minute, the first time when the run before is caught up with.
+
+    Args:
+        policy: Makes the messages.
+        workers: Those of the receivers.
+    """
+
+    def __init__(self, keeper: Keeper, policy: Policy, workers: Iterable[Told]) -> None:
+        self._keeper = keeper
+        self._policy = policy
+        self._workers = list(workers)
+
+    async def run(self) -> None:
+        """Compare, for ever."""
+        await self._policy.resumed.wait()
+        while True:
+            try:
+                for worker in self._workers:
+                    await self.check(worker)
+                await self._policy.keep_up()
+            except LedgerError as error:
+                self._keeper.tell(error.reason, f"what receivers know could not be compared: {error}")
+            await asyncio.sleep(RECONCILE_S)
+
+    async def check(self, worker: Told) -> int:
+        """Tell one receiver what it was not told; returns of how many alerts. Raises `LedgerError`."""
+        book = self._policy.book
+        entries = book.unchecked(worker.name)
+        if not entries:
+            return 0
+        read = functools.partial(standing, receiver=worker.name, held=True)
+        told = await self._keeper.ledger.call(read, writes=False)
+        anew: dict[str, Entry] = {}
+        for number, (key, entry, lacks) in enumerate(missing(entries, told, send_resolved=worker.send_resolved), 1):
+            if not lacks:
+                book.checked(worker.name, key, entry)
+            elif len(anew) < MISSING_MAX:
+                anew[key] = entry
+            if number % 1_000 == 0:
+                await asyncio.sleep(0)
+        # Without a turn of the loop from here to the outbox: nothing newer may come between.
+        anew = {key: entry for key, entry in anew.items() if book.still(worker.name, key, entry)}
+        if anew:
+            self._policy.tell_anew(worker, anew)
+        return len(anew)
