@@ -231,7 +231,8 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
 class Receiver(Sink, Protocol):
     """A sink that tells people. Rendering and sending are apart, so that what is stored is what is sent.
 
-    One with an attribute `send_resolved` that is false is not told of resolved alerts; of lost ones it is.
+    One with an attribute `send_resolved` that is false is not told of resolved alerts; of lost ones it is. One with an
+    attribute `deliveries_max` above 1 is given that many messages at a time, at most 16, each about other alerts.
     """
 
     def render(self, notification: Notification) -> bytes:

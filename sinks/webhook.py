@@ -70,8 +70,10 @@ class WebhookSink:
 
     Attributes:
         send_resolved: Whether to be told of resolved alerts. A `lost` one is not resolved and always told.
+        deliveries_max: How many messages it takes at a time, each about other alerts.
     """
 
+    deliveries_max: ClassVar[int] = 4
     Options: ClassVar[type[WebhookOptions]] = WebhookOptions
 
     def __init__(self, options: WebhookOptions, context: SinkContext) -> None:

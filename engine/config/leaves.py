@@ -5,7 +5,7 @@ A class is imported when its name stands in the configuration, and not before.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec.inspect as mi
@@ -14,13 +14,15 @@ from engine.config.checks import check_labels
 from engine.config.convert import BAD, Converter
 from engine.config.kinds import fields_of
 from engine.config.locate import KeyPath
+from engine.config.report import Report
 from engine.config.shape import ProbeCommon, ProbeConfig, SinkCommon, SinkConfig
 from engine.conformance import probe_faults, sink_faults
 from engine.durations import Duration
+from engine.errors import nearest
 from engine.ports import Options
 from engine.registry import RegistryError, names, resolve
 
-__all__ = ["options_of", "probe_config", "sink_config"]
+__all__ = ["check_receivers", "options_of", "probe_config", "sink_config"]
 
 
 _DEFAULTS = {"probe": ("DEFAULT_INTERVAL", "DEFAULT_TIMEOUT"), "sink": ()}
@@ -58,9 +60,33 @@ def probe_config(name: str, table: Mapping[str, Any], converter: Converter) -> P
 def sink_config(name: str, table: Mapping[str, Any], converter: Converter) -> SinkConfig | None:
     """Read `[sink.NAME]`, or report why not."""
     found = _leaf("sink", SinkCommon, table, ("sink", name), converter)
-    if found.cls is None or found.options is None:
+    if found.cls is None or found.options is None or any(value is BAD for value in found.common.values()):
         return None
-    return SinkConfig(name=name, type=found.type, factory=found.cls, options=found.options)
+    return SinkConfig(
+        name=name,
+        type=found.type,
+        factory=found.cls,
+        options=found.options,
+        fallback=found.common.get("fallback"),
+        messages_per_minute=found.common.get("messages_per_minute"),
+    )
+
+
+def check_receivers(sinks: Sequence[SinkConfig], report: Report) -> None:
+    """Report what concerns messages at sinks that take none, and fallbacks that can't be one."""
+    receivers = {sink.name: sink for sink in sinks if hasattr(sink.factory, "deliver")}
+    for sink in sinks:
+        for key, value in (("fallback", sink.fallback), ("messages_per_minute", sink.messages_per_minute)):
+            if value is not None and sink.name not in receivers:
+                report.error(("sink", sink.name, key), f"a {sink.type} sink takes no messages", "leave it out")
+        if sink.fallback is None or sink.name not in receivers:
+            continue
+        path, others = ("sink", sink.name, "fallback"), sorted(set(receivers) - {sink.name})
+        if sink.fallback not in others:
+            hint = nearest(sink.fallback, others) or (f"known: {', '.join(others)}" if others else "there is no other")
+            report.error(path, "expected the name of another sink that takes messages", hint)
+        elif receivers[sink.fallback].fallback is not None:
+            report.error(path, "this sink has a fallback itself", "a fallback has none of its own")
 
 
 class _Leaf:

@@ -21,7 +21,7 @@ from engine.config.environment import ExpandError, expand
 from engine.config.files import check_files
 from engine.config.http import heartbeat_configs, http_table
 from engine.config.kinds import fields_of
-from engine.config.leaves import probe_config, sink_config
+from engine.config.leaves import check_receivers, probe_config, sink_config
 from engine.config.locate import KeyPath
 from engine.config.packs import BUILT_IN_NAME, BUILT_IN_TOML, fill, merge_rules, pack_names, pack_texts, read_pack
 from engine.config.report import Report, address_of, quote
@@ -130,6 +130,7 @@ def _examine(
         for name, table in named_tables("sink", tree.get("sink", {}), converter).items()
     ]
     http, heartbeats = http_table(tree, converter), heartbeat_configs(tree, converter)
+    check_receivers([sink for sink in sinks if sink], report)
 
     check_files((sink for sink in sinks if sink), engine.state_dir if engine else None, report)
 

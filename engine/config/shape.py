@@ -121,9 +121,14 @@ class SinkCommon(Options, frozen=True, kw_only=True):
 
     Args:
         type: Which sink it is; by default the table's name.
+        fallback: Name of another sink, which is told what this one could not be told within five minutes, or at all;
+            it is told nothing else.
+        messages_per_minute: How many messages it is sent in a minute at most, a sixth of them at once; the others wait.
     """
 
     type: str | None = None
+    fallback: str | None = None
+    messages_per_minute: Annotated[int, Meta(ge=1, le=60_000)] | None = None
 
 
 class LevelTable(Options, frozen=True, kw_only=True, rename={"for_": "for"}):
@@ -199,6 +204,8 @@ class SinkConfig(msgspec.Struct, frozen=True, kw_only=True):
     type: str
     factory: Any
     options: Options
+    fallback: str | None = None
+    messages_per_minute: int | None = None
 
 
 class RuleConfig(msgspec.Struct, frozen=True, kw_only=True):

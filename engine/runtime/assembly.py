@@ -244,9 +244,8 @@ def build_sinks(config: Config, extra: Mapping[str, Sink], shared: Shared, pool:
             external_labels=limits.external_labels,
             call=pool.caller(f"sink.{sink.name}", _sink_error),
         )
-        specs.append(
-            SinkSpec(sink.name, sink.type, _built(sink.factory, sink.options, context, f"sink.{sink.name}", config))
-        )
+        built: Sink = _built(sink.factory, sink.options, context, f"sink.{sink.name}", config)
+        specs.append(SinkSpec(sink.name, sink.type, built, sink.fallback or "", sink.messages_per_minute or 0))
     _check_names("sink", [spec.name for spec in specs], list(extra))
     return specs + [SinkSpec(name, type(sink).__name__, sink) for name, sink in extra.items()]
 
@@ -258,8 +257,11 @@ def build_delivery(
     keeper = build_keeper(config, shared, [spec.name for spec in specs if isinstance(spec.sink, Receiver)])
     records_max = config.engine.sink_queue_records_max
     runners = [SinkRunner(spec, shared, queue_records_max=records_max, keeper=keeper) for spec in specs]
-    workers = [runner.messages for runner in runners if runner.messages is not None]
-    return keeper, runners, Policy(keeper, workers, config.engine.external_labels)
+    workers = {runner.spec.name: runner.messages for runner in runners if runner.messages is not None}
+    for spec in specs:
+        if spec.name in workers:
+            workers[spec.name].fallback = workers.get(spec.fallback)
+    return keeper, runners, Policy(keeper, list(workers.values()), config.engine.external_labels)
 
 
 def _built(factory: Callable[[Any, Any], T], options: Any, context: Any, address: str, config: Config) -> T:

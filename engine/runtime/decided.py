@@ -41,7 +41,8 @@ class Book:
 
     def doubt(self, receiver: str) -> None:
         """Something that was decided for it is gone: whatever fires is checked again."""
-        self._unchecked[receiver] = {**self._firing, **self._unchecked[receiver]}
+        if receiver in self._unchecked:  # what is a fallback only is told nothing that could be compared
+            self._unchecked[receiver] = {**self._firing, **self._unchecked[receiver]}
 
     def unchecked(self, receiver: str) -> dict[str, Entry]:
         """By the alert's key, as it is now."""

@@ -10,41 +10,27 @@ import asyncio
 import functools
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from engine.codec import EventCodec
 from engine.events import Transition
-from engine.ports import Notification, Receiver
-from engine.runtime.contain import Failure, describe
+from engine.runtime.composing import Composer, Told
+from engine.runtime.contain import describe
 from engine.runtime.decided import Book, Entry, transition_of
-from engine.runtime.desk import Desk
 from engine.runtime.keeping import TOLD, Committed, Keeper
 from engine.runtime.ledger.group import Job
 from engine.runtime.ledger.holding import Outcome
 from engine.runtime.ledger.transactions import decide, transitions_after
-from engine.runtime.ledger.values import Cover, Decision, NewMessage, StoredTransition
-from engine.runtime.notifications import NOTIFICATION_ALERTS_MAX, grouped
+from engine.runtime.ledger.values import Decision, NewMessage, StoredTransition
+from engine.runtime.notifications import NOTIFICATION_ALERTS_MAX
 from engine.status import AlertStatus
 
-__all__ = ["CURSOR", "Policy", "Told", "render"]
+__all__ = ["CURSOR", "Policy"]
 
 CURSOR: Final = "policy"
 DECISION_TRANSITIONS_MAX: Final = 16 * NOTIFICATION_ALERTS_MAX
 DECISIONS_MAX: Final = 8
 """So many decisions wait for their commit at most; then deciding waits, too."""
-
-
-class Told(Protocol):
-    """What policy needs of a receiver's worker (`outbox.OutboxWorker`)."""
-
-    name: str
-    receiver: Receiver
-    send_resolved: bool
-    desk: Desk
-    standing: tuple[Transition, ...]
-
-    def queued_more(self, messages: int) -> None:
-        """So many messages more are in the outbox."""
 
 
 class Policy:
@@ -57,10 +43,13 @@ class Policy:
     """
 
     def __init__(self, keeper: Keeper, workers: Sequence[Told], external_labels: Mapping[str, str]) -> None:
+        fallbacks = {worker.fallback.name for worker in workers if worker.fallback is not None}
+        self.workers = [worker for worker in workers if worker.name not in fallbacks]
+        """Those that are told everything; who is another's fallback is told nothing else."""
         self._keeper = keeper
-        self._workers = workers
-        self._external_labels = external_labels
-        self.book = Book(worker.name for worker in workers)
+        self._all = workers
+        self._composer = Composer(keeper, external_labels)
+        self.book = Book(worker.name for worker in self.workers)
         """What was decided, for the reconcile."""
         self.resumed = asyncio.Event()
         """Set once everything that the run before has left is decided."""
@@ -69,8 +58,6 @@ class Policy:
         self._inbox: deque[Committed] = deque()
         self._seq = 0
         self._kept_seq = 0
-        self._unnumbered = 0
-        self._unsayable: list[tuple[str, str]] = []
         self._in_flight = 0
         self._deciding = False
         self._draining = False
@@ -95,6 +82,7 @@ class Policy:
 
     async def run(self) -> None:
         """Decide, for ever; once drained, until nothing is left to decide."""
+        self._deciding = False
         await self._keeper.opened.wait()
         if not self.resumed.is_set():
             await self._resume()
@@ -148,47 +136,19 @@ class Policy:
         entries = {
             key: Entry(seq or self._seq, one) for seq, key, one in zip(*committed, strict=True) if one.kind in TOLD
         }
-        for worker in self._workers:
-            parts = grouped(transitions, worker.name, self._external_labels, send_resolved=worker.send_resolved)
-            for notification in parts:
-                if notification is not None:
-                    messages += self._message(worker, notification, known)
+        for worker in self.workers:
+            for made in self._composer.messages(worker, transitions, known, self._seq):
+                messages += made
                 await asyncio.sleep(0)
         for key, entry in entries.items():  # no turn of the loop before they are handed over: else they would lack
             self.book.note(key, entry)
-        self._give_up()
+        for receiver, key in self._composer.take_unsayable():
+            self.book.give_up(receiver, key)
         if messages:
             self._submit(messages, cursor=any(seqs))
             while self._in_flight >= DECISIONS_MAX:
                 self._work.clear()
                 await self._work.wait()
-
-    def _message(
-        self, worker: Told, notification: Notification, known: Mapping[int, tuple[int, str]], *, anew: bool = False
-    ) -> list[NewMessage]:
-        """The message, or nothing if it can't be made: then it is counted, and not tried again."""
-        body = render(worker.receiver, worker.desk, notification)
-        if body is not None and len(body) > (limit := self._keeper.ledger.limits.body_bytes_max):
-            worker.desk.lose("oversize", 1)
-            worker.desk.tell("oversize", f"a message of {len(body)} bytes is over {limit}")
-            body = None
-        if body is None:
-            self._unsayable += [(worker.name, known[id(one)][1]) for one in notification.transitions]
-            return []
-        first, part = known[id(notification.transitions[0])][0], 0
-        if anew or not first:  # no number tells it from others
-            self._unnumbered += 1
-            first, part = self._seq, self._unnumbered
-        covers = []
-        for one in notification.transitions:
-            seq, key = known[id(one)]
-            covers.append(Cover(key, one.kind, seq or self._seq))
-        ledger, now_ms = self._keeper.ledger, worker.desk.shared.clock.now_ms()
-        # A rule's alerts are told together, and each alert is of one rule: messages of one group one after the other
-        # keep the order of each alert, which a finer key could not, since no two messages tell of the same ones.
-        order_key = notification.group_key
-        message_id = ledger.message_id(worker.name, first, part)
-        return [NewMessage(worker.name, order_key, message_id, body, tuple(covers), now_ms)]
 
     async def keep_up(self) -> None:
         """Note how far policy has come where nobody had to be told. Raises `LedgerError`."""
@@ -202,18 +162,12 @@ class Policy:
         """Tell a receiver what it should know and does not, with ids of their own; no turn of the loop goes by."""
         known = {id(entry.transition): (entry.seq, key) for key, entry in entries.items()}
         transitions = [entry.transition for entry in entries.values()]
-        parts = grouped(transitions, worker.name, self._external_labels, send_resolved=worker.send_resolved)
-        for part in parts:
-            if part is not None and (messages := self._message(worker, part, known, anew=True)):
+        for messages in self._composer.messages(worker, transitions, known, self._seq, anew=True):
+            if messages:
                 self._submit(messages, cursor=False)
-        self._give_up()
-        self.anew_total += len(entries)
-
-    def _give_up(self) -> None:
-        """What can't be rendered is not tried again by the reconcile."""
-        for receiver, key in self._unsayable:
+        for receiver, key in self._composer.take_unsayable():
             self.book.give_up(receiver, key)
-        self._unsayable.clear()
+        self.anew_total += len(entries)
 
     def stand(self, alerts: Iterable[AlertStatus]) -> None:
         """These fire since before the start. Receivers that keep what they were told are given it; the others are told
@@ -222,7 +176,7 @@ class Policy:
         standing = [transition_of(alert, now_ms) for alert in alerts if alert.state == "firing"]
         for one in standing:
             self.book.note(one.fingerprint, Entry(0, one))
-        for worker in self._workers:
+        for worker in self.workers:
             worker.standing = tuple(standing)
 
     def _submit(self, messages: Sequence[NewMessage], *, cursor: bool) -> None:
@@ -242,7 +196,7 @@ class Policy:
         counts: dict[str, int] = {}
         for message in messages:
             counts[message.receiver] = counts.get(message.receiver, 0) + 1
-        for worker in self._workers:
+        for worker in self._all:
             if not (count := counts.get(worker.name, 0)):
                 continue
             if outcome is None or outcome.error is not None:
@@ -260,21 +214,6 @@ class Policy:
                 self.book.doubt(worker.name)
                 worker.desk.lose("queue_full", dropped)
                 worker.desk.tell("message_lost", "too many messages wait; the oldest were dropped", count=dropped)
-
-
-def render(receiver: Receiver, desk: Desk, notification: Notification) -> bytes | None:
-    """A message's body, or None, told and counted, if the receiver can't make one."""
-    try:
-        body: object = receiver.render(notification)  # foreign: its type is a promise
-    except BaseException as error:  # noqa: BLE001  # foreign code, called from our own task
-        failure = describe(error)
-    else:
-        if isinstance(body, bytes):
-            return body
-        failure = Failure("bad_output", f"render returned {type(body).__name__}, not bytes")
-    desk.lose("render", 1)
-    desk.tell("render", f"a message could not be rendered: {failure.message}")
-    return None
 
 
 def _cuts(committed: Committed) -> Iterator[tuple[int, int]]:

@@ -17,6 +17,7 @@ from engine.runtime.desk import Desk
 from engine.runtime.keeping import Keeper
 from engine.runtime.outbox import OutboxWorker
 from engine.runtime.recording import RecordWorker
+from engine.runtime.retry import Bucket
 from engine.runtime.schedule import BACKOFF_MAX_S
 from engine.runtime.supervisor import Shared
 from engine.runtime.ticking import TickWorker
@@ -29,11 +30,18 @@ CLOSE_TIMEOUT_S: Final = 5.0
 
 
 class SinkSpec(NamedTuple):
-    """A sink to run: its table's name, what it is for people, and itself."""
+    """A sink to run: its table's name, what it is for people, and itself.
+
+    Args:
+        fallback: Name of the sink that is told what this one can't be.
+        messages_per_minute: Its rate limit; 0 for none.
+    """
 
     name: str
     type: str
     sink: Sink
+    fallback: str = ""
+    messages_per_minute: int = 0
 
 
 class Job(NamedTuple):
@@ -69,7 +77,9 @@ class SinkRunner:
         )
         self._keeper = keeper
         self.messages = (
-            OutboxWorker(spec.sink, self.desk, spec.name, keeper) if isinstance(spec.sink, Receiver) else None
+            OutboxWorker(spec.sink, self.desk, spec.name, keeper, bucket=_bucket(spec.messages_per_minute))
+            if isinstance(spec.sink, Receiver)
+            else None
         )
         """What sends its messages; None if it takes none."""
         self._ticks = TickWorker(spec.sink, self.desk) if isinstance(spec.sink, Periodic) else None
@@ -188,3 +198,7 @@ class SinkRunner:
         for worker in (self._records, self.messages):
             if worker is not None:
                 worker.wake()
+
+
+def _bucket(per_minute: int) -> Bucket | None:
+    return Bucket(per_minute / 60, max(1, per_minute // 6)) if per_minute else None

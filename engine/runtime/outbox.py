@@ -55,6 +55,8 @@ class OutboxWorker:
         self.desk = desk
         self.name = name
         self.send_resolved = bool(getattr(receiver, "send_resolved", True))
+        self.fallback: OutboxWorker | None = None
+        """Who is told what this one can't be."""
         self.disabled = ""
         """Why nothing more is sent to it in this run; empty while it is."""
         self.standing: tuple[Transition, ...] = ()
@@ -84,9 +86,9 @@ class OutboxWorker:
         return self._keeper.ledger.limits.outbox_rows_max
 
     @property
-    def is_dead(self) -> bool:
-        """Whether its last attempts failed in a row, so that it is tried now and then only."""
-        return self._breaker.is_open
+    def has_room(self) -> bool:
+        """Whether its part of the outbox is not nearly full."""
+        return self.counts.waiting + self.counts.held < 0.9 * self.queue_max
 
     def queued_more(self, messages: int) -> None:
         """So many messages more are in the outbox."""
@@ -167,6 +169,8 @@ class OutboxWorker:
             self.desk.tell("ledger", f"the outbox can't be read: {error}", status="degraded")
             return None
         self.counts = found.counts
+        if self.fallback is not None and any(one.outcome in {"dead", "parked"} for one in settlements):
+            self.fallback.wake()
         return found
 
     def _start(self, messages: list[Message]) -> float:

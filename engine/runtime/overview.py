@@ -109,7 +109,7 @@ class Overview:
     def _of_ledger(self) -> dict[str, float]:
         status = self._parts.keeper.status()
         return {
-            "longwatch_ledger_degraded": status.kept == "degraded",
+            "longwatch_ledger_up": status.kept != "degraded",
             "longwatch_ledger_busy_seconds": status.busy_s,
             "longwatch_ledger_waiting": status.waiting,
             "longwatch_ledger_log_bytes": status.log_bytes,

@@ -132,8 +132,7 @@ class Pipeline:
         upstream = [spawn(probe.component, probe.run) for probe in parts.probes]
         if parts.sentinel is not None:
             upstream.append(spawn("network", parts.sentinel.run))
-        workers = [sink.messages for sink in parts.sinks if sink.messages is not None]
-        reconcile = Reconcile(parts.keeper, parts.policy, workers)
+        reconcile = Reconcile(parts.keeper, parts.policy)
         beside = [spawn("ledger", parts.keeper.run), spawn("reconcile", reconcile.run)]
         if parts.status_file is not None:
             beside.append(spawn("state", parts.status_file.run))

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Iterable
 from typing import Final
 
+from engine.runtime.composing import Told
 from engine.runtime.decided import Entry, missing
-from engine.runtime.deciding import Policy, Told
+from engine.runtime.deciding import Policy
 from engine.runtime.keeping import Keeper
 from engine.runtime.ledger.errors import LedgerError
 from engine.runtime.ledger.sending import standing
@@ -31,20 +31,18 @@ class Reconcile:
 
     Args:
         policy: Makes the messages.
-        workers: Those of the receivers.
     """
 
-    def __init__(self, keeper: Keeper, policy: Policy, workers: Iterable[Told]) -> None:
+    def __init__(self, keeper: Keeper, policy: Policy) -> None:
         self._keeper = keeper
         self._policy = policy
-        self._workers = list(workers)
 
     async def run(self) -> None:
         """Compare, for ever."""
         await self._policy.resumed.wait()
         while True:
             try:
-                for worker in self._workers:
+                for worker in self._policy.workers:
                     await self.check(worker)
                 await self._policy.keep_up()
             except LedgerError as error:
@@ -55,7 +53,7 @@ class Reconcile:
         """Tell one receiver what it was not told; returns of how many alerts. Raises `LedgerError`."""
         book = self._policy.book
         entries = book.unchecked(worker.name)
-        if not entries:
+        if not entries or not worker.has_room:  # else what is told anew would drive out what waits
             return 0
         read = functools.partial(standing, receiver=worker.name, held=True)
         told = await self._keeper.ledger.call(read, writes=False)

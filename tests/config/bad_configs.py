@@ -1597,7 +1597,17 @@ expr = "host_cpu_percent >"
 [sink.screen]
 interval = "5s"
 """,
-        "run.toml:2: sink.screen.interval: unknown key (known: type)",
+        "run.toml:2: sink.screen.interval: unknown key (known: type, fallback, messages_per_minute)",
+    ),
+    bad(
+        "messages_for_a_sink_that_takes_none",
+        """\
+[sink.screen]
+fallback = "other"
+messages_per_minute = 5
+""",
+        "run.toml:2: sink.screen.fallback: a screen sink takes no messages (leave it out)",
+        "run.toml:3: sink.screen.messages_per_minute: a screen sink takes no messages (leave it out)",
     ),
     bad(
         "all_at_once_in_file_order",

@@ -31,17 +31,21 @@ class Rig:
         records_max: int = 100,
         name: str = "s",
         path: Path | None = None,
+        per_minute: int = 0,
         limits: Limits | None = None,
     ) -> None:
         self.parts: Shared = shared(clock)
         self.keeper = keeper_of(self.parts, [name], path, limits)
         self.runner = SinkRunner(
-            SinkSpec(name, "fake", sink), self.parts, queue_records_max=records_max, keeper=self.keeper
+            SinkSpec(name, "fake", sink, messages_per_minute=per_minute),
+            self.parts,
+            queue_records_max=records_max,
+            keeper=self.keeper,
         )
         self.worker: Any = self.runner.messages
         workers = [] if self.runner.messages is None else [self.runner.messages]
         self.policy = Policy(self.keeper, workers, {"env": "test"})
-        self.reconcile = Reconcile(self.keeper, self.policy, workers)
+        self.reconcile = Reconcile(self.keeper, self.policy)
         loops = (self.keeper.run, self.policy.run, self.reconcile.run)
         self.beside = [asyncio.ensure_future(run()) for run in loops]
         self.tasks = [asyncio.ensure_future(job.run()) for job in self.runner.jobs()]

@@ -10,10 +10,13 @@ import pytest
 from engine.errors import SinkError
 from engine.events import Transition
 from engine.ports import Notification
+from engine.runtime.deciding import Policy
+from engine.runtime.delivery import SinkRunner, SinkSpec
 from engine.runtime.ledger.operator import list_outbox, replay
 from engine.runtime.ledger.values import Limits
+from engine.runtime.reconcile import Reconcile
 from engine.testing import RecordingSink, VirtualClock, run_virtual
-from tests.runtime.rig import firing, health_of, resolved
+from tests.runtime.rig import firing, health_of, keeper_of, resolved, shared
 from tests.runtime.test_delivery import Rig
 
 
@@ -176,10 +179,13 @@ def test_a_hung_receiver_is_bounded_and_its_queue_too_f47() -> None:
         assert rig.runner.status().queued == 100
         assert len(sink.attempts) >= 3, "each attempt ends at its time-out"
         sink.hang = False
+        await clock.sleep(40)
+        told = [msgspec.json.decode(body)["group_labels"]["alertname"] for _, body in sink.delivered]
+        assert sorted(told[:100]) == sorted(f"R{number}" for number in range(50, 150)), "the newest are kept"
         await clock.sleep(120)
         assert rig.runner.status().queued == 0
-        told = {msgspec.json.decode(body)["group_labels"]["alertname"] for _, body in sink.delivered}
-        assert told == {f"R{number}" for number in range(50, 150)}, "the newest are kept"
+        assert len({body for _, body in sink.delivered}) == len(sink.delivered) == 150, "and the others fire still"
+        assert rig.runner.desk.dropped == {"queue_full": 50}
         await rig.finish()
 
     run_virtual(main)
@@ -314,5 +320,120 @@ def test_a_stop_leaves_on_disk_what_can_not_be_sent_now(tmp_path: Path) -> None:
         assert sink.attempts[0] in again.delivered, "the same id, the same bytes, at the time that was asked for"
         assert len(again.delivered) == 2
         await second.finish()
+
+    run_virtual(main)
+
+
+class Two:
+    """A receiver with a fallback, and both their loops."""
+
+    def __init__(self, clock: VirtualClock, first: Receiver, second: Receiver, path: Path | None = None) -> None:
+        self.parts = shared(clock)
+        self.keeper = keeper_of(self.parts, ["first", "second"], path)
+        specs = [SinkSpec("first", "fake", first), SinkSpec("second", "fake", second)]
+        self.runners = [SinkRunner(spec, self.parts, queue_records_max=9, keeper=self.keeper) for spec in specs]
+        one, two = (runner.messages for runner in self.runners)
+        assert one is not None
+        assert two is not None
+        one.fallback = two
+        self.policy = Policy(self.keeper, [one, two], {})
+        jobs = [job.run for runner in self.runners for job in runner.jobs()]
+        loops = (*jobs, self.keeper.run, self.policy.run, Reconcile(self.keeper, self.policy).run)
+        self.tasks = [asyncio.ensure_future(run()) for run in loops]
+
+    async def offer(self, *transitions: Transition) -> None:
+        await self.keeper.opened.wait()
+        await self.keeper.record(transitions, 1)
+
+    async def finish(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.wait(self.tasks)
+        await self.keeper.close(5)
+        await self.parts.containment.close(1)
+
+
+def test_a_fallback_is_told_what_the_other_did_not_take_in_five_minutes() -> None:
+    async def main(clock: VirtualClock) -> None:
+        first, second = Receiver([busy()] * 40), Receiver()
+        two = Two(clock, first, second)
+        await two.offer(firing("A"), firing("B"))
+        await clock.sleep(299)
+        assert second.attempts == []
+        await clock.sleep(3)
+        assert len(second.delivered) == 2
+        assert second.notifications[0].receiver == "second"
+        await clock.sleep(7_200)
+        assert len(first.delivered) == 2, "and it is tried on"
+        assert len(second.delivered) == 2
+        await two.offer(resolved("A"))
+        await clock.sleep(600)
+        assert (len(first.delivered), len(second.delivered)) == (3, 2), "what is taken is told once"
+        ids = {message_id for message_id, _ in (*first.delivered, *second.delivered)}
+        assert len(ids) == 5
+        await two.finish()
+
+    run_virtual(main)
+
+
+@pytest.mark.parametrize("error", [BAD, GONE], ids=["a dead letter", "disabled"])
+def test_a_fallback_is_told_at_once_what_the_other_will_never_take(error: SinkError) -> None:
+    async def main(clock: VirtualClock) -> None:
+        first, second = Receiver([error] * 6), Receiver()
+        two = Two(clock, first, second)
+        await two.offer(firing("A"))
+        await two.offer(firing("B"))
+        await clock.sleep(60)
+        assert len(second.delivered) == 2
+        assert first.delivered == []
+        await two.finish()
+
+    run_virtual(main)
+
+
+def test_a_rate_limit_spaces_messages_and_loses_none() -> None:
+    async def main(clock: VirtualClock) -> None:
+        at: list[float] = []
+
+        class Timed(Receiver):
+            async def deliver(self, message_id: str, body: bytes) -> None:
+                at.append(clock.monotonic())
+                await super().deliver(message_id, body)
+
+        rig = Rig(clock, Timed(), per_minute=60)
+        rig.offer(*(firing(f"R{number}") for number in range(30)))
+        await clock.sleep(120)
+        assert len(at) == 30
+        assert at[9] < 0.5, "a sixth at once"
+        assert at[29] - at[9] == pytest.approx(20, abs=0.5)
+        await rig.finish()
+
+    run_virtual(main)
+
+
+def test_messages_of_different_rules_go_side_by_side_to_who_takes_several() -> None:
+    async def main(clock: VirtualClock) -> None:
+        most, now = 0, dict.fromkeys(("A", "B", "C"), 0)
+
+        class Slow(Receiver):
+            deliveries_max = 2
+
+            async def deliver(self, message_id: str, body: bytes) -> None:
+                nonlocal most
+                rule = msgspec.json.decode(body)["group_labels"]["alertname"]
+                now[rule] += 1
+                most = max(most, sum(now.values()))
+                assert now[rule] == 1, "one of a rule at a time"
+                await clock.sleep(1)
+                now[rule] -= 1
+                await super().deliver(message_id, body)
+
+        sink = Slow()
+        rig = Rig(clock, sink)
+        for number in range(4):
+            rig.offer(*(firing(rule, number) if number % 2 == 0 else resolved(rule, number) for rule in now))
+        await clock.sleep(6.5)
+        assert (most, len(sink.delivered)) == (2, 12)
+        await rig.finish()
 
     run_virtual(main)

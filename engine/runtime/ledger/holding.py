@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 from engine.runtime.ledger.errors import LedgerError
+from engine.runtime.ledger.group import Job
 from engine.runtime.ledger.values import AlertRow, NewTransition, Step
 
 __all__ = ["Held", "Outcome", "ThenCall"]
@@ -26,6 +27,13 @@ class Outcome(NamedTuple):
 
 
 ThenCall: TypeAlias = Callable[[Outcome], None]
+
+
+class Waiting(NamedTuple):
+    """A transaction that was handed over, and whom to tell."""
+
+    job: Job[Any]
+    then: ThenCall | None
 
 
 class Held:

@@ -13,12 +13,12 @@ import random
 import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 from engine.ports import Clock
 from engine.runtime.ledger.errors import LedgerError, ledger_error
 from engine.runtime.ledger.group import Job
-from engine.runtime.ledger.holding import Held, Outcome, ThenCall
+from engine.runtime.ledger.holding import Held, Outcome, ThenCall, Waiting
 from engine.runtime.ledger.operator import PRUNE_ROWS, Restored, prune, put_meta
 from engine.runtime.ledger.store import Ran, Store
 from engine.runtime.ledger.thread import LedgerThread, Worker
@@ -36,11 +36,6 @@ HEAL_S_MIN: Final = 1.0
 HEAL_S_MAX: Final = 60.0
 JOBS_MAX: Final = 10_000
 TRANSITIONS_MAX: Final = 100_000
-
-
-class _Waiting(NamedTuple):
-    job: Job[Any]
-    then: ThenCall | None
 
 
 class Ledger:
@@ -71,7 +66,7 @@ class Ledger:
         self._rng = rng if rng is not None else random.Random()
         self.limits = limits if limits is not None else Limits()
         self._id_base = secrets.token_hex(16)
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[Waiting] = []
         self._held = Held()
         self._urgent = False
         self._timer: asyncio.TimerHandle | None = None
@@ -82,14 +77,8 @@ class Ledger:
     # --- life -----------------------------------------------------------------------------------------
 
     async def open(self, *, fail_open: bool = False) -> Restored:
-        """Open the file, on its thread.
-
-        Args:
-            fail_open: If it can't be opened go on in memory, and tell; `run` tries to go back to the file.
-
-        Raises:
-            LedgerError: As `Store.open`.
-        """
+        """Open the file, on its thread. Raises `LedgerError` as `Store.open` does, but not with `fail_open`: then it
+        goes on in memory, tells, and `run` tries to go back to the file."""
         self._worker.start()
         try:
             restored = await self._on_worker(self._store.open)
@@ -184,7 +173,7 @@ class Ledger:
         if not self._open or len(self._waiting) >= JOBS_MAX:
             self._refused += 1
             return False
-        self._waiting.append(_Waiting(job, then))
+        self._waiting.append(Waiting(job, then))
         self._next()
         return True
 
@@ -246,7 +235,7 @@ class Ledger:
         waiting, self._waiting = self._waiting, []
         if self._held and (self._urgent or any(each.job.writes for each in waiting)):  # in the second case for nothing
             step, then = self._held.take()
-            waiting.insert(0, _Waiting(Job(functools.partial(record, step=step)), then))
+            waiting.insert(0, Waiting(Job(functools.partial(record, step=step)), then))
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
@@ -260,7 +249,7 @@ class Ledger:
         except LedgerError as error:
             self._committed(waiting, None, error)
 
-    def _committed(self, waiting: list[_Waiting], ran: Ran | None, error: BaseException | None) -> None:
+    def _committed(self, waiting: list[Waiting], ran: Ran | None, error: BaseException | None) -> None:
         self._busy_since_s = None
         failure = None if error is None else ledger_error(error, "the ledger")
         results: Sequence[Any] = [failure] * len(waiting) if ran is None else ran.results

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from engine.runtime.ledger.errors import LedgerError
-from engine.runtime.ledger.values import Cover, Instant, Limits, Message, Settlement, checksum
+from engine.runtime.ledger.values import Cover, Instant, Limits, Message, Settlement, checksum, fallback_id
 
 __all__ = ["Counts", "Look", "count", "due", "look", "message_of", "next_due_ms", "settle", "standing"]
 
@@ -84,7 +84,10 @@ def message_of(row: tuple[Any, ...]) -> Message:
 # --- what came of it ----------------------------------------------------------------------------------
 
 _COVERS: Final = msgspec.msgpack.Decoder(tuple[tuple[str, str, int], ...])
-_FIND: Final = "SELECT receiver, covers FROM outbox WHERE id = ?"
+_FIND: Final = "SELECT receiver, covers, message_id FROM outbox WHERE id = ?"
+_DROP_FALLBACK: Final = "DELETE FROM outbox WHERE message_id = ? AND status = 'waiting'"
+_NEED_FALLBACK: Final = """
+UPDATE outbox SET next_try_ms = 0, next_try_boot = '', next_try_up_ms = 0 WHERE message_id = ? AND attempts = 0"""
 _DROP: Final = "DELETE FROM outbox WHERE id = ?"
 PUT_DELIVERED: Final = """
 INSERT INTO delivered VALUES (?, ?, ?, ?, ?, ?)
@@ -115,12 +118,19 @@ def settle(connection: sqlite3.Connection, settlements: Sequence[Settlement], no
                 changed += connection.execute(_RETRY, parameters).rowcount
             case outcome:
                 changed += connection.execute(_END, (outcome, settlement.reason, settlement.id)).rowcount
+                _need_fallback(connection, connection.execute(_FIND, (settlement.id,)).fetchall())
     return changed
+
+
+def _need_fallback(connection: sqlite3.Connection, given_up: Sequence[tuple[str, bytes, str]]) -> None:
+    """What another receiver is to be told in place of these is due now."""
+    connection.executemany(_NEED_FALLBACK, [(fallback_id(message_id),) for _, _, message_id in given_up])
 
 
 def _done(connection: sqlite3.Connection, number: int, now_ms: int) -> int:
     found = connection.execute(_FIND, (number,)).fetchall()
-    for receiver, covers in found:
+    for receiver, covers, message_id in found:
+        connection.execute(_DROP_FALLBACK, (fallback_id(message_id),))
         for key, kind, seq in _COVERS.decode(covers):
             row = (receiver, key, kind, seq, now_ms)
             connection.execute(PUT_DELIVERED, (*row, checksum(*row)))
@@ -131,7 +141,9 @@ def _done(connection: sqlite3.Connection, number: int, now_ms: int) -> int:
 # --- a worker's turn ------------------------------------------------------------------
 
 _HASTEN: Final = """
-UPDATE outbox SET next_try_ms = 0, next_try_boot = '', next_try_up_ms = 0 WHERE receiver = ? AND status = 'waiting'"""
+UPDATE outbox SET next_try_ms = 0, next_try_boot = '', next_try_up_ms = 0
+WHERE receiver = ? AND status = 'waiting' AND attempts > 0"""
+_WAITS: Final = "SELECT receiver, covers, message_id FROM outbox WHERE receiver = ? AND status = 'waiting'"
 _PARK: Final = "UPDATE outbox SET status = 'parked', reason = ? WHERE receiver = ? AND status = 'waiting'"
 _COUNT: Final = """
 WITH part AS (SELECT status, count(*) AS messages, min(id) AS id FROM outbox WHERE receiver = ? GROUP BY status)
@@ -181,13 +193,14 @@ def look(
 
     Args:
         now_ms: Event time.
-        hasten: Everything that waits is due now: the receiver works again.
+        hasten: Everything that was tried is due now: the receiver works again.
         park: Why nothing can be sent to this receiver until somebody acts; what waits is parked.
     """
     settle(connection, settlements, now_ms)
     if hasten:
         connection.execute(_HASTEN, (receiver,))
     if park:
+        _need_fallback(connection, connection.execute(_WAITS, (receiver,)).fetchall())
         connection.execute(_PARK, (park, receiver))
     found = due(connection, receiver, now, limit, limits, busy) if limit > 0 else []
     busy = [*busy, *(message.id for message in found)]

@@ -123,7 +123,9 @@ PUT_CURSOR: Final = """
 INSERT INTO cursor VALUES (?, ?, ?)
 ON CONFLICT (name) DO UPDATE SET seq = excluded.seq, crc = excluded.crc WHERE excluded.seq > seq"""
 _ADD_MESSAGE: Final = """
-INSERT INTO outbox (id, receiver, order_key, message_id, body, covers, created_ms, crc) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO outbox
+    (id, receiver, order_key, message_id, body, covers, created_ms, crc, next_try_ms, next_try_boot, next_try_up_ms)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (message_id) DO NOTHING"""
 _TALLY: Final = "SELECT messages, bytes FROM tally WHERE receiver = ?"
 # The oldest that nobody waits for, else the oldest of all.
@@ -158,7 +160,7 @@ def _add_message(connection: sqlite3.Connection, number: int, message: NewMessag
         raise LedgerError("bad_record", f"a message of {len(message.body)} bytes is over {limits.body_bytes_max}")
     covers = msgspec.msgpack.encode(message.covers)
     row = (number, message.receiver, message.order_key, message.message_id, message.body, covers, message.created_ms)
-    cursor = connection.execute(_ADD_MESSAGE, (*row, checksum(*row)))
+    cursor = connection.execute(_ADD_MESSAGE, (*row, checksum(*row), *message.not_before))
     return cursor.rowcount
 
 

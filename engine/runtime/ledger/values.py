@@ -30,6 +30,7 @@ __all__ = [
     "Step",
     "StoredTransition",
     "checksum",
+    "fallback_id",
     "message_id",
 ]
 
@@ -99,6 +100,20 @@ class Cover(NamedTuple):
     seq: int
 
 
+class Instant(NamedTuple):
+    """A time that can be compared across restarts: within one boot by the boot clock, otherwise by the wall clock.
+
+    Args:
+        wall_ms: Milliseconds since the epoch.
+        boot_id: Of the boot, or empty.
+        up_ms: Milliseconds since it.
+    """
+
+    wall_ms: int
+    boot_id: str = ""
+    up_ms: int = 0
+
+
 class NewMessage(NamedTuple):
     """A message for one receiver, rendered: the same bytes are sent at each attempt.
 
@@ -109,6 +124,7 @@ class NewMessage(NamedTuple):
         body: At most `Limits.body_bytes_max`.
         covers: What it says.
         created_ms: Event time.
+        not_before: When it may be sent for the first time.
     """
 
     receiver: str
@@ -117,6 +133,7 @@ class NewMessage(NamedTuple):
     body: bytes
     covers: tuple[Cover, ...]
     created_ms: int
+    not_before: Instant = Instant(0)
 
 
 class Decision(NamedTuple):
@@ -131,20 +148,6 @@ class Decision(NamedTuple):
     cursor: str
     seq: int
     messages: Sequence[NewMessage] = ()
-
-
-class Instant(NamedTuple):
-    """A time that can be compared across restarts: within one boot by the boot clock, otherwise by the wall clock.
-
-    Args:
-        wall_ms: Milliseconds since the epoch.
-        boot_id: Of the boot, or empty.
-        up_ms: Milliseconds since it.
-    """
-
-    wall_ms: int
-    boot_id: str = ""
-    up_ms: int = 0
 
 
 class Message(NamedTuple):
@@ -255,4 +258,10 @@ def message_id(base: str, receiver: str, seq: int, part: int = 0) -> str:
         part: Tells the messages about one transition apart.
     """
     digest = hashlib.sha256(f"{base}\x00{receiver}\x00{seq}\x00{part}".encode()).digest()
+    return "evt_" + base64.b32encode(digest).decode("ascii")[:26]
+
+
+def fallback_id(message_id: str) -> str:
+    """The idempotency key of what another receiver is told if a message can't be delivered."""
+    digest = hashlib.sha256(f"{message_id}\x00fallback".encode()).digest()
     return "evt_" + base64.b32encode(digest).decode("ascii")[:26]
