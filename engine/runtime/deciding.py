@@ -29,6 +29,8 @@ __all__ = ["CURSOR", "Policy"]
 
 CURSOR: Final = "policy"
 DECISION_TRANSITIONS_MAX: Final = 16 * NOTIFICATION_ALERTS_MAX
+TRANSITIONS_MAX: Final = 100_000
+"""So many wait to be decided on at most."""
 DECISIONS_MAX: Final = 8
 """So many decisions wait for their commit at most; then deciding waits, too."""
 
@@ -58,6 +60,7 @@ class Policy:
         self._inbox: deque[Committed] = deque()
         self._seq = 0
         self._kept_seq = 0
+        self._waiting = 0
         self._in_flight = 0
         self._deciding = False
         self._draining = False
@@ -65,7 +68,17 @@ class Policy:
         keeper.follow(self.take)
 
     def take(self, committed: Committed) -> None:
-        """Decide on these next; never waits."""
+        """Decide on these next; never waits. If too many wait, because a disk hangs, the reconcile has to tell them."""
+        if self._waiting + len(committed.keys) > TRANSITIONS_MAX:
+            count = len(committed.keys)
+            for seq, key, one in zip(*committed, strict=True):
+                if one.kind in TOLD:
+                    self.book.note(key, Entry(seq or self._seq + 1, one))
+            self._keeper.tell(
+                "overflow", f"{count} transitions are told later: too many wait", failed=True, count=count
+            )
+            return
+        self._waiting += len(committed.keys)
         self._inbox.append(committed)
         self._work.set()
 
@@ -90,7 +103,9 @@ class Policy:
         while not (self._draining and self.idle):
             while self._inbox:
                 self._deciding = True
-                await self._decide_in_parts(self._inbox.popleft())
+                committed = self._inbox.popleft()
+                await self._decide_in_parts(committed)
+                self._waiting -= len(committed.keys)
                 self._deciding = False
             if self._draining and self.idle:
                 return

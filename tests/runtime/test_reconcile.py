@@ -9,10 +9,11 @@ import pytest
 
 from engine.errors import SinkError
 from engine.runtime.decided import Book, Entry, missing, transition_of
+from engine.runtime.keeping import Committed
 from engine.runtime.ledger.values import Cover, Limits
 from engine.status import AlertStatus
 from engine.testing import RecordingSink, VirtualClock, run_virtual
-from tests.runtime.rig import firing, resolved
+from tests.runtime.rig import firing, health_of, resolved
 from tests.runtime.test_delivery import Rig
 from tests.runtime.test_redelivery import Receiver, kill, told
 
@@ -196,3 +197,21 @@ def test_the_book_is_bounded_and_knows_what_fires(monkeypatch: pytest.MonkeyPatc
 def test_a_transition_of_what_stands_says_since_when() -> None:
     made = transition_of(ALERT, 2_000)
     assert (made.kind, made.time_ms, made.fired_ms, made.active_since_ms) == ("firing", 1_500, 1_500, 1_000)
+
+
+def test_what_waits_to_be_decided_is_bounded_and_what_is_over_is_told_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main(clock: VirtualClock) -> None:
+        monkeypatch.setattr("engine.runtime.deciding.TRANSITIONS_MAX", 2)
+        sink = Receiver()
+        rig = Rig(clock, sink)
+        await clock.sleep(0.1)
+        for rule in "ABCDE":
+            rig.policy.take(Committed([0], [firing(rule).fingerprint], [firing(rule)]))
+        await clock.sleep(1)
+        assert told(sink.delivered) == [("A", "firing"), ("B", "firing")]
+        assert ("ledger", "failed", "overflow") in await health_of(rig.parts)
+        await clock.sleep(120)
+        assert sorted(told(sink.delivered)) == [(rule, "firing") for rule in "ABCDE"]
+        await rig.finish()
+
+    run_virtual(main)
