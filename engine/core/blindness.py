@@ -44,6 +44,7 @@ class Blindness:
             parts.store.skip(from_ms, to_ms, self._looked_ms())
             for book in parts.books:
                 book.flaps.skip(to_ms - from_ms)
+                book.changes.touch_rules()
             rows = parts.book.rows.taken()
             parts.book.blind(from_ms, to_ms, rows[~np.isin(parts.book.rows.rule[rows], list(running))])
             for chain in parts.chains:

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from engine.core.alert_rows import FREE, Ints, Rows
 from engine.core.alerts import Code, Given, Phase
+from engine.core.changes import Changes
 from engine.core.columns import Column
 from engine.core.flaps import Flaps
 from engine.core.life import Alerting, Life, terms_of
-from engine.core.notices import Measuring, Notices, Output, Told
+from engine.core.notices import Key, Measuring, Notices, Output, Told
 from engine.core.points import Points, Walk
 from engine.core.share_book import ShareBook
 from engine.core.spells import Spells
@@ -87,6 +88,7 @@ class AlertBook:
         spans_ms = [min(level.for_ms for level in rule.levels) + rule.keep_firing_for_ms for rule in rules]
         self.flaps = Flaps(spans_ms, alerts_max)
         self._notices = Notices(rules, first, self.flaps)
+        self.changes = Changes()
 
     # -- label sets --------------------------------------------------------------------------------------------
 
@@ -247,6 +249,7 @@ class AlertBook:
         own = self.rows
         rows = own.taken() if rows is None else rows
         rows = rows[own.due[rows] > from_ms]
+        self.changes.touch(own.place[rows])
         for taken, begins, lengths in own.skip(rows, from_ms, to_ms, some=some):
             for at in self.shares.among(own, taken) if self.shares.any else ():
                 self.shares.skip(int(taken[at]), int(begins[at]), int(lengths[at]))
@@ -314,6 +317,7 @@ class AlertBook:
                 admitted.append(number)
             else:
                 self.refused[rule] += 1
+                self.changes.touch_rule(rule)
                 self._notices.refuse(place)
         return np.array(admitted, dtype=np.int64)
 
@@ -352,6 +356,7 @@ class AlertBook:
     ) -> list[Output]:
         """Tell what has changed, plan what comes next, and give back the rows of alerts that are over."""
         own = self.rows
+        self.changes.touch(own.place[rows])
         made = self._notices.changes(self, rows, times, before, orders, values, lost)
         over = own.phase[rows] == _INACTIVE
         if over.any():
@@ -371,6 +376,7 @@ class AlertBook:
     def release(self, rows: Ints) -> None:
         """Give rows back."""
         own = self.rows
+        self.changes.end(self, rows)
         self.row_of.array[own.place[rows]] = FREE
         self.counts -= np.bincount(own.rule[rows], minlength=len(self.rules))
         own.give_back(rows)
@@ -413,6 +419,7 @@ class AlertBook:
 
     def arm(self, rows: Ints) -> None:
         """Compute anew when time alone will change these alerts."""
+        self.changes.touch(self.rows.place[rows])
         self.due_ms = min(self.due_ms, self._life.arm(rows))
 
     # -- reading -----------------------------------------------------------------------------------------------
@@ -430,6 +437,10 @@ class AlertBook:
         left = self.rows.set[rows] & ~(codes >> 8)
         ends: NDArray[np.bool_] = (self.rows.phase[rows] == _FIRING) & ((codes & Code.WHENS) == 0) & (left == 0)
         return ends
+
+    def text_at(self, rule: int, place: int) -> Key:
+        """The labels of the alert at a place, as one text."""
+        return self._notices.named(rule, place, int(self.slot_of.array[place]))[1]
 
     def key_of(self, row: int) -> tuple[tuple[str, str], ...]:
         """The labels of an alert, in their order."""

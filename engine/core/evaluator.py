@@ -15,6 +15,8 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import TypeAlias, TypeVar, Unpack
 
 from engine.core import reading
+from engine.core.alert_bytes import Changed, Writer
+from engine.core.alert_taking import take_rows
 from engine.core.blindness import Blindness
 from engine.core.judge import Judge
 from engine.core.kin import Kin
@@ -62,6 +64,7 @@ class Core:
         self._book, self._lander, self._resolved, self._tally = parts.book, parts.lander, parts.resolved, parts.tally
         self._blindness = Blindness(parts)
         self._restored = False
+        self._writer: Writer | None = None
         self._at_rest = True  # nothing was fed, and no time has passed, since it was made or restored
 
     # -- in and out --------------------------------------------------------------------------------------------
@@ -352,6 +355,38 @@ class Core:
         if now_ms is not None:
             self._go_on()
             restart(parts, self._blindness, now_ms)
+
+    def changed_alerts(self, limit: int) -> list[Changed]:
+        """Rows of the alerts that changed since the last call, at most so many; the rest comes with the next call.
+
+        The first call says that somebody wants to know, and begins with everything there is. A row is the key of the
+        rule, the labels of the alert as one text (empty for what all alerts of the rule have in common), and all that
+        it takes to go on, or None when nothing is left to be kept. Between two steps only.
+        """
+        if self._writer is None:
+            self._writer = Writer(self._parts)
+        return self._writer.changed(limit)
+
+    def take_alerts(self, rows: Iterable[tuple[str, str, bytes]], until_ms: int, now_ms: int | None = None) -> None:
+        """Take rows of `changed_alerts` into a core that was not fed yet: of each alert the newest.
+
+        Rules are found by their keys; of one that was edited, what still fits is kept. Rows that are damaged, and
+        alerts that fit no rule any more, are counted as `alerts_not_restored_total`. Windows come with `refill`.
+
+        Args:
+            until_ms: Until when somebody watched: clocks that were running ran until then.
+            now_ms: As with `restore`.
+
+        Raises:
+            StateError: The core is not new.
+        """
+        if not self._at_rest or self._restored:
+            raise StateError("alerts are taken into a new core only")
+        self._restored = True
+        self._tally.count("alerts_not_restored_total", take_rows(self._parts, rows, until_ms))
+        if now_ms is not None:
+            self._go_on()
+            restart(self._parts, self._blindness, now_ms)
 
     def reach(self, now_ms: int) -> dict[str, int]:
         """What `refill` needs if the core goes on at `now_ms`: by metric, since when (ms); "" is every metric.

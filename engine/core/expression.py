@@ -196,6 +196,12 @@ class Expression:
             self._sweep_ms = instant_ms
             self._timers.add(instant_ms, Deadline(self._rule, SWEEP))
 
+    def begin_again(self, until_ms: int) -> None:
+        """Time was watched until an instant, and goes on."""
+        self._swept_ms = max(self._swept_ms, until_ms)
+        self._plan_tick(until_ms)
+        self.expect(self._next_stale(until_ms))
+
     def refresh(self, instant_ms: int) -> None:
         """It must be evaluated at `instant_ms`, whatever its inputs do. A later call takes the place of this one."""
         self._refresh_ms = instant_ms

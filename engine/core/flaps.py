@@ -21,7 +21,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-__all__ = ["SPAN_MS_MIN", "Flaps", "SavedFlaps"]
+__all__ = ["SPAN_MS_MIN", "Flaps", "Ring", "SavedFlaps"]
 
 Key: TypeAlias = str
 """A label set as one text, see `engine.core.notices`."""
@@ -80,6 +80,8 @@ class Flaps:
         self._tidy_at = [min(_KEPT_MIN, most) for most in label_sets_max]
         self._skipped_ms = 0
         self.forgotten = [0] * len(spans_ms)
+        self.changed: dict[tuple[int, Key], None] | None = None
+        """Where is noted, by rule, which rings change, if anybody wants to know."""
 
     def change(self, rule: int, labels: Key, time_ms: int) -> bool:
         """Take note of a change; return whether the alert is marked now."""
@@ -90,6 +92,8 @@ class Flaps:
             return False
         if span <= ring.span:
             return ring.on
+        if self.changed is not None:
+            self.changed[rule, labels] = None
         bits = ring.bits_at(span)
         ring.on = ring.on and _share(bits) >= _OFF_BELOW
         ring.span, ring.bits = span, bits | 1
@@ -106,6 +110,23 @@ class Flaps:
     def skip(self, length_ms: int) -> None:
         """Nobody could see anything for so long, up to now."""
         self._skipped_ms += length_ms
+
+    def keys(self, rule: int) -> list[Key]:
+        """The label sets of which it has a ring."""
+        return list(self._rings[rule])
+
+    def ring(self, rule: int, labels: Key) -> Ring | None:
+        """The last spans of one alert, if any are remembered."""
+        return self._rings[rule].get(labels)
+
+    def span_ms(self, rule: int) -> int:
+        """How long a span of a rule is."""
+        return self._span_ms[rule]
+
+    @property
+    def skipped_ms(self) -> int:
+        """For how long nobody could see anything, in all."""
+        return self._skipped_ms
 
     def saved(self, rule: int) -> SavedFlaps | None:
         """What a snapshot keeps of a rule; None if that is nothing."""
@@ -127,14 +148,19 @@ class Flaps:
     def _add(self, rule: int, labels: Key, span: int) -> None:
         rings = self._rings[rule]
         if len(rings) >= self._tidy_at[rule]:
-            rings = self._rings[rule] = {key: ring for key, ring in rings.items() if span - ring.span < SPANS}
+            before, rings = rings, {key: ring for key, ring in rings.items() if span - ring.span < SPANS}
+            self._rings[rule] = rings
             over = len(rings) - self._max[rule] + 1
             if over > 0:  # and some more, so that not every new one has to look for room
                 over = min(len(rings), over + self._max[rule] // 8)
                 for key in list(rings)[:over]:
                     del rings[key]
                 self.forgotten[rule] += over
+            if self.changed is not None:
+                self.changed.update(((rule, key), None) for key in before if key not in rings)
             self._tidy_at[rule] = min(self._max[rule], max(_KEPT_MIN, 2 * len(rings)))
+        if self.changed is not None:
+            self.changed[rule, labels] = None
         rings[labels] = Ring(span)
 
 

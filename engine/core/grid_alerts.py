@@ -194,6 +194,13 @@ class GridAlerts:
             alerts=save_alerts(self.book, 0, np.arange(places.size)),
         )
 
+    def kept(self, slot: int) -> tuple[bool, bool, dict[str, str], dict[str, str]]:
+        """Of an alert: whether it is in the last result, whether it may have ended, the labels of its sample, and its
+        annotations where they depend on more than labels and value."""
+        labels = self._places.labels(slot)
+        texts = self._texts[labels] if self._texts_vary else {}
+        return labels in self._row_of, labels in self._withheld, self._sample_labels[labels], texts
+
     def load(self, saved: SavedGridAlerts) -> int:
         """Take back what `saved` gave; return how many alerts have no place here.
 

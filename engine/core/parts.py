@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final, TypedDict
 
 import msgspec
+import numpy as np
 
 from engine.core.absence import evidence_of, sources_of
 from engine.core.book import AlertBook
@@ -154,6 +155,8 @@ class Parts:
         self.eviction = Eviction(*kept, judges=pointwise, chains=self.chains, runners=self.runners)
         self.projectors = tuple(options.get("projectors", ()))
         self.resolved = Resolved(alerts_per_rule_max, self.tally)
+        self.ages_taken = np.zeros(0, dtype=np.int64)
+        """Of series that came with alerts, by handle, after how long without a sample they are stale."""
         self.begun = False
         """Whether there was an event."""
         self.time_begun = False

@@ -40,6 +40,7 @@ class PlainRows:
         book, own = self._book, self._book.rows
         rows = own.take(places, rules, times)
         book.row_of.array[places] = rows
+        book.changes.touch(places)
         book.counts += np.bincount(rules, minlength=len(book.rules))
         own.run[0, rows] = times
         own.code[rows] = _TRUE
@@ -53,6 +54,7 @@ class PlainRows:
     def burn(self, rows: Ints, times: Ints) -> None:
         """These fire since `times`."""
         own = self._book.rows
+        self._book.changes.touch(own.place[rows])
         own.phase[rows] = _FIRING
         own.level[rows] = 0
         own.set[rows] = 1

@@ -154,12 +154,20 @@ class QueryJudge:
         self.expression.load(saved.timers)
         return unplaced
 
-    def adopt(self, alerts: SavedAlerts, label_sets: Sequence[Labels]) -> int:
-        """Take alerts of another expression; return how many have no place here."""
+    def places_for(self, label_sets: Sequence[Labels]) -> Ints:
+        """Places for label sets that are to be taken back."""
         places = np.array([self._places.take(labels) for labels in label_sets], dtype=np.int64)
         for column in (self._row_of, self._values):
             column.resize(len(self.book.codes))
-        unplaced = load_alerts(self.book, 0, alerts, places, edited=True)
+        return places
+
+    def note_value(self, place: int, value: float) -> None:
+        """What was measured last at a place."""
+        self._values.array[place] = value
+
+    def adopt(self, alerts: SavedAlerts, label_sets: Sequence[Labels]) -> int:
+        """Take alerts of another expression; return how many have no place here."""
+        unplaced = load_alerts(self.book, 0, alerts, self.places_for(label_sets), edited=True)
         self._plan()
         return unplaced
 

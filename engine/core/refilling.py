@@ -105,6 +105,8 @@ class Refill:
             handles, values = handles[last], values[last]
         # Of series that the snapshot had it is known for how long they are fresh.
         after = np.where(handles < self._known, parts.store.stale_after(handles), stale_after_ms(batch.interval_ms))
+        if len(taken := parts.ages_taken):  # what came with an alert was as if it had had samples until the end
+            after = np.where(handles < len(taken), taken[np.minimum(handles, len(taken) - 1)], after)
         stale_from = batch.time_ms + int(after.min(initial=NEVER_MS)) + 1
         mark = MARKS[batch.stale]
         parts.store.land(Landing(handles, handles, batch.time_ms, values, stale_mask(values), mark, after, stale_from))

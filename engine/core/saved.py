@@ -18,8 +18,9 @@ from engine.core.alerts import Code, Phase
 from engine.core.book import AlertBook
 from engine.core.flaps import SavedFlaps
 from engine.core.life import Level
+from engine.core.spans import Edges
 
-__all__ = ["SavedAlerts", "SavedLevel", "load_alerts", "save_alerts", "save_levels"]
+__all__ = ["SavedAlerts", "SavedLevel", "join_rows", "load_alerts", "save_alerts", "save_levels", "save_row"]
 
 _OWN: Final = frozenset({"place", "rule", "run", "due"})
 """Columns of rows that are not kept as they are: they are numbered, or computed, anew."""
@@ -87,6 +88,51 @@ def save_alerts(book: AlertBook, rule: int, places: Ints) -> SavedAlerts:
             for at, row in enumerate(rows.tolist() if own.stood else ())
             if row in own.stood
         },
+    )
+
+
+def save_row(book: AlertBook, row: int) -> tuple[dict[str, int], list[int], list[list[int]], tuple[Edges, Edges]]:
+    """One alert: its columns by name; by level since when it runs and, under `of`, when it was true; when its clocks
+    stood, and when nobody could see what it rests on."""
+    own = book.rows
+    rule = int(own.rule[row])
+    spans = book.shares.saved([row])[0] if book.shares.of_rule[rule] else []
+    return (
+        {name: int(column[row]) for name, column in _columns(book)},
+        own.run[: len(book.rules[rule].levels), row].tolist(),
+        [list(edges) for edges in spans],
+        (list(own.stood.get(row, [])), list(own.unseen.get(row, []))),
+    )
+
+
+def join_rows(
+    levels: list[SavedLevel],
+    refused: tuple[int, int],
+    rows: Sequence[tuple[dict[str, int], list[int], list[list[int]], tuple[Edges, Edges]]],
+    book: AlertBook,
+) -> SavedAlerts:
+    """Rows of one rule, each as `save_row` gave it, as a snapshot has them; their slots are their places in `rows`.
+
+    Raises:
+        ValueError: A row lacks a column, or has another number of levels.
+        OverflowError: It holds what no row can.
+    """
+    if any(len(run) != len(levels) or (spans and len(spans) != len(levels)) for _, run, spans, _ in rows):
+        raise ValueError("an alert with other levels than its rule has")
+    columns = {}
+    for name, column in _columns(book):
+        if not all(name in own for own, _, _, _ in rows):
+            raise ValueError(f"an alert without {name}")
+        columns[name] = _bytes(np.array([own[name] for own, _, _, _ in rows], dtype=column.dtype))
+    return SavedAlerts(
+        levels=levels,
+        refused=refused,
+        slots=_bytes(np.arange(len(rows), dtype=np.int64)),
+        codes=b"",
+        columns=columns,
+        run=[_bytes(np.array([run[level] for _, run, _, _ in rows], dtype=np.int64)) for level in range(len(levels))],
+        spans=[spans or [[]] * len(levels) for _, _, spans, _ in rows] if any(spans for _, _, spans, _ in rows) else [],
+        stood={at: stood for at, (_, _, _, stood) in enumerate(rows) if stood[0] or stood[1]},
     )
 
 

@@ -27,7 +27,7 @@ from engine.core.tally import SavedTally
 from engine.errors import StateError
 from engine.events import Transition
 
-__all__ = ["VERSION", "put", "take"]
+__all__ = ["VERSION", "keys_of", "put", "take"]
 
 VERSION: Final = 3
 SavedRule: TypeAlias = SavedPointwise | SavedWhole
@@ -63,7 +63,7 @@ class _Snapshot(msgspec.Struct):
 def take(parts: Parts) -> bytes:
     """Everything that a core of these parts knows."""
     settled = {index: chain.settled_ms for index, chain in parts.chain_of.items()}
-    keys, groups = _keys(parts), [runner.group for runner in parts.runners]
+    keys, groups = keys_of(parts), [runner.group for runner in parts.runners]
     of_groups = iter(rule_keys(groups))
     saved = _Snapshot(
         begun=parts.begun,
@@ -130,7 +130,7 @@ def _put(parts: Parts, saved: _Snapshot) -> None:
     parts.tally.load(saved.tally)
     for projector, state in zip(parts.projectors, saved.projectors, strict=True):
         projector.restore(state)
-    keys = _keys(parts)
+    keys = keys_of(parts)
     unplaced = 0
     for key, judge in zip(keys, parts.judges, strict=False):
         unplaced += _put_rule(parts, judge, saved.rules.get(key), saved.series)
@@ -188,7 +188,7 @@ def _put_groups(parts: Parts, saved: dict[str, SavedGroup]) -> int:
     return unplaced
 
 
-def _keys(parts: Parts) -> list[str]:
+def keys_of(parts: Parts) -> list[str]:
     """The keys of all rules that have alerts, by their numbers; of groups, those of their recording rules, too."""
     return [*_numbered(judge.rule.key for judge in parts.judges), *rule_keys([one.group for one in parts.runners])]
 

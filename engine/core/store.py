@@ -285,6 +285,10 @@ class Store:
         """Every column as little-endian bytes, for a snapshot."""
         return {name: column.array.astype(kind).tobytes() for name, column, kind in self._named()}
 
+    def of(self, handles: Handles) -> list[NDArray[Any]]:
+        """Every column at these series, in the order of `columns`."""
+        return [column.array[handles] for _, column, _ in self._named()]
+
     def refill(self, texts: list[str], columns: dict[str, bytes]) -> None:
         """Take the columns of a snapshot into an empty store, for the series in `texts`.
 

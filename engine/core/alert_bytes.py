@@ -1,0 +1,255 @@
+"""One alert as bytes of its own: everything that it needs to go on exactly, for who writes down only what changed.
+
+Beside the alerts each rule has a row of its own, under the empty text, with what all of them have in common. Of the
+series that speak for an alert the row has the last sample as it was when the alert changed; what came since and changed
+nothing is not worth a row, and is taken as having come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final, NamedTuple, TypeAlias
+
+import msgspec
+import numpy as np
+
+from engine.core.absence import Evidence, evidence_of, speaking
+from engine.core.alert_rows import Ints
+from engine.core.book import AlertBook
+from engine.core.flaps import Ring
+from engine.core.grid_alerts import GridAlerts
+from engine.core.judge import Judge
+from engine.core.label_places import Labels
+from engine.core.parts import Parts
+from engine.core.query_judge import QueryJudge
+from engine.core.saved import SavedLevel, save_levels, save_row
+from engine.core.snapshot import keys_of
+
+__all__ = [
+    "INPUTS_MAX",
+    "VERSION",
+    "Changed",
+    "SavedAlert",
+    "SavedInput",
+    "SavedOwn",
+    "Stored",
+    "Work",
+    "Writer",
+    "works_of",
+]
+
+Changed: TypeAlias = tuple[str, str, bytes | None]
+"""Key of the rule, labels as one text, what to keep; None if nothing is left to be kept."""
+Work: TypeAlias = Judge | QueryJudge | GridAlerts
+VERSION: Final = 1
+INPUTS_MAX: Final = 64
+"""Of how many series an alert keeps the last sample. An alert over more of them has the others from a history."""
+
+
+class SavedInput(msgspec.Struct, array_like=True):
+    """The last sample of a series, and how it ages. Times in milliseconds."""
+
+    series: str
+    last_ms: int
+    value: float
+    stale_after_ms: int
+    mark: int
+    blind_from_ms: int
+    blind_to_ms: int
+
+
+class SavedAlert(msgspec.Struct, array_like=True):
+    """One alert.
+
+    Args:
+        expr, levels: Of its rule when this was written.
+        at_ms: The watermark then.
+        labels: Of the result, without the metric name; in grid mode those of the alert.
+        told: The code that was told last.
+        value: What was measured last.
+        columns: Of its row, by name.
+        run: By level, since when it runs.
+        spans: By level, when it was true, for a rule with `of`.
+        stood: When its clocks stood, and when nobody could see what it rests on.
+        judged_ms, complete, fed: Of a pointwise rule, as in a snapshot.
+        active, withheld: In grid mode, whether it was in the last result, and whether it may have ended.
+        sample_labels, texts: In grid mode, of the sample, and rendered.
+    """
+
+    expr: str
+    levels: list[SavedLevel]
+    at_ms: int
+    labels: Labels
+    told: int
+    value: float
+    columns: dict[str, int]
+    run: list[int]
+    spans: list[list[int]]
+    stood: tuple[list[int], list[int]]
+    inputs: list[SavedInput]
+    judged_ms: int = -1
+    complete: bool = False
+    fed: int = 0
+    active: bool = False
+    withheld: bool = False
+    sample_labels: dict[str, str] = {}
+    texts: dict[str, str] = {}
+
+
+class SavedOwn(msgspec.Struct, array_like=True):
+    """What the alerts of a rule have in common.
+
+    Args:
+        expr: Of the rule.
+        refused: How many alerts there was no room for, and of how many of these people were told.
+        span_ms, skipped_ms, forgotten: Of its rings.
+        blind: When nobody could see anything.
+    """
+
+    expr: str
+    refused: tuple[int, int]
+    span_ms: int
+    skipped_ms: int
+    forgotten: int
+    blind: list[int]
+
+
+class Stored(msgspec.Struct, array_like=True):
+    """A row. An alert that is over has nothing but its ring."""
+
+    version: int
+    alert: SavedAlert | None = None
+    ring: Ring | None = None
+    own: SavedOwn | None = None
+
+
+class _Place(NamedTuple):
+    """A rule at work: its key, and where its alerts are."""
+
+    key: str
+    book: AlertBook
+    number: int
+    work: Work
+    evidence: tuple[Evidence, ...]
+
+
+_ENCODER: Final = msgspec.msgpack.Encoder()
+
+
+def works_of(parts: Parts) -> Iterator[tuple[str, AlertBook, int, Work]]:
+    """Every rule that has alerts: its key, its book and its number there, and who judges it."""
+    keys = iter(keys_of(parts))
+    for judge in parts.judges:
+        yield next(keys), judge.book, judge.index if judge.book is parts.book else 0, judge
+    for runner in parts.runners:
+        for index in range(len(runner.group.rules)):
+            key = next(keys)
+            if index in runner.alerting:
+                yield key, runner.alerting[index].book, 0, runner.alerting[index]
+
+
+class Writer:
+    """Turns what changed into rows.
+
+    Args:
+        parts: Whose alerts.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._places: dict[AlertBook, dict[int, _Place]] = {}
+        for key, book, number, work in works_of(parts):
+            place = _Place(key, book, number, work, _evidence(work))
+            self._places.setdefault(book, {})[number] = place
+        for book, places in self._places.items():
+            book.changes.begin(book, places)
+
+    def changed(self, limit: int) -> list[Changed]:
+        """What changed since the last call, at most so many rows; the rest comes with the next."""
+        made: list[Changed] = []
+        for book, places in self._places.items():
+            changes = book.changes
+            for number in list(changes.of_rule)[: limit - len(made)]:
+                del changes.of_rule[number]
+                made.append((places[number].key, "", self._own(places[number])))
+            for row in changes.take(book, limit - len(made)).tolist():
+                place = places[int(book.rows.rule[row])]
+                text = book.text_at(place.number, int(book.rows.place[row]))
+                changes.known[place.number, text] = int(book.rows.place[row])
+                changes.over.pop((place.number, text), None)
+                made.append((place.key, text, self._alert(place, row, text)))
+            for number, text in changes.take_over(book, limit - len(made)):
+                ring = book.flaps.ring(number, text)
+                data = None if ring is None else _ENCODER.encode(Stored(VERSION, ring=ring))
+                made.append((places[number].key, text, data))
+        return made
+
+    def _own(self, place: _Place) -> bytes:
+        flaps = place.book.flaps
+        expr, refused = _expr(place.work), place.book.refusals(place.number)
+        rest = flaps.span_ms(place.number), flaps.skipped_ms, flaps.forgotten[place.number], self._parts.store.blind
+        return _ENCODER.encode(Stored(VERSION, own=SavedOwn(expr, refused, *rest)))
+
+    def _alert(self, place: _Place, row: int, text: str) -> bytes:
+        book, work = place.book, place.work
+        at = int(book.rows.place[row])
+        slot = int(book.slot_of.array[at])
+        columns, run, spans, stood = save_row(book, row)
+        at_ms = self._parts.lander.watermark_ms
+        saved = SavedAlert(
+            expr=_expr(work),
+            levels=save_levels(book.rules[place.number].levels),
+            at_ms=at_ms,
+            labels=tuple(sorted(work.labels_of(slot).items())),
+            told=int(book.codes.array[at]),
+            value=float(work.values_at(np.array([slot]), np.array([max(at_ms, 0)]))[0]),
+            columns=columns,
+            run=run,
+            spans=spans,
+            stood=stood,
+            inputs=[],
+        )
+        labels: Mapping[str, str] = dict(saved.labels)
+        if isinstance(work, Judge):
+            saved.judged_ms, saved.complete = int(work.judged[at]), bool(work.complete.array[slot])
+            saved.fed = int(work.fed.array[slot])
+            leaves = range(len(work.plan.leaves))
+            handles = np.concatenate([work.binding.handles(leaf, np.array([slot])) for leaf in leaves])
+        else:
+            if isinstance(work, GridAlerts):
+                saved.active, saved.withheld, saved.sample_labels, saved.texts = work.kept(slot)
+                labels = saved.sample_labels
+            handles = self._speaking(place, labels, at_ms)
+        saved.inputs = self._inputs(handles)
+        return _ENCODER.encode(Stored(VERSION, saved, book.flaps.ring(place.number, text)))
+
+    def _speaking(self, place: _Place, labels: Mapping[str, str], at_ms: int) -> Ints:
+        """The series that speak for a label set; all that are read, where none does."""
+        recent = self._parts.recent
+        own = {name: value for name, value in labels.items() if name != "__name__"}
+        found = list(speaking(place.evidence, own, recent, at_ms))
+        if not place.evidence:
+            assert not isinstance(place.work, Judge)
+            found = [recent.handles(leaf) for leaf in place.work.rule.plan.leaves]
+        return np.concatenate([np.zeros(0, dtype=np.int64), *found])
+
+    def _inputs(self, handles: Ints) -> list[SavedInput]:
+        store = self._parts.store
+        handles = np.unique(handles[handles >= 0])
+        self._parts.tally.count("alert_inputs_left_out_total", max(0, len(handles) - INPUTS_MAX))
+        handles = handles[:INPUTS_MAX]
+        columns = [column.tolist() for column in store.of(handles)]
+        return [
+            SavedInput(store.table.text(handle), *one)
+            for handle, one in zip(handles.tolist(), zip(*columns, strict=True), strict=True)
+        ]
+
+
+def _expr(work: Work) -> str:
+    return work.rule.plan.expr
+
+
+def _evidence(work: Work) -> tuple[Evidence, ...]:
+    if isinstance(work, QueryJudge):
+        return tuple(work.expression.evidence)
+    return () if isinstance(work, Judge) else evidence_of(work.rule.plan, ())

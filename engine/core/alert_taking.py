@@ -1,0 +1,222 @@
+"""Alerts that are taken back from rows of their own (`engine.core.alert_bytes`) into a core that is new.
+
+A row is as old as the last change of its alert. What came until the core went down and changed nothing is taken as
+having come: an input that was fresh then is as if it had had its last sample at the end, and is seen again, or stale,
+before its alert may resolve. It must never raise for a row that is damaged: that alert is counted, the others live.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+from engine.core import judge_saved, spans
+from engine.core.alert_bytes import VERSION, SavedAlert, SavedInput, SavedOwn, Stored, Work, works_of
+from engine.core.alert_rows import FREE, Ints
+from engine.core.book import AlertBook
+from engine.core.flaps import Ring, SavedFlaps
+from engine.core.grid_alerts import GridAlerts, SavedGridAlerts
+from engine.core.judge import Judge
+from engine.core.label_places import SavedPlaces
+from engine.core.parts import Parts
+from engine.core.query_judge import QueryJudge
+from engine.core.recent import SavedRecent
+from engine.core.saved import join_rows, load_alerts
+from engine.core.store import BEFORE_ALL_MS, NEVER_MS, Mark
+from engine.series import series_text, split_series
+
+__all__ = ["take_rows"]
+
+_DECODER: Final = msgspec.msgpack.Decoder(Stored)
+
+
+class _Found(NamedTuple):
+    """What rows say of one rule."""
+
+    alerts: dict[object, SavedAlert]
+    rings: list[tuple[str, Ring]]
+    own: list[SavedOwn]
+
+
+def take_rows(parts: Parts, rows: Iterable[tuple[str, str, bytes]], until_ms: int) -> int:
+    """Take alerts into new parts that were watched until an instant; return how many rows have no place here.
+
+    Args:
+        rows: The newest of each alert: key of the rule, labels as one text, what was kept.
+    """
+    works = list(works_of(parts))
+    found = {key: _Found({}, [], []) for key, *_ in works}
+    unplaced = sum(not _sort(found, *row) for row in rows)
+    everything = list(found.values())
+    _fill_store(parts, [alert for one in everything for alert in one.alerts.values()], until_ms)
+    _fill_blind(parts, [own for one in everything for own in one.own])
+    parts.lander.watermark_ms, parts.time_begun = until_ms, True
+    for judge in parts.pointwise.values():
+        parts.layouts.tell(judge)
+        judge_saved.begin_late(judge, until_ms)
+    parts.layouts.renew_inputs()
+    parts.instants.load([None] * len(parts.runners), until_ms)
+    for chain in parts.chains:
+        chain.settled_ms = max(chain.settled_ms, until_ms)
+        for recorder in chain.recorders:
+            recorder.expression.begin_again(until_ms)
+    for key, book, number, work in works:
+        one = found[key]
+        for own in one.own:
+            book.note_refusals(number, own.refused)
+            book.flaps.load(number, SavedFlaps(own.span_ms, own.skipped_ms, own.forgotten, one.rings))
+        if isinstance(work, QueryJudge):
+            if any(own.expr == work.rule.plan.expr for own in one.own):
+                work.expression.begin_again(until_ms)
+            else:
+                work.expression.refresh(until_ms + 1)
+        unplaced += _take_rule(book, number, work, list(one.alerts.values()), until_ms)
+        if isinstance(work, Judge):
+            work.watch_from(until_ms + 1)
+    return unplaced
+
+
+def _sort(found: dict[str, _Found], key: str, text: str, data: bytes) -> bool:
+    """Put a row to its rule; return whether that was possible."""
+    try:
+        stored = _DECODER.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    if key not in found or stored.version != VERSION:
+        return False
+    one, alert = found[key], stored.alert
+    if stored.own is not None:
+        one.own.append(stored.own)
+    if stored.ring is not None:
+        one.rings.append((text, stored.ring))
+    if alert is None:
+        return True
+    if alert.labels in one.alerts or not all(map(_is_sound, alert.inputs)):
+        return False
+    one.alerts[alert.labels] = alert
+    return True
+
+
+def _is_sound(one: SavedInput) -> bool:
+    try:
+        split_series(one.series)
+    except ValueError:
+        return False
+    numbers = one.last_ms, one.stale_after_ms, one.blind_from_ms, one.blind_to_ms
+    return 0 <= one.mark <= max(Mark) and all(BEFORE_ALL_MS <= number <= NEVER_MS for number in numbers)
+
+
+def _fill_store(parts: Parts, alerts: Sequence[SavedAlert], until_ms: int) -> None:
+    """The series that alerts rest on, each as the newest row has it."""
+    newest: dict[str, tuple[bool, SavedInput]] = {}
+    for alert in alerts:
+        for one in alert.inputs:
+            fresh = one.mark == Mark.LIVE and one.last_ms + one.stale_after_ms >= alert.at_ms
+            known = newest.get(one.series)
+            if known is None or (known[1].last_ms, known[0]) < (one.last_ms, fresh):
+                newest[one.series] = fresh, one
+    if not newest:
+        return
+    series = [one for _, one in newest.values()]
+    ages = np.array([one.stale_after_ms for one in series], dtype=np.int64)
+    lasted = np.array([max(0, until_ms - one.last_ms) if fresh else 0 for fresh, one in newest.values()])
+    columns = {
+        "last_ms": np.array([one.last_ms for one in series], dtype="<i8"),
+        "values": np.array([one.value for one in series], dtype="<f8"),
+        "stale_after": (ages + lasted).astype("<i8"),
+        "marks": np.array([one.mark for one in series], dtype="i1"),
+        "blind_from": np.array([one.blind_from_ms for one in series], dtype="<i8"),
+        "blind_to": np.array([one.blind_to_ms for one in series], dtype="<i8"),
+    }
+    store = parts.store
+    store.table.series_max = max(store.table.series_max, len(series))
+    store.refill([one.series for one in series], {name: column.tobytes() for name, column in columns.items()})
+    parts.ages_taken = ages
+    parts.layouts.refill()
+    parts.recent.load(SavedRecent(horizon_ms=-1, blocks=[], orders={}))  # windows come with a history
+
+
+def _fill_blind(parts: Parts, owns: Sequence[SavedOwn]) -> None:
+    edges = parts.store.blind
+    for own in owns:
+        for from_ms, to_ms in zip(own.blind[::2], own.blind[1::2], strict=False):
+            if from_ms < to_ms:
+                spans.add(edges, from_ms, to_ms)
+    parts.store.blind_ms = max(parts.store.blind_ms, parts.store.blind_to_ms)
+    for book in (parts.book, *(judge.book for chain in parts.chains for judge in chain.judges)):
+        book.rows.blind = list(edges)
+
+
+def _take_rule(book: AlertBook, number: int, work: Work, alerts: Sequence[SavedAlert], until_ms: int) -> int:
+    """Take the alerts of a rule; return how many have no place."""
+    if isinstance(work, GridAlerts):
+        return _take_grid(work, alerts, until_ms)
+    groups: dict[bytes, list[SavedAlert]] = {}
+    for alert in alerts:
+        groups.setdefault(msgspec.msgpack.encode([alert.expr, alert.levels]), []).append(alert)
+    return sum(_take_some(book, number, work, some) for some in groups.values())
+
+
+def _take_some(book: AlertBook, number: int, work: Judge | QueryJudge, alerts: Sequence[SavedAlert]) -> int:
+    """Take alerts that were written under the same rule."""
+    rows = [(alert.columns, alert.run, alert.spans, alert.stood) for alert in alerts]
+    saved = join_rows(alerts[0].levels, book.refusals(number), rows, book)
+    edited = alerts[0].expr != work.rule.plan.expr
+    places = _places(work, alerts)
+    there = np.flatnonzero(places != FREE)
+    if not edited:
+        book.codes.array[places[there]] = np.array([alerts[at].told for at in there.tolist()], dtype=np.int16)
+    for at in there.tolist() if not edited else ():
+        _note(work, int(places[at]), alerts[at])
+    flaps = book.flaps.saved(number)
+    unplaced = load_alerts(book, number, msgspec.structs.replace(saved, flaps=flaps), places, edited=edited)
+    if isinstance(work, QueryJudge):
+        work.arm_clocks()
+    return unplaced
+
+
+def _places(work: Judge | QueryJudge, alerts: Sequence[SavedAlert]) -> Ints:
+    if isinstance(work, QueryJudge):
+        return work.places_for([alert.labels for alert in alerts])
+    table = work.store.table
+    slots = [work.binding.slot_of(series_text("x", dict(alert.labels))[1:], table) for alert in alerts]
+    return np.array([FREE if slot < 0 else int(work.places.array[slot]) for slot in slots], dtype=np.int64)
+
+
+def _note(work: Judge | QueryJudge, place: int, alert: SavedAlert) -> None:
+    if isinstance(work, QueryJudge):
+        work.note_value(place, alert.value)
+        return
+    slot = int(work.book.slot_of.array[place])
+    if not work.binding.single and alert.judged_ms >= 0:
+        work.judged[place] = max(int(work.judged[place]), alert.judged_ms)
+        work.looks.judged_ms = max(work.looks.judged_ms, alert.judged_ms)
+    work.complete.array[slot] = alert.complete
+    work.fed.array[slot] = alert.fed
+
+
+def _take_grid(work: GridAlerts, alerts: Sequence[SavedAlert], until_ms: int) -> int:
+    if not alerts:
+        return 0
+    ordered = sorted(alerts, key=lambda alert: (not alert.active, alert.labels))
+    rows = [(alert.columns, alert.run, alert.spans, alert.stood) for alert in ordered]
+    saved = join_rows(ordered[0].levels, work.book.refusals(0), rows, work.book)
+    saved.flaps = work.book.flaps.saved(0)
+    saved.codes = np.array([alert.told for alert in ordered], dtype="<i2").tobytes()
+    known = [alert.labels for alert in ordered]
+    whole = SavedGridAlerts(
+        at_ms=until_ms,
+        known=known,
+        active=sum(alert.active for alert in ordered),
+        values=np.array([alert.value for alert in ordered], dtype="<f8").tobytes(),
+        sample_labels=[alert.sample_labels for alert in ordered],
+        texts=[alert.texts for alert in ordered],
+        refused=[],
+        withheld=[alert.labels for alert in ordered if alert.withheld],
+        places=SavedPlaces(len(known), [(labels, place) for place, labels in enumerate(known)], []),
+        alerts=saved,
+    )
+    return work.load(whole)
