@@ -239,3 +239,23 @@ def test_clocks_ran_until_the_end_and_stand_in_the_downtime() -> None:
     for second in range(138, 150):
         made += again.feed([batch(second * SECOND, a=5.0)]) + again.advance(second * SECOND)
     assert [(one.time_ms, one.kind) for one in made] == [(140 * SECOND, "firing")]
+
+
+@pytest.mark.parametrize("expr", ["a > 1", "sum(a) > 1"])
+def test_a_blind_span_that_is_told_again_is_taken_out_once(expr: str) -> None:
+    rule = compile_rule("R", expr, for_ms=10 * SECOND)
+    core = Core([rule])
+    rows: Rows = {}
+    core.feed([batch(100 * SECOND, a=5.0)])
+    write(rows, core)
+    core.feed([Blind(105 * SECOND, 102 * SECOND, 104 * SECOND), batch(105 * SECOND, a=5.0)])
+    core.advance(105 * SECOND)
+    write(rows, core)
+    again = Core([rule])
+    again.take_alerts(stored(rows), 105 * SECOND, 105 * SECOND)
+    made: list[Transition] = []
+    for one in (core, again):
+        one.feed([batch(106 * SECOND, a=5.0), Blind(106 * SECOND, 101 * SECOND, 104 * SECOND)])
+        for second in range(107, 120):
+            made += one.feed([batch(second * SECOND, a=5.0)]) + one.advance(second * SECOND)
+    assert [(one.time_ms, one.kind) for one in made] == [(113 * SECOND, "firing")] * 2
