@@ -440,7 +440,7 @@ class AlertBook:
 
     def text_at(self, rule: int, place: int) -> Key:
         """The labels of the alert at a place, as one text."""
-        return self._notices.named(rule, place, int(self.slot_of.array[place]))[1]
+        return self._notices.named(rule, place, int(self.slot_of.array[place])).key
 
     def key_of(self, row: int) -> tuple[tuple[str, str], ...]:
         """The labels of an alert, in their order."""
