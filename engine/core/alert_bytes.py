@@ -13,15 +13,17 @@ from typing import Final, NamedTuple, TypeAlias
 import msgspec
 import numpy as np
 
-from engine.core.absence import Evidence, evidence_of, speaking
+from engine.core.absence import Evidence, Sources, evidence_of, sources_of, speaking
 from engine.core.alert_rows import Ints
 from engine.core.book import AlertBook
 from engine.core.flaps import Ring
 from engine.core.grid_alerts import GridAlerts
 from engine.core.judge import Judge
 from engine.core.label_places import Labels
+from engine.core.makers import Makers
 from engine.core.parts import Parts
 from engine.core.query_judge import QueryJudge
+from engine.core.rules import RecordingRule
 from engine.core.saved import SavedLevel, save_levels, save_row
 from engine.core.snapshot import keys_of
 
@@ -47,7 +49,8 @@ INPUTS_MAX: Final = 64
 
 
 class SavedInput(msgspec.Struct, array_like=True):
-    """The last sample of a series, and how it ages. Times in milliseconds."""
+    """The last sample of a series, and how it ages. Times in milliseconds; `maker` is the key of the rule that
+    recorded it, if one did."""
 
     series: str
     last_ms: int
@@ -56,6 +59,7 @@ class SavedInput(msgspec.Struct, array_like=True):
     mark: int
     blind_from_ms: int
     blind_to_ms: int
+    maker: str = ""
 
 
 class SavedAlert(msgspec.Struct, array_like=True):
@@ -157,9 +161,12 @@ class Writer:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._makers = Makers(parts)
         self._places: dict[AlertBook, dict[int, _Place]] = {}
+        recorded = list(_recorded_by(parts))
+        sources = sources_of([*(each.rule for chain in parts.chains for each in chain.recorders), *recorded])
         for key, book, number, work in works_of(parts):
-            place = _Place(key, book, number, work, _evidence(work))
+            place = _Place(key, book, number, work, _evidence(work, sources))
             self._places.setdefault(book, {})[number] = place
         for book, places in self._places.items():
             book.changes.begin(book, places)
@@ -239,17 +246,22 @@ class Writer:
         self._parts.tally.count("alert_inputs_left_out_total", max(0, len(handles) - INPUTS_MAX))
         handles = handles[:INPUTS_MAX]
         columns = [column.tolist() for column in store.of(handles)]
-        return [
-            SavedInput(store.table.text(handle), *one)
-            for handle, one in zip(handles.tolist(), zip(*columns, strict=True), strict=True)
-        ]
+        texts = [store.table.text(handle) for handle in handles.tolist()]
+        return list(map(SavedInput, texts, *columns, map(self._makers.of, texts)))
 
 
 def _expr(work: Work) -> str:
     return work.rule.plan.expr
 
 
-def _evidence(work: Work) -> tuple[Evidence, ...]:
+def _evidence(work: Work, sources: Sources) -> tuple[Evidence, ...]:
     if isinstance(work, QueryJudge):
         return tuple(work.expression.evidence)
-    return () if isinstance(work, Judge) else evidence_of(work.rule.plan, ())
+    return () if isinstance(work, Judge) else evidence_of(work.rule.plan, sources)
+
+
+def _recorded_by(parts: Parts) -> Iterator[RecordingRule]:
+    """The recording rules of groups, as those of continuous mode are."""
+    for rule in (rule for runner in parts.runners for rule in runner.group.rules if rule.kind == "record"):
+        labels = {name: template.text for name, template in rule.labels.items()}
+        yield RecordingRule(name=rule.name, record=rule.name, plan=rule.plan, labels=labels)

@@ -21,6 +21,7 @@ from engine.core.flaps import Ring, SavedFlaps
 from engine.core.grid_alerts import GridAlerts, SavedGridAlerts
 from engine.core.judge import Judge
 from engine.core.label_places import SavedPlaces
+from engine.core.makers import Makers
 from engine.core.parts import Parts
 from engine.core.query_judge import QueryJudge
 from engine.core.recent import SavedRecent
@@ -59,6 +60,9 @@ def take_rows(parts: Parts, rows: Iterable[tuple[str, str, bytes]], until_ms: in
         judge_saved.begin_late(judge, until_ms)
     parts.layouts.renew_inputs()
     parts.instants.load([None] * len(parts.runners), until_ms)
+    made = {one.series: one.maker for rule in everything for alert in rule.alerts.values() for one in alert.inputs}
+    makers = Makers(parts)
+    makers.take({series: key for series, key in made.items() if key}, until_ms)
     for chain in parts.chains:
         chain.settled_ms = max(chain.settled_ms, until_ms)
         for recorder in chain.recorders:
@@ -76,6 +80,7 @@ def take_rows(parts: Parts, rows: Iterable[tuple[str, str, bytes]], until_ms: in
         unplaced += _take_rule(book, number, work, list(one.alerts.values()), until_ms)
         if isinstance(work, Judge):
             work.watch_from(until_ms + 1)
+    makers.take_alerts(parts.runners)
     return unplaced
 
 

@@ -103,6 +103,7 @@ class GroupRunner:
         self._constants: Constants = {}
         self._written: list[tuple[str, ...]] = [() for _ in group.rules]
         self._names: dict[int, _Names] = {}
+        self._looked_up: dict[int, tuple[tuple[str, ...], frozenset[str]]] = {}
         self._unnamed = Shape(source.interner, 1, {})
         self.alerting: dict[int, GridAlerts] = {
             index: GridAlerts(first_index + index, rule, group.limit or alerts_max, self._render)
@@ -158,6 +159,24 @@ class GroupRunner:
                 if rule.alerts is not None and index in self.alerting:
                     unplaced += self.alerting[index].load(rule.alerts)
         return unplaced
+
+    def wrote(self, index: int, series: str) -> bool:
+        """Whether a rule wrote a series the last time."""
+        written, names = self._looked_up.get(index, ((), frozenset()))
+        if written is not self._written[index]:
+            written = self._written[index]
+            _, names = self._looked_up[index] = written, frozenset(written)
+        return series in names
+
+    def take(self, index: int, series: Sequence[str]) -> None:
+        """Take back some of the series that a rule wrote the last time."""
+        self._written[index] = tuple(series)
+
+    def take_alert_series(self) -> None:
+        """Its alerts were taken back: it has written their series, if anybody reads them."""
+        for index, alerts in self.alerting.items():
+            if self._keeps(ALERTS) or self._keeps(ALERTS_FOR_STATE):
+                self._written[index] = tuple(alerts.series())
 
     def forget_shapes(self) -> None:
         """Label sets have got other codes: what was made of the old ones means nothing any more."""

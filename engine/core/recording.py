@@ -7,7 +7,7 @@ nobody knows. A recorder never lands anything and never looks at other rules: it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -129,6 +129,16 @@ class Recorder:
         self._recorded_ms = saved.recorded_ms
         if saved.expr == self.rule.plan.expr:
             self.expression.load(saved.timers)
+
+    def owns(self, series: str) -> bool:
+        """Whether it has recorded a series, and has not said that it has gone."""
+        return self._owners.get(series) is self.rule
+
+    def take(self, series: Sequence[str], until_ms: int) -> None:
+        """Take back some of the series that it has recorded until an instant."""
+        self._names = self._names._replace(series=tuple(series))
+        self._owners.update(dict.fromkeys(series, self.rule))
+        self._recorded_ms = until_ms
 
     def _vector(self, value: Value) -> Vector:
         if isinstance(value, Vector):

@@ -43,7 +43,9 @@ def reach(parts: Parts, now_ms: int) -> dict[str, int]:
 def fill_recent(parts: Parts) -> None:
     """Show queries the last samples of series that none of them read when the snapshot was taken."""
     handles = parts.layouts.read_by_queries()
-    _show_last(parts, handles[parts.recent.lacks(handles)])
+    lacking = handles[parts.recent.lacks(handles)]
+    _show_last(parts, lacking)
+    _expect_stale(parts, lacking, parts.lander.watermark_ms + 1)
 
 
 def _show_last(parts: Parts, handles: NDArray[np.int64]) -> None:
@@ -51,6 +53,14 @@ def _show_last(parts: Parts, handles: NDArray[np.int64]) -> None:
     for time_ms in np.unique(times[times >= 0]).tolist():
         here = times == time_ms
         parts.recent.land(handles[here], time_ms, values[here])
+
+
+def _expect_stale(parts: Parts, handles: NDArray[np.int64], now_ms: int) -> None:
+    """Let queries look when the next of some series goes stale. What was stale before `now_ms` is none of theirs."""
+    instants = parts.store.stale_from(handles)
+    first_ms = int(np.min(instants, where=instants >= now_ms, initial=NEVER_MS))
+    for chain in parts.chains if first_ms < NEVER_MS else ():
+        chain.expect(first_ms)
 
 
 class Refill:
@@ -114,9 +124,6 @@ class Refill:
     def _watch(self, now_ms: int) -> None:
         """Let rules look when the next of the series goes stale. What was stale before `now_ms` is none of theirs."""
         parts = self._parts
-        instants = parts.store.stale_from(np.arange(len(parts.store), dtype=np.int64))
-        first_ms = int(np.min(instants, where=instants >= now_ms, initial=NEVER_MS))
-        for chain in parts.chains if first_ms < NEVER_MS else ():
-            chain.expect(first_ms)
+        _expect_stale(parts, np.arange(len(parts.store), dtype=np.int64), now_ms)
         for unit in {id(unit): unit for unit in parts.looking.values()}.values():
             unit.watch_from(now_ms)

@@ -27,7 +27,7 @@ from engine.core.tally import SavedTally
 from engine.errors import StateError
 from engine.events import Transition
 
-__all__ = ["VERSION", "keys_of", "put", "take"]
+__all__ = ["VERSION", "keys_of", "put", "recorders_of", "take"]
 
 VERSION: Final = 3
 SavedRule: TypeAlias = SavedPointwise | SavedWhole
@@ -79,7 +79,7 @@ def take(parts: Parts) -> bytes:
             key: judge_saved.save(judge) if isinstance(judge, Judge) else judge.saved(settled[judge.index])
             for key, judge in zip(keys, parts.judges, strict=False)
         },
-        recorders={key: one.saved(settled[one.index]) for key, one in _recorders(parts.chains)},
+        recorders={key: one.saved(settled[one.index]) for key, one in recorders_of(parts.chains)},
         groups={
             key: runner.saved(parts.instants.saved(index), [next(of_groups) for _ in runner.group.rules])
             for index, (key, runner) in enumerate(zip(group_keys(groups), parts.runners, strict=True))
@@ -135,7 +135,7 @@ def _put(parts: Parts, saved: _Snapshot) -> None:
     for key, judge in zip(keys, parts.judges, strict=False):
         unplaced += _put_rule(parts, judge, saved.rules.get(key), saved.series)
     parts.layouts.renew_inputs()
-    for key, recorder in _recorders(parts.chains):
+    for key, recorder in recorders_of(parts.chains):
         _put_recorder(parts, recorder, saved.recorders.get(key))
     unplaced += _put_groups(parts, saved.groups)
     for rule, key in enumerate(keys):
@@ -193,7 +193,8 @@ def keys_of(parts: Parts) -> list[str]:
     return [*_numbered(judge.rule.key for judge in parts.judges), *rule_keys([one.group for one in parts.runners])]
 
 
-def _recorders(chains: Iterable[Chain]) -> list[tuple[str, Recorder]]:
+def recorders_of(chains: Iterable[Chain]) -> list[tuple[str, Recorder]]:
+    """The recording rules of chains, in order, with their keys."""
     recorders = sorted((one for chain in chains for one in chain.recorders), key=lambda one: one.index)
     return list(zip(_numbered(one.rule.key for one in recorders), recorders, strict=True))
 

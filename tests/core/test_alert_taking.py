@@ -1,0 +1,129 @@
+"""A core that is made of rows of alerts: what must come back for them to go on exactly, one thing at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from engine.core.evaluator import Core
+from engine.core.groups import GridGroup, GridRule
+from engine.core.promql.query_compile import compile_query
+from engine.core.rules import RecordingRule, Rule, compile_recording, compile_rule
+from engine.events import STALE, Sample, Transition
+from tests.core.test_alert_rows import Rows, batch, stored, write
+
+SECOND = 1_000
+
+
+def written(core: Core) -> Rows:
+    rows: Rows = {}
+    write(rows, core)
+    return rows
+
+
+def taken(core: Core, rules: Sequence[Rule | RecordingRule], now_ms: int | None = None, **more: Any) -> Core:
+    """A core that is made of the rows of another, at once unless a time is said."""
+    again = Core(rules, **more)
+    again.take_alerts(stored(written(core)), core.watermark_ms, core.watermark_ms if now_ms is None else now_ms)
+    return again
+
+
+def told(made: Sequence[Transition]) -> list[tuple[float, str, str]]:
+    return [(one.time_ms / SECOND, one.kind, one.reason) for one in made]
+
+
+def ended(second: int, series: str) -> Sample:
+    return Sample(second * SECOND, series, STALE, SECOND, "ended")
+
+
+def test_which_input_fed_an_alert_of_or_comes_back() -> None:
+    """What it rests on is stale, and that is not known to be over: the other input, which has ended, has no say."""
+    rules = [compile_rule("R", "a or b")]
+    core = Core(rules)
+    core.feed([batch(100_000, **{'b{i="x"}': 1.0}), ended(101, 'b{i="x"}')])
+    core.feed([batch(102_000, **{'a{i="x"}': 1.0})])
+    core.advance(102_000)
+    again = taken(core, rules)
+    for one in (core, again):
+        assert told(one.advance(110_000)) == []
+        assert [alert.state for alert in one.alerts()] == ["firing"]
+
+
+@pytest.mark.parametrize("expr", ["a", "a + a", "sum(a)"])
+def test_what_was_told_last_comes_back(expr: str) -> None:
+    """The next measurement says the same: nothing has changed, and nothing is written."""
+    rules = [compile_rule("R", expr, when="> 1")]
+    core = Core(rules)
+    core.feed([batch(100_000, a=5.0)])
+    core.advance(100_000)
+    again = taken(core, rules)
+    written(again)
+    assert again.feed([batch(101_000, a=5.0)]) == []
+    assert written(again) == {}
+    assert told(again.feed([batch(102_000, a=0.0)])) == [(102.0, "resolved", "recovered")]
+
+
+@pytest.mark.parametrize("expr", ["vector(110) < vector(time())", "vector(time()) > 110", "absent(a) > 0"])
+def test_an_expression_that_time_alone_changes_goes_on(expr: str) -> None:
+    rules = [compile_rule("R", expr, for_ms=5 * SECOND)]
+    core = Core(rules, resolution_ms=SECOND)
+    core.feed([batch(100_000, b=1.0)])
+    core.advance(106_500)
+    again = taken(core, rules, resolution_ms=SECOND)
+    rest = [told(one.advance(130_000)) for one in (core, again)]
+    assert rest[0] == rest[1]
+
+
+def test_an_input_that_goes_stale_after_the_restart_is_looked_at() -> None:
+    rules = [compile_rule("R", "sum(a) > 1", on_missing="reset")]
+    core = Core(rules)
+    core.feed([batch(100_000, a=5.0)])
+    core.advance(100_500)
+    again = taken(core, rules)
+    assert told(core.advance(130_000)) == [(103.001, "resolved", "missing")]
+    # Whether a sample came until the end, which would have changed nothing, is not known: it is as if one had.
+    assert told(again.advance(130_000)) == [(103.501, "resolved", "missing")]
+
+
+def test_what_is_recorded_by_time_alone_goes_on() -> None:
+    rules: list[Rule | RecordingRule] = [compile_recording("r", "r", "vector(time())"), compile_rule("R", "r > 110")]
+    core = Core(rules, resolution_ms=SECOND)
+    core.feed([batch(100_000, b=1.0)])
+    core.advance(106_500)
+    again = taken(core, rules, resolution_ms=SECOND)
+    rest = [told(one.advance(130_000)) for one in (core, again)]
+    assert rest[0] == rest[1] != []
+
+
+def recorded(expr: str) -> list[Rule | RecordingRule]:
+    return [compile_recording("r", "r", expr), compile_rule("R", "r > 1")]
+
+
+@pytest.mark.parametrize("expr", ["a > 1", "sum by (i) (a > 1)", "a * 2"])
+def test_an_alert_over_what_is_recorded_ends_when_its_cause_does(expr: str) -> None:
+    """And not before: while an input of the recording rule was not seen, nobody knows that it has gone."""
+    rules = recorded(expr)
+    core = Core(rules)
+    core.feed([batch(100_000, **{'a{i="x"}': 5.0, 'a{i="y"}': 5.0})])
+    core.advance(100_000)
+    again = taken(core, rules, 160_000)
+    assert told(again.feed([batch(161_500, **{'a{i="x"}': 0.0})])) == [(161.5, "resolved", "recovered")]
+    assert [one.labels["i"] for one in again.alerts()] == ["y"]
+    assert told(again.feed([batch(162_000, **{'a{i="y"}': 0.0})])) == [(162.0, "resolved", "recovered")]
+
+
+@pytest.mark.parametrize("expr", ["a > 1", "sum by (i) (a > 1)", "a * 2"])
+def test_a_group_ends_what_it_recorded_before(expr: str) -> None:
+    record = GridRule(kind="record", name="r", plan=compile_query(expr))
+    alert = GridRule(kind="alert", name="A", plan=compile_query("r > 1"))
+    meta = GridRule(kind="alert", name="M", plan=compile_query('ALERTS{alertname="A"}'))
+    groups = [GridGroup(name="g", rules=(record, alert, meta), interval_ms=SECOND)]
+    core = Core([], groups=groups)
+    core.feed([batch(100_000, **{'a{i="x"}': 5.0, 'a{i="y"}': 5.0})])
+    core.advance(101_000)
+    assert len(core.alerts()) == 4
+    again = taken(core, [], 159_500, groups=groups)
+    made = again.feed([batch(160_000, **{'a{i="x"}': 0.0, 'a{i="y"}': 5.0})]) + again.advance(162_500)
+    assert [(one.kind, one.rule, one.labels["i"]) for one in made] == [("resolved", "A", "x"), ("resolved", "M", "x")]
