@@ -20,12 +20,13 @@ from engine.core.book import AlertBook
 from engine.core.flaps import Ring, SavedFlaps
 from engine.core.grid_alerts import GridAlerts, SavedGridAlerts
 from engine.core.judge import Judge
-from engine.core.label_places import SavedPlaces
+from engine.core.label_places import Labels, SavedPlaces
 from engine.core.makers import Makers
+from engine.core.orphans import DAMAGED, Orphan
 from engine.core.parts import Parts
 from engine.core.query_judge import QueryJudge
 from engine.core.recent import SavedRecent
-from engine.core.saved import join_rows, load_alerts
+from engine.core.saved import is_row, join_rows, load_alerts
 from engine.core.store import BEFORE_ALL_MS, NEVER_MS, Mark
 from engine.series import series_text, split_series
 
@@ -35,24 +36,25 @@ _DECODER: Final = msgspec.msgpack.Decoder(Stored)
 
 
 class _Found(NamedTuple):
-    """What rows say of one rule."""
+    """What rows say of one rule; by the labels of an alert, the labels as one text."""
 
-    alerts: dict[object, SavedAlert]
+    alerts: list[SavedAlert]
+    texts: dict[Labels, str]
     rings: list[tuple[str, Ring]]
     own: list[SavedOwn]
 
 
-def take_rows(parts: Parts, rows: Iterable[tuple[str, str, bytes]], until_ms: int) -> int:
-    """Take alerts into new parts that were watched until an instant; return how many rows have no place here.
+def take_rows(parts: Parts, rows: Iterable[tuple[str, str, bytes]], until_ms: int) -> list[Orphan]:
+    """Take alerts into new parts that were watched until an instant; return the rows that have no place here.
 
     Args:
         rows: The newest of each alert: key of the rule, labels as one text, what was kept.
     """
     works = list(works_of(parts))
-    found = {key: _Found({}, [], []) for key, *_ in works}
-    unplaced = sum(not _sort(found, *row) for row in rows)
+    found = {key: _Found([], {}, [], []) for key, *_ in works}
+    orphans = [orphan for row in rows if (orphan := _sort(found, *row)) is not None]
     everything = list(found.values())
-    _fill_store(parts, [alert for one in everything for alert in one.alerts.values()], until_ms)
+    _fill_store(parts, [alert for one in everything for alert in one.alerts], until_ms)
     _fill_blind(parts, [own for one in everything for own in one.own])
     parts.lander.watermark_ms, parts.time_begun = until_ms, True
     for judge in parts.pointwise.values():
@@ -60,7 +62,7 @@ def take_rows(parts: Parts, rows: Iterable[tuple[str, str, bytes]], until_ms: in
         judge_saved.begin_late(judge, until_ms)
     parts.layouts.renew_inputs()
     parts.instants.load([None] * len(parts.runners), until_ms)
-    made = {one.series: one.maker for rule in everything for alert in rule.alerts.values() for one in alert.inputs}
+    made = {one.series: one.maker for rule in everything for alert in rule.alerts for one in alert.inputs}
     makers = Makers(parts)
     makers.take({series: key for series, key in made.items() if key}, until_ms)
     for chain in parts.chains:
@@ -77,32 +79,41 @@ def take_rows(parts: Parts, rows: Iterable[tuple[str, str, bytes]], until_ms: in
                 work.expression.begin_again(until_ms)
             else:
                 work.expression.refresh(until_ms + 1)
-        unplaced += _take_rule(book, number, work, list(one.alerts.values()), until_ms)
+        left = _take_rule(book, number, work, one.alerts, until_ms)
+        orphans += [Orphan(key, one.texts[alert.labels], alert, "rule_changed") for alert in left]
         if isinstance(work, Judge):
             work.watch_from(until_ms + 1)
     makers.take_alerts(parts.runners)
-    return unplaced
+    return orphans
 
 
-def _sort(found: dict[str, _Found], key: str, text: str, data: bytes) -> bool:
-    """Put a row to its rule; return whether that was possible."""
+def _sort(found: dict[str, _Found], key: str, text: str, data: bytes) -> Orphan | None:
+    """Put a row to its rule, if that is possible."""
     try:
         stored = _DECODER.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return False
-    if key not in found or stored.version != VERSION:
-        return False
-    one, alert = found[key], stored.alert
+        return Orphan(key, text, reason=DAMAGED)
+    one, alert = found.get(key), stored.alert
+    if stored.version != VERSION:
+        return Orphan(key, text, reason=DAMAGED)
+    if one is None:
+        return Orphan(key, text, alert)
     if stored.own is not None:
         one.own.append(stored.own)
     if stored.ring is not None:
         one.rings.append((text, stored.ring))
     if alert is None:
-        return True
-    if alert.labels in one.alerts or not all(map(_is_sound, alert.inputs)):
-        return False
-    one.alerts[alert.labels] = alert
-    return True
+        return None
+    if alert.labels in one.texts or not _is_whole(alert) or not all(map(_is_sound, alert.inputs)):
+        return Orphan(key, text, reason=DAMAGED)
+    one.alerts.append(alert)
+    one.texts[alert.labels] = text
+    return None
+
+
+def _is_whole(alert: SavedAlert) -> bool:
+    told = np.iinfo(np.int16)
+    return told.min <= alert.told <= told.max and is_row(alert.columns, alert.run, alert.spans, len(alert.levels))
 
 
 def _is_sound(one: SavedInput) -> bool:
@@ -155,17 +166,21 @@ def _fill_blind(parts: Parts, owns: Sequence[SavedOwn]) -> None:
         book.rows.blind = list(edges)
 
 
-def _take_rule(book: AlertBook, number: int, work: Work, alerts: Sequence[SavedAlert], until_ms: int) -> int:
-    """Take the alerts of a rule; return how many have no place."""
+def _take_rule(
+    book: AlertBook, number: int, work: Work, alerts: Sequence[SavedAlert], until_ms: int
+) -> list[SavedAlert]:
+    """Take the alerts of a rule; return those that have no place."""
     if isinstance(work, GridAlerts):
         return _take_grid(work, alerts, until_ms)
     groups: dict[bytes, list[SavedAlert]] = {}
     for alert in alerts:
         groups.setdefault(msgspec.msgpack.encode([alert.expr, alert.levels]), []).append(alert)
-    return sum(_take_some(book, number, work, some) for some in groups.values())
+    return [left for some in groups.values() for left in _take_some(book, number, work, some)]
 
 
-def _take_some(book: AlertBook, number: int, work: Judge | QueryJudge, alerts: Sequence[SavedAlert]) -> int:
+def _take_some(
+    book: AlertBook, number: int, work: Judge | QueryJudge, alerts: Sequence[SavedAlert]
+) -> list[SavedAlert]:
     """Take alerts that were written under the same rule."""
     rows = [(alert.columns, alert.run, alert.spans, alert.stood) for alert in alerts]
     saved = join_rows(alerts[0].levels, book.refusals(number), rows, book)
@@ -177,10 +192,19 @@ def _take_some(book: AlertBook, number: int, work: Judge | QueryJudge, alerts: S
     for at in there.tolist() if not edited else ():
         _note(work, int(places[at]), alerts[at])
     flaps = book.flaps.saved(number)
-    unplaced = load_alerts(book, number, msgspec.structs.replace(saved, flaps=flaps), places, edited=edited)
+    load_alerts(book, number, msgspec.structs.replace(saved, flaps=flaps), places, edited=edited)
     if isinstance(work, QueryJudge):
         work.arm_clocks()
-    return unplaced
+    return _left(book, places, alerts)
+
+
+def _left(book: AlertBook, places: Ints, alerts: Sequence[SavedAlert]) -> list[SavedAlert]:
+    """The alerts that were not taken."""
+    return [
+        alert
+        for place, alert in zip(places.tolist(), alerts, strict=True)
+        if place == FREE or book.row_of.array[place] == FREE
+    ]
 
 
 def _places(work: Judge | QueryJudge, alerts: Sequence[SavedAlert]) -> Ints:
@@ -203,9 +227,9 @@ def _note(work: Judge | QueryJudge, place: int, alert: SavedAlert) -> None:
     work.fed.array[slot] = alert.fed
 
 
-def _take_grid(work: GridAlerts, alerts: Sequence[SavedAlert], until_ms: int) -> int:
+def _take_grid(work: GridAlerts, alerts: Sequence[SavedAlert], until_ms: int) -> list[SavedAlert]:
     if not alerts:
-        return 0
+        return []
     ordered = sorted(alerts, key=lambda alert: (not alert.active, alert.labels))
     rows = [(alert.columns, alert.run, alert.spans, alert.stood) for alert in ordered]
     saved = join_rows(ordered[0].levels, work.book.refusals(0), rows, work.book)
@@ -224,4 +248,5 @@ def _take_grid(work: GridAlerts, alerts: Sequence[SavedAlert], until_ms: int) ->
         places=SavedPlaces(len(known), [(labels, place) for place, labels in enumerate(known)], []),
         alerts=saved,
     )
-    return work.load(whole)
+    work.load(whole)
+    return _left(work.book, np.arange(len(ordered)), ordered)

@@ -22,6 +22,7 @@ from engine.core.judge import Judge
 from engine.core.kin import Kin
 from engine.core.landing import Outputs
 from engine.core.notices import Output
+from engine.core.orphans import DAMAGED, endings
 from engine.core.outputs import OUTPUTS_PER_STEP, in_order, joined
 from engine.core.parts import Options, Parts
 from engine.core.promql.plan import QueryPlan
@@ -65,6 +66,7 @@ class Core:
         self._blindness = Blindness(parts)
         self._restored = False
         self._writer: Writer | None = None
+        self._gone: list[tuple[str, str]] = []  # rows that were taken and have no place
         self._at_rest = True  # nothing was fed, and no time has passed, since it was made or restored
 
     # -- in and out --------------------------------------------------------------------------------------------
@@ -365,17 +367,28 @@ class Core:
         """
         if self._writer is None:
             self._writer = Writer(self._parts)
-        return self._writer.changed(limit)
+        gone, self._gone = self._gone[:limit], self._gone[limit:]
+        return [(key, text, None) for key, text in gone] + self._writer.changed(limit - len(gone))
 
-    def take_alerts(self, rows: Iterable[tuple[str, str, bytes]], until_ms: int, now_ms: int | None = None) -> None:
+    def tell_all_alerts(self) -> None:
+        """What `changed_alerts` told was lost: it begins again with everything there is."""
+        self._writer = None
+
+    def take_alerts(
+        self, rows: Iterable[tuple[str, str, bytes]], until_ms: int, now_ms: int | None = None
+    ) -> list[Transition]:
         """Take rows of `changed_alerts` into a core that was not fed yet: of each alert the newest.
 
-        Rules are found by their keys; of one that was edited, what still fits is kept. Rows that are damaged, and
-        alerts that fit no rule any more, are counted as `alerts_not_restored_total`. Windows come with `refill`.
+        Rules are found by their keys; of one that was edited, what still fits is kept. Alerts that have no place any
+        more end, as `rule_removed` or `rule_changed`. They and rows that are damaged are counted as
+        `alerts_not_restored_total`, and are not kept from then on. Windows come with `refill`.
 
         Args:
             until_ms: Until when somebody watched: clocks that were running ran until then.
             now_ms: As with `restore`.
+
+        Returns:
+            The ends of alerts that have no place, at `now_ms`, or at `until_ms` without it.
 
         Raises:
             StateError: The core is not new.
@@ -383,10 +396,14 @@ class Core:
         if not self._at_rest or self._restored:
             raise StateError("alerts are taken into a new core only")
         self._restored = True
-        self._tally.count("alerts_not_restored_total", take_rows(self._parts, rows, until_ms))
+        orphans = take_rows(self._parts, rows, until_ms)
+        unplaced = sum(orphan.alert is not None or orphan.reason == DAMAGED for orphan in orphans)
+        self._tally.count("alerts_not_restored_total", unplaced)
+        self._gone = [(orphan.rule_key, orphan.text) for orphan in orphans]
         if now_ms is not None:
             self._go_on()
             restart(self._parts, self._blindness, now_ms)
+        return endings(orphans, max(until_ms, now_ms or 0))
 
     def reach(self, now_ms: int) -> dict[str, int]:
         """What `refill` needs if the core goes on at `now_ms`: by metric, since when (ms); "" is every metric.

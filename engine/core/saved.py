@@ -6,21 +6,21 @@ must never make an alert that the table of `engine.core.alerts` could not have m
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.core.alert_rows import FREE, OFF, Ints
+from engine.core.alert_rows import FREE, OFF, Ints, Rows
 from engine.core.alerts import Code, Phase
 from engine.core.book import AlertBook
 from engine.core.flaps import SavedFlaps
 from engine.core.life import Level
 from engine.core.spans import Edges
 
-__all__ = ["SavedAlerts", "SavedLevel", "join_rows", "load_alerts", "save_alerts", "save_levels", "save_row"]
+__all__ = ["SavedAlerts", "SavedLevel", "is_row", "join_rows", "load_alerts", "save_alerts", "save_levels", "save_row"]
 
 _OWN: Final = frozenset({"place", "rule", "run", "due"})
 """Columns of rows that are not kept as they are: they are numbered, or computed, anew."""
@@ -103,6 +103,14 @@ def save_row(book: AlertBook, row: int) -> tuple[dict[str, int], list[int], list
         [list(edges) for edges in spans],
         (list(own.stood.get(row, [])), list(own.unseen.get(row, []))),
     )
+
+
+def is_row(columns: Mapping[str, int], run: Sequence[int], spans: Sequence[object], levels: int) -> bool:
+    """Whether these can be what `save_row` gave of an alert of a rule with so many levels."""
+    if len(run) != levels or (spans and len(spans) != levels) or not 0 <= columns.get("phase", -1) <= max(Phase):
+        return False
+    fit = all(low <= columns.get(name, low - 1) <= high for name, (low, high) in _BOUNDS.items())
+    return fit and columns["level"] < levels
 
 
 def join_rows(
@@ -241,6 +249,13 @@ def _columns(book: AlertBook) -> Iterator[tuple[str, NDArray[np.int64]]]:
     for name, column in vars(book.rows).items():
         if isinstance(column, np.ndarray) and name not in _OWN:
             yield name, column
+
+
+_BOUNDS: Final = {
+    name: (int(np.iinfo(column.dtype).min), int(np.iinfo(column.dtype).max))
+    for name, column in vars(Rows(1)).items()
+    if isinstance(column, np.ndarray) and name not in _OWN
+}
 
 
 def _bytes(column: NDArray[Any]) -> bytes:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
+from engine.core.alert_bytes import SavedAlert, Stored
 from engine.core.evaluator import Core
 from engine.core.groups import GridGroup, GridRule
 from engine.core.promql.query_compile import compile_query
-from engine.core.rules import RecordingRule, Rule, compile_recording, compile_rule
+from engine.core.rules import LevelTerms, RecordingRule, Rule, compile_recording, compile_rule
 from engine.events import STALE, Sample, Transition
 from tests.core.test_alert_rows import Rows, batch, stored, write
 
@@ -127,3 +129,70 @@ def test_a_group_ends_what_it_recorded_before(expr: str) -> None:
     again = taken(core, [], 159_500, groups=groups)
     made = again.feed([batch(160_000, **{'a{i="x"}': 0.0, 'a{i="y"}': 5.0})]) + again.advance(162_500)
     assert [(one.kind, one.rule, one.labels["i"]) for one in made] == [("resolved", "A", "x"), ("resolved", "M", "x")]
+
+
+def test_alerts_of_a_rule_that_is_gone_end_and_are_not_kept() -> None:
+    terms: dict[str, Any] = {"for_ms": 5 * SECOND, "labels": {"team": "x"}}
+    gone = compile_rule("Gone", "a", levels=[LevelTerms(severity="low", when="> 1", for_ms=0)], **terms)
+    core = Core([compile_rule("R", "a > 1"), gone, compile_rule("P", "a > 1", for_ms=60 * SECOND)])
+    core.feed([batch(100_000, **{'a{i="x"}': 5.0})])
+    core.advance(101_000)
+    rows = written(core)
+    again = Core([compile_rule("R", "a > 1")])
+    made = again.take_alerts(stored(rows), 101_000, 130_000)
+    assert [(one.time_ms, one.kind, one.before, one.reason, one.value) for one in made] == [
+        (130_000, "resolved", "firing", "rule_removed", 5.0),
+        (130_000, "cleared", "pending", "rule_removed", 5.0),
+    ]
+    assert made[0].labels == {"alertname": "Gone", "i": "x", "team": "x"}
+    assert (made[0].severity, made[0].active_since_ms, made[0].fired_ms) == ("low", 100_000, 100_000)
+    assert [one.rule for one in again.alerts()] == ["R"]
+    write(rows, again, 2)
+    assert {key.split(",")[0] for key, _ in rows} == {'["R"'}
+
+
+def test_an_alert_that_the_new_expression_can_not_have_ends() -> None:
+    core = Core([compile_rule("R", "a > 1")])
+    core.feed([batch(100_000, **{'a{i="x"}': 5.0})])
+    core.advance(101_000)
+    rows = written(core)
+    again = Core([compile_rule("R", "b > 1")])
+    made = again.take_alerts(stored(rows), 101_000, 130_000)
+    assert told(made) == [(130.0, "resolved", "rule_changed")]
+    write(rows, again)
+    assert again.alerts() == []
+    assert len(rows) == 2  # what the rule's alerts have in common, and the ring: it may be back
+
+
+def test_a_row_that_no_alert_can_have_is_counted_and_forgotten() -> None:
+    core = Core([compile_rule("R", "a > 1")])
+    core.feed([batch(100_000, **{f'a{{i="{number}"}}': 5.0 for number in range(6)})])
+    core.advance(100_000)
+    rows = written(core)
+    harm: list[Callable[[SavedAlert], object]] = [
+        lambda one: one.columns.pop("lost"),
+        lambda one: one.columns.update(phase=9),
+        lambda one: one.columns.update(level=3),
+        lambda one: one.columns.update(reason=2**40),
+        lambda one: one.run.append(5),
+    ]
+    for (key, text), damage in zip([place for place in rows if place[1]], harm, strict=False):
+        row = msgspec.msgpack.decode(rows[key, text], type=Stored)
+        assert row.alert is not None
+        damage(row.alert)
+        rows[key, text] = msgspec.msgpack.encode(row)
+    again = Core([compile_rule("R", "a > 1")])
+    assert again.take_alerts(stored(rows), 101_000, 130_000) == []
+    assert (len(again.alerts()), again.counters()["alerts_not_restored_total"]) == (1, 5)
+    write(rows, again)
+    kept = [msgspec.msgpack.decode(row, type=Stored) for row in rows.values()]
+    assert len([row for row in kept if row.alert is not None]) == 1  # of the others there are the rings
+
+
+def test_everything_is_told_again_if_what_was_told_is_lost() -> None:
+    core = Core([compile_rule("R", "a > 1"), compile_rule("S", "sum(b) > 1")])
+    core.feed([batch(100_000, a=5.0, b=5.0)])
+    rows = written(core)
+    assert written(core) == {}
+    core.tell_all_alerts()
+    assert written(core) == rows
