@@ -26,11 +26,11 @@ __all__ = ["check_recording", "rule_config"]
 _LATER = "this version does not have it yet"
 _OF_ALERTS = (
     *("when", "for", "of", "clear", "levels", "keep_firing_for"),
-    *("on_missing", "missing_for", "hold_max", "annotations"),
+    *("on_missing", "missing_for", "hold_max", "on_restart", "outage_tolerance", "annotations"),
 )
 # Keys that are not ours, but that people will write, and what to write instead.
 _HINTS = {
-    **dict.fromkeys(("mode", "on_restart", "outage_tolerance"), _LATER),
+    "mode": _LATER,
     "alert": "the table's name is the alert's name: [rule.NAME]",
     "name": "the table's name is the rule's name: [rule.NAME]",
     "query": 'did you mean "expr"?',

@@ -41,6 +41,7 @@ _Timeout: TypeAlias = Annotated[Duration, Meta(extra={"min_ms": 1, "max_ms": 86_
 _HoldMax: TypeAlias = Annotated[Duration, Meta(extra={"min_ms": 1_000})]
 _Comparison: TypeAlias = Annotated[str, Meta(examples=["> 80"])]
 _Severity: TypeAlias = Annotated[str, Meta(min_length=1, max_length=LABEL_VALUE_CHARS_MAX)]
+_OnRestart: TypeAlias = Literal["pause", "count", "reset"]
 _Part: TypeAlias = Annotated[float, Meta(gt=0, le=1)]
 
 
@@ -71,6 +72,9 @@ class EngineTable(Options, frozen=True, kw_only=True):
         shutdown_timeout: How long stopping may take; then what is left is abandoned.
         evaluation_interval: How often groups of rule files are evaluated that name no interval.
         compat: Whose rules hold for windows of rule files: Prometheus 3 leaves out a sample at the very start.
+        on_restart: What the engine's own downtime does to clocks of alerts, where a rule does not say it: they stand,
+            they count on, or pending alerts begin anew.
+        outage_tolerance: A pending alert does not survive a longer downtime, where a rule does not say how long.
         sentinel: Independent addresses, such as "tcp://192.0.2.1:443". While none of them answers this machine is
             offline, and what remote probes can't reach is not judged.
     """
@@ -94,6 +98,8 @@ class EngineTable(Options, frozen=True, kw_only=True):
     shutdown_timeout: _Shutdown = _ms("20s")
     evaluation_interval: _Interval = _ms("1m")
     compat: Literal["prometheus3", "prometheus2"] = "prometheus3"
+    on_restart: _OnRestart = "pause"
+    outage_tolerance: Duration = _ms("1h")
     sentinel: list[str] = []
 
 
@@ -165,6 +171,9 @@ class RuleTable(Options, frozen=True, kw_only=True, rename={"for_": "for"}):
             takes it as "not true", `count` keeps the state and lets its clocks run on, `fire` makes the alert fire.
         missing_for: How long data must be missing before that fires, under `fire`.
         hold_max: How long a state is held without data before the alert ends as lost.
+        on_restart: What the engine's own downtime does to the clocks of its alerts; by default what [engine] says.
+        outage_tolerance: After a longer downtime of the engine a pending alert begins anew; by default what [engine]
+            says.
         labels: Labels for the rule's alerts, such as severity; for the series, if it records.
         annotations: Text for people; a template with $labels, $value and $externalLabels.
     """
@@ -180,6 +189,8 @@ class RuleTable(Options, frozen=True, kw_only=True, rename={"for_": "for"}):
     on_missing: Literal["hold", "reset", "count", "fire"] = "hold"
     missing_for: Duration = _ms("0s")
     hold_max: _HoldMax = _ms("24h")
+    on_restart: _OnRestart | None = None
+    outage_tolerance: Duration | None = None
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
 

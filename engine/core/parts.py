@@ -36,7 +36,7 @@ from engine.core.query_judge import QueryJudge
 from engine.core.recent import Recent
 from engine.core.recording import Owners, Recorder
 from engine.core.resolved import Resolved
-from engine.core.rules import RecordingRule, Rule
+from engine.core.rules import OUTAGE_TOLERANCE_MS, RecordingRule, Rule
 from engine.core.store import Store
 from engine.core.tally import Tally
 from engine.core.timers import Timers
@@ -65,6 +65,7 @@ class Options(TypedDict, total=False):
         resolution_ms: How often an expression is judged that changes with time alone.
         compat: Whose rules hold for windows in grid mode.
         subquery_step_ms: The step of subqueries that have none, in grid mode.
+        outage_tolerance_ms: After a longer downtime a pending alert begins anew, in grid mode.
         queries: Expressions that `query` will be asked: what they read is kept, too, and for good.
     """
 
@@ -79,6 +80,7 @@ class Options(TypedDict, total=False):
     resolution_ms: int
     compat: Compat
     subquery_step_ms: int
+    outage_tolerance_ms: int
     queries: Sequence[QueryPlan]
 
 
@@ -96,6 +98,7 @@ class Parts:
         groups = options.get("groups", ())
         self._compat: Compat = compat
         self._subquery_step_ms = options.get("subquery_step_ms", SUBQUERY_STEP_MS)
+        self.outage_tolerance_ms = options.get("outage_tolerance_ms", OUTAGE_TOLERANCE_MS)
         self.store = Store(options.get("series_max", 1_000_000))
         self.timers = Timers()
         # Of pointwise rules: what happens to one label set there is nothing to any other, nor to a chain.

@@ -14,7 +14,6 @@ from engine.core.blindness import Blindness
 from engine.core.book import AlertBook
 from engine.core.parts import Parts
 from engine.core.query_judge import QueryJudge
-from engine.core.rules import OUTAGE_TOLERANCE_MS
 from engine.core.store import NEVER_MS
 from engine.events import Blind
 
@@ -37,7 +36,7 @@ def restart(parts: Parts, blindness: Blindness, now_ms: int) -> None:
         if rule.on_restart == "reset" or down_ms > rule.outage_tolerance_ms:
             number = 0 if isinstance(judge, QueryJudge) else judge.index
             dropped += _begin_anew(judge.book, number, max(now_ms, from_ms))
-    if down_ms > OUTAGE_TOLERANCE_MS:
+    if down_ms > parts.outage_tolerance_ms:
         dropped += sum(alerts.begin_anew() for alerts in parts.grid)
     parts.tally.count("alerts_begun_anew_total", dropped)
     blindness.take(Blind(max(now_ms, from_ms), from_ms, now_ms), running=running)

@@ -65,6 +65,7 @@ def compile_rules(config: Config) -> list[Rule | RecordingRule]:
     """
     rules: list[Rule | RecordingRule] = []
     problems: list[Problem] = []
+    limits = config.engine
     for rule in config.rules:
         table = rule.table
         try:
@@ -84,6 +85,10 @@ def compile_rules(config: Config) -> list[Rule | RecordingRule]:
                     on_missing=table.on_missing,
                     missing_for_ms=int(table.missing_for),
                     hold_max_ms=int(table.hold_max),
+                    on_restart=table.on_restart or limits.on_restart,
+                    outage_tolerance_ms=int(
+                        limits.outage_tolerance if table.outage_tolerance is None else table.outage_tolerance
+                    ),
                     labels=table.labels,
                     annotations=_templates(table.annotations),
                     external_labels=config.engine.external_labels,
@@ -132,6 +137,7 @@ def build_core(config: Config, event_types: Iterable[type[DomainEvent]]) -> Core
         batch_samples_max=limits.batch_samples_max,
         alerts_per_rule_max=limits.alerts_per_rule_max,
         resolution_ms=int(limits.resolution),
+        outage_tolerance_ms=int(limits.outage_tolerance),
         groups=compile_groups(config),
         external_labels=limits.external_labels,
         compat=limits.compat,

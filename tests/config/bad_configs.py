@@ -1301,14 +1301,38 @@ hold_max = "0s"
         """\
 [rule.A]
 expr = "up == 0"
-on_restart = "count"
 mode = "grid"
-outage_tolerance = "1h"
 [sink.screen]
 """,
-        "run.toml:3: rule.A.on_restart: unknown key (this version does not have it yet)",
-        "run.toml:4: rule.A.mode: unknown key (this version does not have it yet)",
-        "run.toml:5: rule.A.outage_tolerance: unknown key (this version does not have it yet)",
+        "run.toml:3: rule.A.mode: unknown key (this version does not have it yet)",
+    ),
+    bad(
+        "restart",
+        """\
+[engine]
+on_restart = "stop"
+outage_tolerance = "1x"
+[rule.A]
+expr = "up == 0"
+on_restart = "counts"
+outage_tolerance = 60
+[sink.screen]
+""",
+        'run.toml:2: engine.on_restart: expected "count", "pause" or "reset", got "stop"',
+        'run.toml:3: engine.outage_tolerance: "1x" is not a duration (write one like "15s", "5m" or "1h30m")',
+        'run.toml:6: rule.A.on_restart: expected "count", "pause" or "reset", got "counts" (did you mean "count"?)',
+        'run.toml:7: rule.A.outage_tolerance: expected a duration such as "5m", got 60 (write "60s", "60m" or "60h")',
+    ),
+    bad(
+        "restart_of_a_recording_rule",
+        """\
+[rule.A]
+expr = "cpu"
+record = "a:cpu"
+on_restart = "count"
+[sink.screen]
+""",
+        "run.toml:4: rule.A.on_restart: a recording rule gives no alerts, so it has no on_restart (leave out on_restart; or leave out record, and it alerts)",
     ),
     bad(
         "rule_when_is_no_comparison",

@@ -72,6 +72,16 @@ def test_every_key_reaches_the_core() -> None:
         '[rule.R]\nexpr = "x"\nwhen = "> 1"\nfor = "10s"\nof = 0.5\non_missing = "fire"\nmissing_for = "90s"\n'
     )
     assert (rule.of, rule.on_missing, rule.missing_for_ms) == (0.5, "fire", 90_000)
+
+
+def test_what_a_downtime_does_is_said_for_all_rules_or_for_one() -> None:
+    config = load_text(
+        '[engine]\non_restart = "count"\noutage_tolerance = "5m"\n[rule.A]\nexpr = "x > 1"\n'
+        '[rule.B]\nexpr = "x > 1"\non_restart = "reset"\noutage_tolerance = "0s"\n',
+        environ={},
+    )
+    rules = [rule for rule in compile_rules(config) if isinstance(rule, Rule)]
+    assert [(rule.on_restart, rule.outage_tolerance_ms) for rule in rules] == [("count", 300_000), ("reset", 0)]
     assert compiled('[rule.R]\nexpr = "x > 1"\non_missing = "count"\n').on_missing == "count"
 
 
