@@ -68,6 +68,7 @@ class Blindness:
         self._clock_ahead = False
         self._look_s = shared.clock.monotonic()
         self._turned_s: float | None = None  # when the loop was last seen turning
+        self._downtime = downtime
         self._away = downtime.blind() if downtime is not None else None
         self._away_untold = downtime is not None and downtime.asked_for
         self._held: list[Blind] = [] if self._away is None else [self._away]
@@ -82,6 +83,18 @@ class Blindness:
         self._reserved_taken = 0
         self.lag_s = 0.0
         self.lag_s_max = 0.0
+
+    def watched_until(self, until_ms: int) -> None:
+        """The run before still watched at an instant, which its last sign of life may not say; -1 if there was none.
+        Before anything else."""
+        if until_ms < 0:
+            return
+        if self._downtime is None:
+            now_ms = self._shared.clock.now_ms()
+            self._downtime = Downtime(min(until_ms, now_ms), now_ms, max(0, now_ms - until_ms), False, False)
+        self._held = [span for span in self._held if span is not self._away]
+        self._away = self._downtime.watched_until(until_ms).blind()
+        self._held += [self._away] if self._away is not None else []
 
     @property
     def seconds(self) -> Mapping[str, float]:

@@ -14,7 +14,7 @@ from engine.clock import BootTime
 from engine.events import Blind
 from engine.ports import Clock
 
-__all__ = ["AWAY_MS_MAX", "BootClock", "Downtime", "LifeSign", "downtime", "life_sign"]
+__all__ = ["AWAY_MS_MAX", "BootClock", "NEVER_QUIET", "Downtime", "LifeSign", "Quiet", "downtime", "life_sign"]
 
 AWAY_MS_MAX: Final = 31 * 86_400_000
 """The longest absence that a wall clock alone is believed."""
@@ -29,6 +29,13 @@ class BootClock(Clock, Protocol):
         """The time since the machine was started; None if that is not known."""
 
 
+class Quiet(msgspec.Struct, frozen=True, array_like=True):
+    """From when until when no alert changed, in event time (ms): the last change that is on disk, and the last look."""
+
+    from_ms: _Ms = 0
+    to_ms: _Ms = 0
+
+
 class LifeSign(msgspec.Struct, frozen=True):
     """That an engine was running, as it is kept in the state folder.
 
@@ -36,12 +43,17 @@ class LifeSign(msgspec.Struct, frozen=True):
         time_ms: Event time of the engine.
         boot_id, up_ms: As in `BootTime`; empty and 0 where that is not known.
         stopped: Whether this is the last one, of a stop that was asked for.
+        quiet: How long nothing has changed that the ledger would know.
     """
 
     time_ms: _Ms
     boot_id: str = ""
     up_ms: _Ms = 0
     stopped: bool = False
+    quiet: Quiet = Quiet()
+
+
+NEVER_QUIET: Final = Quiet()
 
 
 class Downtime(NamedTuple):
@@ -61,17 +73,22 @@ class Downtime(NamedTuple):
     exact: bool
     asked_for: bool
 
+    def watched_until(self, until_ms: int) -> Downtime:
+        """The same, knowing that somebody still watched at an instant."""
+        from_ms = min(max(self.from_ms, until_ms), self.to_ms)
+        return self._replace(from_ms=from_ms, lasted_ms=max(0, self.lasted_ms - (from_ms - self.from_ms)))
+
     def blind(self) -> Blind | None:
         """The span in which nobody looked; None if event time has none."""
         return Blind(self.to_ms, self.from_ms, self.to_ms, "*", "downtime") if self.to_ms > self.from_ms else None
 
 
-def life_sign(clock: Clock, *, stopped: bool = False) -> LifeSign:
+def life_sign(clock: Clock, *, stopped: bool = False, quiet: Quiet = NEVER_QUIET) -> LifeSign:
     """That the engine of this clock runs now."""
     boot = clock.boot() if isinstance(clock, BootClock) else None
     if boot is None:
-        return LifeSign(clock.now_ms(), stopped=stopped)
-    return LifeSign(clock.now_ms(), boot.boot_id, boot.up_ms, stopped)
+        return LifeSign(clock.now_ms(), stopped=stopped, quiet=quiet)
+    return LifeSign(clock.now_ms(), boot.boot_id, boot.up_ms, stopped, quiet)
 
 
 def downtime(last: LifeSign, now: LifeSign) -> Downtime:

@@ -23,12 +23,21 @@ import msgspec
 from engine.errors import ConfigError, Problem
 from engine.ports import Clock
 from engine.runtime.contain import Failure, Outcome
-from engine.runtime.downtime import Downtime, LifeSign, downtime, life_sign
+from engine.runtime.downtime import Downtime, LifeSign, Quiet, downtime, life_sign
 from engine.runtime.supervisor import Shared
 from engine.runtime.threads import ThreadPool
 from engine.status import EngineStatus
 
-__all__ = ["HEARTBEAT_S", "LIFE_FILE", "LOCK_FILE", "STATUS_FILE", "StateLock", "StatusFile", "last_downtime"]
+__all__ = [
+    "HEARTBEAT_S",
+    "LIFE_FILE",
+    "LOCK_FILE",
+    "STATUS_FILE",
+    "StateLock",
+    "StatusFile",
+    "last_downtime",
+    "last_life",
+]
 
 LOCK_FILE: Final = "engine.lock"
 STATUS_FILE: Final = "status.json"
@@ -93,14 +102,19 @@ def _refused(path: Path, message: str, hint: str) -> ConfigError:
     return ConfigError([Problem(str(path), 0, "engine.state_dir", message, hint)])
 
 
-def last_downtime(folder: Path, clock: Clock) -> Downtime | None:
-    """How long nobody looked, by what the run before left in the state folder; None if it left nothing readable."""
+def last_life(folder: Path) -> LifeSign | None:
+    """What the run before left in the state folder; None if it left nothing readable."""
     try:
         with open(folder / LIFE_FILE, "rb") as file:
-            last = msgspec.json.decode(file.read(LIFE_BYTES_MAX), type=LifeSign)
+            return msgspec.json.decode(file.read(LIFE_BYTES_MAX), type=LifeSign)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):  # a damaged one says nothing, which must not end a start
         return None
-    return downtime(last, life_sign(clock))
+
+
+def last_downtime(folder: Path, clock: Clock) -> Downtime | None:
+    """How long nobody looked, by what the run before left in the state folder; None if it left nothing readable."""
+    last = last_life(folder)
+    return None if last is None else downtime(last, life_sign(clock))
 
 
 class StatusFile:
@@ -110,15 +124,24 @@ class StatusFile:
         folder: The state folder.
         status: Says how the engine is now.
         pool: Writes on a thread of it, so that a slow disk does not hold the loop.
+        quiet: Says how long nothing has changed that the ledger would know.
     """
 
     component: Final = "state"
 
-    def __init__(self, folder: Path, status: Callable[[], EngineStatus], shared: Shared, pool: ThreadPool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        status: Callable[[], EngineStatus],
+        shared: Shared,
+        pool: ThreadPool,
+        quiet: Callable[[], Quiet] = Quiet,
+    ) -> None:
         self._path = folder / STATUS_FILE
         self._status = status
         self._shared = shared
         self._pool = pool
+        self._quiet = quiet
         self._writing: asyncio.Task[Outcome[None]] | None = None
         self.failures = 0
 
@@ -127,7 +150,8 @@ class StatusFile:
         while True:
             status = self._status()  # a value: a thread may encode it at its leisure
             # A task of its own: a stop must not abandon a write that would then come after the removal.
-            write = self._on_a_thread(functools.partial(_write_both, self._path, status, life_sign(self._shared.clock)))
+            life = life_sign(self._shared.clock, quiet=self._quiet())
+            write = self._on_a_thread(functools.partial(_write_both, self._path, status, life))
             self._writing = asyncio.get_running_loop().create_task(write, name="longwatch status")
             outcome = await asyncio.shield(self._writing)
             now_ms = self._shared.clock.now_ms()
@@ -148,7 +172,8 @@ class StatusFile:
         its thread is waited for."""
         if self._writing is not None:
             await asyncio.wait({self._writing}, timeout=WRITE_TIMEOUT_S)
-        await self._on_a_thread(functools.partial(_end, self._path, life_sign(self._shared.clock, stopped=True)))
+        life = life_sign(self._shared.clock, stopped=True, quiet=self._quiet())
+        await self._on_a_thread(functools.partial(_end, self._path, life))
 
     async def _on_a_thread(self, function: Callable[[], None]) -> Outcome[None]:
         outcome = await self._shared.containment.call(

@@ -15,6 +15,7 @@ from engine.runtime.blindness import Blindness
 from engine.runtime.contain import describe
 from engine.runtime.keyseries import SERIES_MAX
 from engine.runtime.past import Refiller
+from engine.runtime.restarting import AlertKeeper
 from engine.runtime.supervisor import Shared
 from engine.status import AlertStatus
 
@@ -72,6 +73,8 @@ class Stepper:
             ledger; waits for nothing but its turns of the loop.
         blindness: Watches for what can't be seen; by default one for clock, loop and channel alone.
         refiller: Knows the past.
+        keeper: Keeps what changes of alerts.
+        resume: Takes back, given the time, what was kept; returns the alerts that ended with that.
     """
 
     def __init__(
@@ -87,6 +90,8 @@ class Stepper:
         record: Callable[[list[Transition], int], Awaitable[None]] | None = None,
         blindness: Blindness | None = None,
         refiller: Refiller | None = None,
+        keeper: AlertKeeper | None = None,
+        resume: Callable[[int], Awaitable[list[Transition]]] | None = None,
     ) -> None:
         self._core = core
         self._shared = shared
@@ -101,6 +106,9 @@ class Stepper:
         self._published_step = -1
         self.blindness = blindness if blindness is not None else Blindness(shared)
         self._refiller = refiller
+        self._keeper = keeper
+        self._resume = resume
+        self._ended: list[Transition] = []  # at the start
         self._wake_s = 0.0
         self._stepped_ms = -1
         self._news_ms = 0
@@ -124,6 +132,7 @@ class Stepper:
         with self.blindness.watching():
             # Before anything else: counters that start at 0 must be older than the first event they count.
             begun_ms = self._shared.clock.now_ms()
+            await self._take_back(begun_ms)
             await self._refill(begun_ms)
             await self._step([], begun_ms - 1)
             while True:
@@ -205,6 +214,8 @@ class Stepper:
         try:
             transitions = await self._drive(self._core.feeding(batch, self._note_error)) if batch else []
             transitions += await self._drive(self._core.advancing(now_ms))
+            if self._keeper is not None:
+                await self._drive(self._keeper.changing())
             health = self._take_health()
         finally:
             self._inside = False
@@ -212,24 +223,40 @@ class Stepper:
         ended_s = clock.monotonic()
         self.step_s += ended_s - begun_s
         self._shared.progress.made("core", ended_s)
-        transitions += self.blindness.transitions(now_ms, end=end)
+        ended, self._ended = self._ended, []
+        transitions = ended + transitions + self.blindness.transitions(now_ms, end=end)
         if self._record is not None:
             await self._record(transitions, now_ms)
         records = self.blindness.record(batch, now_ms, end=end)
         if records or transitions:
             await self._deliver(records, transitions)
+        if self._keeper is not None:
+            self._keeper.end_step()
         for event in health:
             self._send(event, now_ms)
 
-    async def _refill(self, now_ms: int) -> None:
-        """Let the core know what was before, as far as it asks and there is a history."""
-        if self._refiller is None:
+    async def _take_back(self, now_ms: int) -> None:
+        """Let the core have the alerts that were there."""
+        if self._resume is None:
             return
+        self._inside = True
         try:
-            steps = await self._refiller.steps(now_ms)
+            self._ended = await self._resume(now_ms)
         except Exception as error:  # noqa: BLE001  # as in `_drive`
             self._note_error(error)
-            return
+        finally:
+            self._inside = False
+
+    async def _refill(self, now_ms: int) -> None:
+        """Let the core know what was before, as far as it asks and there is a history, and end its downtime."""
+        steps = None
+        if self._refiller is not None:
+            try:
+                steps = await self._refiller.steps(now_ms)
+            except Exception as error:  # noqa: BLE001  # as in `_drive`
+                self._note_error(error)
+        if steps is None and self._keeper is not None and self._keeper.took:
+            steps = self._keeper.resuming(now_ms)
         if steps is not None:
             self._inside = True
             try:

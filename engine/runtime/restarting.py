@@ -1,0 +1,169 @@
+"""Alerts across restarts: what changed of them in a step, as rows for the ledger, and a core that goes on from those.
+
+Rows go with the transitions of their step and with the time until which they are whole, in one transaction. How long
+nothing has changed since is kept with the sign of life: no write is due because time passes. What was handed over and
+did not get to the ledger is handed over again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Sequence
+from typing import Final, Protocol
+
+import msgspec
+
+from engine.events import SampleBatch, Transition
+from engine.runtime.downtime import LifeSign, Quiet
+from engine.runtime.ledger.holding import Outcome, ThenCall
+from engine.runtime.ledger.operator import Restored
+from engine.runtime.ledger.values import AlertRow, NewTransition, Notice, Step
+from engine.runtime.threads import ThreadPool
+
+__all__ = ["ROWS_ON_LOOP_MAX", "WATCHED_UNTIL", "AlertKeeper", "KeptCore", "Record", "missing", "watched_until"]
+
+WATCHED_UNTIL: Final = "watched_until_ms"
+"""A counter of the ledger: event time until which its rows of alerts are whole."""
+ROWS_PER_TURN: Final = 25
+"""So many are made at a time: about a millisecond."""
+ROWS_ON_LOOP_MAX: Final = 100
+"""More of them are taken back on a thread: that takes too long for one turn of the loop."""
+
+
+class KeptCore(Protocol):
+    """What is needed of the core (`engine.core.evaluator.Core`)."""
+
+    def changed_alerts(self, limit: int) -> list[tuple[str, str, bytes | None]]: ...
+    def tell_all_alerts(self) -> None: ...
+    def take_alerts(
+        self, rows: Iterable[tuple[str, str, bytes]], until_ms: int, now_ms: int | None = None
+    ) -> list[Transition]: ...
+    def refilling(self, batches: Iterable[SampleBatch], now_ms: int) -> Generator[None, None, None]: ...
+    @property
+    def watermark_ms(self) -> int: ...
+
+
+class Record(Protocol):
+    """`Ledger.record`."""
+
+    def __call__(self, step: Step, then: ThenCall | None = None, *, urgent: bool = True) -> bool: ...
+
+
+class AlertKeeper:
+    """Knows which alerts of one core the ledger has.
+
+    Args:
+        core: Whose alerts. Nobody else takes its rows.
+        record: Hands a step over to the ledger.
+    """
+
+    def __init__(self, core: KeptCore, record: Record) -> None:
+        self._core = core
+        self._record = record
+        self._rows: list[AlertRow] = []
+        self._handed_ms = self._durable_ms = self._seen_ms = 0
+        self._again = False
+        self.took = False
+        """Whether the core was taken back from a ledger."""
+
+    # --- a step ---------------------------------------------------------------------------------------
+
+    def changing(self) -> Generator[None, None, None]:
+        """Make the rows of what the step has changed, in steps; nobody else may enter the core meanwhile."""
+        if self._again:
+            self._again = False
+            self._core.tell_all_alerts()
+        try:
+            while made := self._core.changed_alerts(ROWS_PER_TURN):
+                self._rows += [AlertRow(*row) for row in made]
+                yield
+        except BaseException:
+            self.tell_again()
+            raise
+
+    def hand_over(
+        self, transitions: Sequence[NewTransition] = (), then: ThenCall | None = None, *, urgent: bool
+    ) -> bool:
+        """T1: transitions of the step, the rows that it changed, and until when they are whole; never waits.
+
+        Args:
+            then, urgent: As for `Ledger.record`, which says what is returned.
+        """
+        until_ms, rows = self._core.watermark_ms, self._rows
+        self._rows, self._handed_ms, self._seen_ms = [], until_ms, until_ms
+
+        def told(outcome: Outcome) -> None:
+            if outcome.error is not None:
+                self.tell_again()
+            elif outcome.durable:
+                self._durable_ms = max(self._durable_ms, until_ms)
+            if then is not None:
+                then(outcome)
+
+        return self._record(Step(transitions, rows, {WATCHED_UNTIL: until_ms}), told, urgent=urgent)
+
+    def end_step(self) -> None:
+        """The step is over. Rows that were not handed over with transitions tell nobody anything, and may wait."""
+        if self._rows:
+            self.hand_over(urgent=False)
+        else:
+            self._seen_ms = self._core.watermark_ms
+
+    def tell_again(self) -> None:
+        """The ledger does not have what it was told: with the next step every row is handed over again."""
+        self._again = True
+
+    def end(self) -> None:
+        """The last step is over: how far it came is written, too."""
+        self.hand_over(urgent=True)
+
+    def quiet(self) -> Quiet:
+        """Since when nothing has changed, for the sign of life. Only what is on disk counts."""
+        known = not self._again and self._handed_ms == self._durable_ms
+        return Quiet(self._durable_ms, max(self._durable_ms, self._seen_ms if known else 0))
+
+    # --- the start ------------------------------------------------------------------------------------
+
+    async def take_back(
+        self, restored: Restored, last: LifeSign | None, now_ms: int, pool: ThreadPool
+    ) -> list[Transition]:
+        """Take the alerts of a ledger into a core that is new; windows are refilled after that, see `Core.refill`.
+
+        Args:
+            last: The last sign of life of the run before.
+            now_ms: Event time.
+            pool: Takes very many.
+
+        Returns:
+            The ends of alerts that have no place any more.
+        """
+        until_ms = min(watched_until(restored, last), now_ms)
+        if until_ms < 0:
+            return []
+        rows = [(key, labels, row) for key, labels, row in restored.alerts if row is not None]
+
+        def take() -> list[Transition]:
+            return self._core.take_alerts(rows, until_ms)
+
+        self.took = True
+        ends = take() if len(rows) <= ROWS_ON_LOOP_MAX else await pool.call("restart", take)
+        return [msgspec.structs.replace(one, time_ms=now_ms) for one in ends]
+
+    def resuming(self, now_ms: int) -> Generator[None, None, None]:
+        """Let the downtime end where no history refills windows."""
+        return self._core.refilling((), now_ms)
+
+
+def missing(restored: Restored, last: LifeSign | None) -> Notice | None:
+    """What to tell if the run before had a ledger and this one finds none."""
+    if last is None or not last.quiet.from_ms or WATCHED_UNTIL in restored.counters:
+        return None
+    words = "the ledger of the last run is gone: alerts begin anew, and what fires may be told again"
+    return Notice("failed", "state_missing", words)
+
+
+def watched_until(restored: Restored, last: LifeSign | None) -> int:
+    """Event time until which somebody watched, and the rows of a ledger are whole; -1 if it was never said."""
+    until_ms = restored.counters.get(WATCHED_UNTIL, -1)
+    if last is not None and last.quiet.from_ms == until_ms:  # of this very ledger, in this very state
+        return max(until_ms, last.quiet.to_ms)
+    return until_ms
