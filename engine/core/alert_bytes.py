@@ -16,115 +16,21 @@ import numpy as np
 from engine.core.absence import Evidence, Sources, evidence_of, sources_of, speaking
 from engine.core.alert_rows import Ints
 from engine.core.book import AlertBook
-from engine.core.flaps import Ring
 from engine.core.grid_alerts import GridAlerts
 from engine.core.judge import Judge
-from engine.core.label_places import Labels
 from engine.core.makers import Makers
 from engine.core.parts import Parts
 from engine.core.query_judge import QueryJudge
 from engine.core.rules import RecordingRule
-from engine.core.saved import SavedLevel, save_levels, save_row
+from engine.core.saved import save_levels, save_row
 from engine.core.snapshot import keys_of
+from engine.core.stored import INPUTS_MAX, VERSION, SavedAlert, SavedInput, SavedOwn, SavedSeen, Stored
 
-__all__ = [
-    "INPUTS_MAX",
-    "VERSION",
-    "Changed",
-    "SavedAlert",
-    "SavedInput",
-    "SavedOwn",
-    "Stored",
-    "Work",
-    "Writer",
-    "works_of",
-]
+__all__ = ["Changed", "Work", "Writer", "works_of"]
 
 Changed: TypeAlias = tuple[str, str, bytes | None]
 """Key of the rule, labels as one text, what to keep; None if nothing is left to be kept."""
 Work: TypeAlias = Judge | QueryJudge | GridAlerts
-VERSION: Final = 1
-INPUTS_MAX: Final = 64
-"""Of how many series an alert keeps the last sample. An alert over more of them has the others from a history."""
-
-
-class SavedInput(msgspec.Struct, array_like=True):
-    """The last sample of a series, and how it ages. Times in milliseconds; `maker` is the key of the rule that
-    recorded it, if one did."""
-
-    series: str
-    last_ms: int
-    value: float
-    stale_after_ms: int
-    mark: int
-    blind_from_ms: int
-    blind_to_ms: int
-    maker: str = ""
-
-
-class SavedAlert(msgspec.Struct, array_like=True):
-    """One alert.
-
-    Args:
-        expr, levels: Of its rule when this was written.
-        at_ms: The watermark then.
-        labels: Of the result, without the metric name; in grid mode those of the alert.
-        told: The code that was told last.
-        value: What was measured last.
-        columns: Of its row, by name.
-        run: By level, since when it runs.
-        spans: By level, when it was true, for a rule with `of`.
-        stood: When its clocks stood, and when nobody could see what it rests on.
-        judged_ms, complete, fed: Of a pointwise rule, as in a snapshot.
-        active, withheld: In grid mode, whether it was in the last result, and whether it may have ended.
-        sample_labels, texts: In grid mode, of the sample, and rendered.
-    """
-
-    expr: str
-    levels: list[SavedLevel]
-    at_ms: int
-    labels: Labels
-    told: int
-    value: float
-    columns: dict[str, int]
-    run: list[int]
-    spans: list[list[int]]
-    stood: tuple[list[int], list[int]]
-    inputs: list[SavedInput]
-    judged_ms: int = -1
-    complete: bool = False
-    fed: int = 0
-    active: bool = False
-    withheld: bool = False
-    sample_labels: dict[str, str] = {}
-    texts: dict[str, str] = {}
-
-
-class SavedOwn(msgspec.Struct, array_like=True):
-    """What the alerts of a rule have in common.
-
-    Args:
-        expr: Of the rule.
-        refused: How many alerts there was no room for, and of how many of these people were told.
-        span_ms, skipped_ms, forgotten: Of its rings.
-        blind: When nobody could see anything.
-    """
-
-    expr: str
-    refused: tuple[int, int]
-    span_ms: int
-    skipped_ms: int
-    forgotten: int
-    blind: list[int]
-
-
-class Stored(msgspec.Struct, array_like=True):
-    """A row. An alert that is over has nothing but its ring."""
-
-    version: int
-    alert: SavedAlert | None = None
-    ring: Ring | None = None
-    own: SavedOwn | None = None
 
 
 class _Place(NamedTuple):
@@ -176,6 +82,9 @@ class Writer:
         made: list[Changed] = []
         for book, places in self._places.items():
             changes = book.changes
+            for place in places.values():
+                if not isinstance(place.work, GridAlerts) and (some := place.work.remembered()) is not None:
+                    changes.remember(book, place.number, some)
             for number in list(changes.of_rule)[: limit - len(made)]:
                 del changes.of_rule[number]
                 made.append((places[number].key, "", self._own(places[number])))
@@ -186,10 +95,22 @@ class Writer:
                 changes.over.pop((place.number, text), None)
                 made.append((place.key, text, self._alert(place, row, text)))
             for number, text in changes.take_over(book, limit - len(made)):
-                ring = book.flaps.ring(number, text)
-                data = None if ring is None else _ENCODER.encode(Stored(VERSION, ring=ring))
+                ring, seen = book.flaps.ring(number, text), self._seen(places[number], text)
+                data = None if ring is None and seen is None else _ENCODER.encode(Stored(VERSION, ring=ring, seen=seen))
                 made.append((places[number].key, text, data))
         return made
+
+    def _seen(self, place: _Place, text: str) -> SavedSeen | None:
+        """What a rule remembers of a label set without an alert."""
+        work, remembered = place.work, place.book.changes.remembered.get(place.number)
+        at = remembered.place_of(text) if remembered is not None else None
+        if at is None or isinstance(work, GridAlerts):
+            return None
+        slot, at_ms = int(place.book.slot_of.array[at]), self._parts.lander.watermark_ms
+        labels = work.labels_of(slot)
+        fed = int(work.fed.array[slot]) if isinstance(work, Judge) else 0
+        inputs = self._inputs(self._handles(place, slot, labels, at_ms))
+        return SavedSeen(_expr(work), at_ms, tuple(sorted(labels.items())), fed, inputs)
 
     def _own(self, place: _Place) -> bytes:
         flaps = place.book.flaps
@@ -220,15 +141,19 @@ class Writer:
         if isinstance(work, Judge):
             saved.judged_ms, saved.complete = int(work.judged[at]), bool(work.complete.array[slot])
             saved.fed = int(work.fed.array[slot])
-            leaves = range(len(work.plan.leaves))
-            handles = np.concatenate([work.binding.handles(leaf, np.array([slot])) for leaf in leaves])
-        else:
-            if isinstance(work, GridAlerts):
-                saved.active, saved.withheld, saved.sample_labels, saved.texts = work.kept(slot)
-                labels = saved.sample_labels
-            handles = self._speaking(place, labels, at_ms)
-        saved.inputs = self._inputs(handles)
+        elif isinstance(work, GridAlerts):
+            saved.active, saved.withheld, saved.sample_labels, saved.texts = work.kept(slot)
+            labels = saved.sample_labels
+        saved.inputs = self._inputs(self._handles(place, slot, labels, at_ms))
         return _ENCODER.encode(Stored(VERSION, saved, book.flaps.ring(place.number, text)))
+
+    def _handles(self, place: _Place, slot: int, labels: Mapping[str, str], at_ms: int) -> Ints:
+        """The series that a label set rests on."""
+        work = place.work
+        if not isinstance(work, Judge):
+            return self._speaking(place, labels, at_ms)
+        leaves = range(len(work.plan.leaves))
+        return np.concatenate([work.binding.handles(leaf, np.array([slot])) for leaf in leaves])
 
     def _speaking(self, place: _Place, labels: Mapping[str, str], at_ms: int) -> Ints:
         """The series that speak for a label set; all that are read, where none does."""

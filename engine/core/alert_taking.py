@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from engine.core import judge_saved, spans
-from engine.core.alert_bytes import VERSION, SavedAlert, SavedInput, SavedOwn, Stored, Work, works_of
+from engine.core.alert_bytes import Work, works_of
 from engine.core.alert_rows import FREE, Ints
 from engine.core.book import AlertBook
 from engine.core.flaps import Ring, SavedFlaps
@@ -28,6 +28,7 @@ from engine.core.query_judge import QueryJudge
 from engine.core.recent import SavedRecent
 from engine.core.saved import is_row, join_rows, load_alerts
 from engine.core.store import BEFORE_ALL_MS, NEVER_MS, Mark
+from engine.core.stored import VERSION, SavedAlert, SavedInput, SavedOwn, SavedSeen, Stored
 from engine.series import series_text, split_series
 
 __all__ = ["take_rows"]
@@ -42,6 +43,7 @@ class _Found(NamedTuple):
     texts: dict[Labels, str]
     rings: list[tuple[str, Ring]]
     own: list[SavedOwn]
+    seen: list[SavedSeen]
 
 
 def take_rows(parts: Parts, rows: Iterable[tuple[str, str, bytes]], until_ms: int) -> list[Orphan]:
@@ -51,10 +53,12 @@ def take_rows(parts: Parts, rows: Iterable[tuple[str, str, bytes]], until_ms: in
         rows: The newest of each alert: key of the rule, labels as one text, what was kept.
     """
     works = list(works_of(parts))
-    found = {key: _Found([], {}, [], []) for key, *_ in works}
+    found = {key: _Found([], {}, [], [], []) for key, *_ in works}
     orphans = [orphan for row in rows if (orphan := _sort(found, *row)) is not None]
     everything = list(found.values())
-    _fill_store(parts, [alert for one in everything for alert in one.alerts], until_ms)
+    kept: list[SavedAlert | SavedSeen] = [alert for one in everything for alert in one.alerts]
+    kept += [seen for one in everything for seen in one.seen]
+    _fill_store(parts, kept, until_ms)
     _fill_blind(parts, [own for one in everything for own in one.own])
     parts.lander.watermark_ms, parts.time_begun = until_ms, True
     for judge in parts.pointwise.values():
@@ -62,7 +66,7 @@ def take_rows(parts: Parts, rows: Iterable[tuple[str, str, bytes]], until_ms: in
         judge_saved.begin_late(judge, until_ms)
     parts.layouts.renew_inputs()
     parts.instants.load([None] * len(parts.runners), until_ms)
-    made = {one.series: one.maker for rule in everything for alert in rule.alerts for one in alert.inputs}
+    made = {one.series: one.maker for each in kept for one in each.inputs}
     makers = Makers(parts)
     makers.take({series: key for series, key in made.items() if key}, until_ms)
     for chain in parts.chains:
@@ -81,6 +85,8 @@ def take_rows(parts: Parts, rows: Iterable[tuple[str, str, bytes]], until_ms: in
                 work.expression.refresh(until_ms + 1)
         left = _take_rule(book, number, work, one.alerts, until_ms)
         orphans += [Orphan(key, one.texts[alert.labels], alert, "rule_changed") for alert in left]
+        if not isinstance(work, GridAlerts):
+            _remember(work, one.seen)
         if isinstance(work, Judge):
             work.watch_from(until_ms + 1)
     makers.take_alerts(parts.runners)
@@ -100,6 +106,8 @@ def _sort(found: dict[str, _Found], key: str, text: str, data: bytes) -> Orphan 
         return Orphan(key, text, alert)
     if stored.own is not None:
         one.own.append(stored.own)
+    if stored.seen is not None and all(map(_is_sound, stored.seen.inputs)):
+        one.seen.append(stored.seen)
     if stored.ring is not None:
         one.rings.append((text, stored.ring))
     if alert is None:
@@ -125,7 +133,7 @@ def _is_sound(one: SavedInput) -> bool:
     return 0 <= one.mark <= max(Mark) and all(BEFORE_ALL_MS <= number <= NEVER_MS for number in numbers)
 
 
-def _fill_store(parts: Parts, alerts: Sequence[SavedAlert], until_ms: int) -> None:
+def _fill_store(parts: Parts, alerts: Sequence[SavedAlert | SavedSeen], until_ms: int) -> None:
     """The series that alerts rest on, each as the newest row has it."""
     newest: dict[str, tuple[bool, SavedInput]] = {}
     for alert in alerts:
@@ -225,6 +233,20 @@ def _note(work: Judge | QueryJudge, place: int, alert: SavedAlert) -> None:
         work.looks.judged_ms = max(work.looks.judged_ms, alert.judged_ms)
     work.complete.array[slot] = alert.complete
     work.fed.array[slot] = alert.fed
+
+
+def _remember(work: Judge | QueryJudge, seen: Sequence[SavedSeen]) -> None:
+    """Take back which label sets were there, for a rule to which that matters and that asks the same."""
+    mine = [one for one in seen if one.expr == work.rule.plan.expr]
+    if work.remembered() is None or not mine:
+        return
+    if isinstance(work, QueryJudge):
+        work.places_for([one.labels for one in mine])
+        return
+    for one in mine:
+        slot = work.binding.slot_of(series_text("x", dict(one.labels))[1:], work.store.table)
+        if slot >= 0:
+            work.complete.array[slot], work.fed.array[slot] = True, one.fed
 
 
 def _take_grid(work: GridAlerts, alerts: Sequence[SavedAlert], until_ms: int) -> list[SavedAlert]:

@@ -119,12 +119,14 @@ class AlertBook:
 
     def give_places_back(self, places: Ints) -> None:
         """The conditions of these places, which have no alert, are forgotten."""
+        self.changes.forget(places)
         for place in places.tolist():
             self._notices.forget(place)
         self._free += places.tolist()
 
     def renew(self, place: int) -> None:
         """A place without an alert stands for another label set from now on."""
+        self.changes.forget(np.array([place], dtype=np.int64))
         self.codes.array[place] = Code.FALSE
         self._notices.forget(place)
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from engine.core.alert_rows import FREE, Ints
 from engine.core.columns import Column
+from engine.core.remembered import Remembered
 
 if TYPE_CHECKING:
     from engine.core.book import AlertBook
@@ -36,6 +37,8 @@ class Changes:
         """By rule, label sets whose alert ended, or whose ring changed, and that are to be told so."""
         self.known: dict[tuple[int, Key], int] = {}
         """By rule and label set, the place of each alert that somebody was told of."""
+        self.remembered: dict[int, Remembered] = {}
+        """Of rules that remember label sets without an alert, those that somebody was told of."""
         self.of_rule: dict[int, None] = {}
         """Rules of which something changed that is no alert's own."""
 
@@ -77,6 +80,16 @@ class Changes:
             key = rule, book.text_at(rule, place)
             self.known.pop(key, None)
             self.over[key] = None
+
+    def remember(self, book: AlertBook, rule: int, places: Ints) -> None:
+        """A rule remembers the label sets at these places, and no others."""
+        remembered = self.remembered.setdefault(rule, Remembered())
+        self.over.update(((rule, text), None) for text in remembered.renew(places, lambda at: book.text_at(rule, at)))
+
+    def forget(self, places: Ints) -> None:
+        """These places stand for other label sets from now on, or for none."""
+        for rule, remembered in self.remembered.items():
+            self.over.update(((rule, text), None) for text in remembered.forget(places.tolist()))
 
     def take(self, book: AlertBook, limit: int) -> Ints:
         """Rows of alerts that changed, at most so many; the others are kept for the next time."""

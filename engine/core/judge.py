@@ -124,6 +124,10 @@ class Judge:
             for column in (self.complete, self.fed):
                 column.resize(size)
 
+    def remembered(self) -> Ints | None:
+        """The places of label sets that matter also without an alert; None if none ever does."""
+        return self.places.array[self.complete.array] if self.fires else None
+
     def inputs(self) -> Ints:
         """The series of its alerts: they must not be forgotten."""
         slots = self.book.slot_of.array[self.book.rows.place[self.book.rows_of(self.index)]]

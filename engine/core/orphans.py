@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from engine.core.alert_bytes import SavedAlert
 from engine.core.alerts import STATES
+from engine.core.stored import SavedAlert
 from engine.events import Transition
 
 __all__ = ["DAMAGED", "Orphan", "endings"]

@@ -161,6 +161,10 @@ class QueryJudge:
             column.resize(len(self.book.codes))
         return places
 
+    def remembered(self) -> Ints | None:
+        """The places of label sets that matter also without an alert; None if none ever does."""
+        return self._places.taken() if self._remembers else None
+
     def note_value(self, place: int, value: float) -> None:
         """What was measured last at a place."""
         self._values.array[place] = value

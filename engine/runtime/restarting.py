@@ -23,7 +23,7 @@ __all__ = ["ROWS_ON_LOOP_MAX", "WATCHED_UNTIL", "AlertKeeper", "KeptCore", "miss
 
 WATCHED_UNTIL: Final = "watched_until_ms"
 """A counter of the ledger: event time until which its rows of alerts are whole."""
-ROWS_PER_TURN: Final = 25
+ROWS_PER_TURN: Final = 16
 """So many are made at a time: about a millisecond."""
 ROWS_ON_LOOP_MAX: Final = 100
 """More of them are taken back on a thread: that takes too long for one turn of the loop."""

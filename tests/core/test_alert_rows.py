@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from engine.core.evaluator import Core
 from engine.core.groups import GridGroup
-from engine.core.promql.plan import Arithmetic, Number, Selector, walk
 from engine.core.rules import RecordingRule, Rule, compile_rule
 from engine.errors import StateError
 from engine.events import Blind, Event, Sample, SampleBatch, Transition
@@ -103,13 +102,6 @@ def told(core: Core, step: Step, *, measures: bool) -> str:
     return repr(made)
 
 
-def remembered(rule: Rule) -> Rule:
-    """Under `fire` it matters what was there once and has no alert now. Rows are of alerts: so here only expressions
-    that have a value whenever their inputs are there."""
-    simple = all(isinstance(node, Selector | Arithmetic | Number) for node in walk(rule.measure))
-    return rule if simple or rule.on_missing != "fire" else msgspec.structs.replace(rule, on_missing="hold")
-
-
 def unrecorded(group: GridGroup) -> GridGroup:
     """A group that reads nothing that it has recorded: what is refilled are the samples that were fed."""
     read = [rule for rule in group.rules if {leaf.metric for leaf in rule.plan.leaves} <= set(METRICS)]
@@ -150,13 +142,13 @@ def goes_on(
 @settings(max_examples=EXAMPLES * 40 // 100)
 @given(st.lists(st.sampled_from(["P0", "P1"]).flatmap(pointwise), min_size=1, max_size=3), scripts(), st.data())
 def test_pointwise_rules_go_on(rules: list[Rule], script: list[Step], data: st.DataObject) -> None:
-    goes_on([*map(remembered, rules)], script, data, measures=True)
+    goes_on([*rules], script, data, measures=True)
 
 
 @settings(max_examples=EXAMPLES * 30 // 100)
 @given(st.lists(st.sampled_from(["W0", "W1"]).flatmap(whole), min_size=1, max_size=2), scripts(), st.data())
 def test_rules_of_the_whole_language_go_on(rules: list[Rule], script: list[Step], data: st.DataObject) -> None:
-    goes_on([*map(remembered, rules)], script, data, resolution_ms=5_000)
+    goes_on([*rules], script, data, resolution_ms=5_000)
 
 
 @settings(max_examples=EXAMPLES * 30 // 100)

@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.core.alert_bytes import SavedAlert, Stored
 from engine.core.evaluator import Core
 from engine.core.groups import GridGroup, GridRule
 from engine.core.promql.query_compile import compile_query
 from engine.core.rules import LevelTerms, RecordingRule, Rule, compile_recording, compile_rule
+from engine.core.stored import SavedAlert, Stored
 from engine.events import STALE, Sample, Transition
 from tests.core.test_alert_rows import Rows, batch, stored, write
 
@@ -196,3 +196,50 @@ def test_everything_is_told_again_if_what_was_told_is_lost() -> None:
     assert written(core) == {}
     core.tell_all_alerts()
     assert written(core) == rows
+
+
+@pytest.mark.parametrize("expr", ["a > 1", "a + b > 1", "max by (i) (a) > 1"])
+def test_what_was_there_and_does_not_come_back_fires_as_missing(expr: str) -> None:
+    """Under `fire`, also where there was no alert; what has ended before is not waited for."""
+    rules = [compile_rule("R", expr, on_missing="fire", missing_for_ms=5 * SECOND)]
+    core = Core(rules)
+    rows: Rows = {}
+    there = {f'{metric}{{i="{name}"}}': 0.0 for metric in "ab" for name in "xyz"}
+    core.feed([batch(100_000, **there)])
+    core.advance(100_000)
+    write(rows, core)
+    core.feed([ended(101, f'{metric}{{i="z"}}') for metric in "ab"])
+    core.advance(101_000)
+    write(rows, core)
+    before = dict(rows)
+    core.feed([batch(102_000, **{key: 0.0 for key in there if "z" not in key})])
+    core.advance(102_000)
+    write(rows, core)
+    assert rows == before  # what is there and stays so is not worth a row
+    again = Core(rules)
+    assert again.take_alerts(stored(rows), 102_000, 160_000) == []
+    assert again.alerts() == []
+    for second in range(160, 170):
+        some = {key: 0.0 for key in there if "x" in key}
+        made = again.feed([batch(second * SECOND, **some)]) + again.advance(second * SECOND)
+        assert [(one.kind, one.reason, one.labels["i"]) for one in made] in ([], [("firing", "missing", "y")])
+    assert [(one.state, one.labels["i"]) for one in again.alerts()] == [("firing", "y")]
+
+
+def test_what_is_remembered_is_forgotten_with_its_series() -> None:
+    core = Core([compile_rule("R", "a > 1", on_missing="fire", missing_for_ms=5 * SECOND)])
+    rows: Rows = {}
+    core.feed([batch(100_000, **{'a{i="x"}': 0.0, 'a{i="y"}': 0.0})])
+    write(rows, core)
+    assert len(rows) == 3
+    core.feed([ended(101, 'a{i="x"}')])
+    write(rows, core)
+    assert sorted(text.split("\0")[-1] for _, text in rows) == ["", "y"]
+    core.feed([batch(102_000, **{'a{i="x"}': 5.0})])
+    write(rows, core)
+    core.feed([batch(103_000, **{'a{i="x"}': 0.0})])
+    write(rows, core)
+    kept = {text.split("\0")[-1]: msgspec.msgpack.decode(row, type=Stored) for (_, text), row in rows.items()}
+    assert kept["x"].alert is None
+    assert kept["x"].ring is not None
+    assert kept["x"].seen is not None
