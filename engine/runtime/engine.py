@@ -26,6 +26,7 @@ from engine.errors import LongwatchError
 from engine.events import DomainEvent, Event, SampleBatch
 from engine.ports import Clock, Probe, Sink
 from engine.runtime.assembly import (
+    build_alerts,
     build_blindness,
     build_core,
     build_delivery,
@@ -266,6 +267,8 @@ class Engine:
         specs = build_sinks(self.config, self._extra_sinks, shared, pool)
         keeper, sinks, policy = build_delivery(self.config, specs, shared)
         core = build_core(self.config, self._event_types)
+        blindness = build_blindness(self.config, shared, sentinel)
+        alerts, resume = build_alerts(self.config, core, keeper, blindness, pool)
         stepper = Stepper(
             core,
             shared,
@@ -275,12 +278,16 @@ class Engine:
             own=self._own_batch,
             deliver=deliver_to(sinks),
             record=keeper.record,
-            blindness=build_blindness(self.config, shared, sentinel),
+            blindness=blindness,
             refiller=build_refiller(core, sinks, settings.refill_samples_max, pool),
+            keeper=alerts,
+            resume=resume,
         )
         keeper.on_restored.append(lambda _: policy.stand(stepper.alerts()))
         probes = build_probes(self.config, list(self._extra_probes.values()), shared, pool, sentinel)
-        status_file = None if folder is None else StatusFile(folder, self.status, shared, pool)
+        status_file = None
+        if folder is not None and alerts is not None:
+            status_file = StatusFile(folder, self.status, shared, pool, alerts.quiet)
         timeout_s = settings.shutdown_timeout.seconds
         listener = build_listener(self.config, shared, stepper, [*probes, *sinks], keeper, self.status, self._phase)
         commands = build_commands(self.config, shared, sinks, keeper.ledger, self.status)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
-from typing import Final, NamedTuple, TypeAlias
+from collections.abc import Callable, Collection, Generator, Sequence
+from typing import Final, NamedTuple
 
 from engine.clock import SystemClock
 from engine.codec import EventCodec
@@ -24,11 +24,12 @@ from engine.runtime.ledger.ledger import Ledger
 from engine.runtime.ledger.operator import Restored, align
 from engine.runtime.ledger.store import Store
 from engine.runtime.ledger.thread import LedgerThread, LoopWorker
-from engine.runtime.ledger.values import AlertRow, Instant, LedgerStatus, Limits, NewTransition, Notice, Step
+from engine.runtime.ledger.values import Instant, LedgerStatus, Limits, NewTransition, Notice, Step
+from engine.runtime.restarting import AlertKeeper
 from engine.runtime.supervisor import Shared
 from engine.runtime.turns import in_turns
 
-__all__ = ["LEDGER_FILE", "TOLD", "Changed", "Committed", "Keeper", "Rows", "build_keeper"]
+__all__ = ["LEDGER_FILE", "TOLD", "Committed", "Keeper", "build_keeper"]
 
 LEDGER_FILE: Final = "state.db"
 COMPONENT: Final = "ledger"
@@ -36,17 +37,6 @@ TRANSITIONS_PER_TURN: Final = 100
 OUTBOX_BYTES_MAX: Final = 32 * 1024 * 1024
 TOLD: Final = frozenset({"firing", "resolved", "lost"})
 """Kinds of transitions that somebody may be told of."""
-
-
-class Changed(NamedTuple):
-    """What a step of the core changed beside its transitions: each alert's row as it is now, and totals by name."""
-
-    alerts: Sequence[AlertRow] = ()
-    counters: Mapping[str, int] = {}  # never written to
-
-
-Rows: TypeAlias = Callable[[int], Changed]
-"""Asked after each step of the core, with the time up to which it has judged (event time, ms)."""
 
 
 class Committed(NamedTuple):
@@ -77,7 +67,9 @@ class Keeper:
         """Set once the ledger can be used; the core waits for it."""
         self.restored: Restored | None = None
         """What the run before has left; None until it is open."""
-        self.rows: Rows | None = None
+        self.alerts: AlertKeeper | None = None
+        """Has the rows of alerts that a step has changed; None if nobody keeps them."""
+        self._file = ("", 0)  # whether it can be written, and how often it was begun anew
         self.on_restored: list[Callable[[Restored], None]] = []
         """Called once it is open, before the core's first step."""
         self.untold = 0
@@ -118,18 +110,26 @@ class Keeper:
         Args:
             until_ms: The time up to which the core has judged.
         """
-        changed = self.rows(until_ms) if self.rows is not None else Changed()
+        changed = self._changed(until_ms)
         if not self._wanted or not (transitions or changed.alerts or changed.counters):
             return
         rows = await in_turns(self._encoding(transitions))
         urgent = any(transition.kind in TOLD for transition in transitions)
         keys = [row.fingerprint for row in rows]
-        then = functools.partial(self._committed, transitions, keys) if transitions else None
+        then = functools.partial(self._committed, transitions, keys, until_ms)
         self.untold += len(transitions)
-        if not self.ledger.record(Step(rows, changed.alerts, changed.counters), then, urgent=urgent) and transitions:
-            self._committed(
-                transitions, keys, Outcome(None, False, LedgerError("overflow", "too many transitions wait"))
-            )
+        if not self.ledger.record(changed._replace(transitions=rows), then, urgent=urgent):
+            then(Outcome(None, False, LedgerError("overflow", "too many transitions wait")))
+
+    def _changed(self, until_ms: int) -> Step:
+        """The rows of the step."""
+        if self.alerts is None:
+            return Step()
+        status = self.ledger.status()
+        file, self._file = self._file, (status.trouble, status.resets_total)
+        if file != self._file:
+            self.alerts.tell_again()
+        return self.alerts.take(until_ms)
 
     def _encoding(self, transitions: Sequence[Transition]) -> Generator[None, None, list[NewTransition]]:
         rows = []
@@ -140,7 +140,13 @@ class Keeper:
                 yield
         return rows
 
-    def _committed(self, transitions: Sequence[Transition], keys: Sequence[str], outcome: Outcome) -> None:
+    def _committed(
+        self, transitions: Sequence[Transition], keys: Sequence[str], until_ms: int, outcome: Outcome
+    ) -> None:
+        if self.alerts is not None:
+            self.alerts.told(until_ms, outcome)
+        if not transitions:
+            return
         self.untold -= len(transitions)
         seqs: Sequence[int] = outcome.value if outcome.error is None else [0] * len(transitions)
         if outcome.error is not None:  # fail open: what can't be kept is told from memory

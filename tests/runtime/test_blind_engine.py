@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from engine import Blind, Engine, Health, Sample, Transition
@@ -230,7 +231,7 @@ class Heard(RecordingSink):
 
 async def absence(folder: Path, last: LifeSign) -> tuple[list[Blind], list[str]]:
     """What an engine records that finds this last sign of life."""
-    (folder / LIFE_FILE).write_text(json.dumps({name: getattr(last, name) for name in last.__struct_fields__}))
+    (folder / LIFE_FILE).write_bytes(msgspec.json.encode(last))
     sink = Heard()
     text = f'[engine]\nstate_dir = "{folder}"\n'
     async with Engine(load_text(text), sinks={"kept": sink}), asyncio.timeout(20):

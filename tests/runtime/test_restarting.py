@@ -19,6 +19,7 @@ from engine.runtime import restarting
 from engine.runtime.assembly import build_core
 from engine.runtime.blindness import Blindness
 from engine.runtime.downtime import LifeSign, Quiet, downtime, life_sign
+from engine.runtime.keeping import Keeper
 from engine.runtime.ledger.errors import LedgerError
 from engine.runtime.ledger.holding import Outcome, ThenCall
 from engine.runtime.ledger.ledger import Ledger
@@ -26,7 +27,7 @@ from engine.runtime.ledger.operator import Restored
 from engine.runtime.ledger.store import Store
 from engine.runtime.ledger.thread import Then
 from engine.runtime.ledger.transactions import transitions_after
-from engine.runtime.ledger.values import AlertRow, NewTransition, Notice, Step
+from engine.runtime.ledger.values import AlertRow, Notice, Step
 from engine.runtime.restarting import ROWS_PER_TURN, WATCHED_UNTIL, AlertKeeper, missing, watched_until
 from engine.runtime.stepping import Stepper
 from engine.runtime.threads import ThreadPool
@@ -68,6 +69,10 @@ class Run:
         self.ledger = Ledger(self.store, clock, self.notices.append, worker=self.worker)
         self.keeper = AlertKeeper(self.core)
         self.parts = shared(clock)
+        self.ledger_keeper = Keeper(self.ledger, self.parts)
+        self.ledger_keeper.alerts = self.keeper
+        self.ledger_keeper.follow(self.committed)
+        self.beside = asyncio.ensure_future(self.ledger_keeper.run())
         self.lost: Notice | None = None
         self.announced: list[Transition] = []
         self.made: list[Transition] = []
@@ -82,14 +87,16 @@ class Run:
             own=lambda _: None,
             deliver=self.deliver,
             blindness=Blindness(self.parts, downtime=away),
-            record=self.record,
+            record=self.ledger_keeper.record,
             keeper=self.keeper,
             resume=self.resume,
         )
         self.task = asyncio.ensure_future(self.stepper.run())
 
     async def resume(self, now_ms: int) -> list[Transition]:
-        restored = await self.ledger.open()
+        await self.ledger_keeper.opened.wait()
+        restored = self.ledger_keeper.restored
+        assert restored is not None
         self.lost = missing(restored, self.last)
         self.stepper.blindness.watched_until(watched_until(restored, self.last))
         return await self.keeper.take_back(restored, self.last, now_ms, self.pool)
@@ -97,19 +104,8 @@ class Run:
     async def deliver(self, events: list[Event], transitions: list[Transition]) -> None:
         self.made += transitions
 
-    async def record(self, transitions: list[Transition], until_ms: int) -> None:
-        """As `engine.runtime.keeping` does it."""
-        new = [NewTransition(one.time_ms, one.rule, one.fingerprint, one.kind, b"") for one in transitions]
-
-        def then(outcome: Outcome) -> None:
-            self.keeper.told(until_ms, outcome)
-            if outcome.error is None:
-                self.announced.extend(transitions)
-
-        urgent = any("firing" in (one.before, one.after) for one in transitions)
-        step = self.keeper.take(until_ms)
-        if transitions or step.alerts or step.counters:
-            self.ledger.record(step._replace(transitions=new), then, urgent=urgent)
+    def committed(self, seqs: Sequence[int], transitions: Sequence[Transition]) -> None:
+        self.announced += transitions
 
     def put(self, **values: float) -> None:
         now_ms = self.clock.now_ms()
@@ -129,6 +125,7 @@ class Run:
         """End it at once; return a folder with what is on disk."""
         self.worker.dead = True
         self.task.cancel()
+        self.beside.cancel()
         self.parts.channel.close()
         self.pool.close()
         after = self.folder.parent / name
@@ -139,6 +136,7 @@ class Run:
     async def stop(self) -> None:
         self.parts.channel.close()
         await self.task
+        self.beside.cancel()
         await self.ledger.close()
         self.pool.close()
 
@@ -299,7 +297,7 @@ def test_a_kill_at_any_point_that_takes_no_time_changes_nothing(tmp_path: Path) 
         made += one.announced
         found[cut] = [(*each, why.reason, why.severity) for each, why in zip(told(made), shown(made), strict=True)]
 
-    for cut in (-1, *range(2, len(SCRIPT), 3)):
+    for cut in (-1, *range(3, len(SCRIPT), 5)):
         run(lambda clock, cut=cut: check(clock, cut))  # type: ignore[misc]
     assert len({rule for _, rule, *_ in found[-1]}) == 6
     for cut, made in found.items():
@@ -335,7 +333,7 @@ def test_each_commit_has_rows_and_transitions_that_fit(tmp_path: Path) -> None:
         folder = tmp_path / f"{commits}"
         folder.mkdir()
         one = Run(clock, folder, EVERYTHING)
-        for value in SCRIPT[:12]:
+        for value in SCRIPT[:9]:
             await one.watch(1, a=value)
             if one.store.groups >= commits:
                 one.worker.dead = True
@@ -359,7 +357,7 @@ def test_each_commit_has_rows_and_transitions_that_fit(tmp_path: Path) -> None:
     async def until_done(clock: VirtualClock) -> None:
         for commits in range(1, 100):
             if await check(clock, commits):
-                assert commits > 8
+                assert commits > 6
                 return
 
     run(until_done)
