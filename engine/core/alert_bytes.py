@@ -7,6 +7,7 @@ nothing is not worth a row, and is taken as having come.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
@@ -20,6 +21,7 @@ from engine.core.grid_alerts import GridAlerts
 from engine.core.judge import Judge
 from engine.core.makers import Makers
 from engine.core.parts import Parts
+from engine.core.projected import PROJECTORS, Projected
 from engine.core.query_judge import QueryJudge
 from engine.core.rules import RecordingRule
 from engine.core.saved import save_levels, save_row
@@ -68,6 +70,7 @@ class Writer:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._makers = Makers(parts)
+        self._projected = Projected(parts)
         self._places: dict[AlertBook, dict[int, _Place]] = {}
         recorded = list(_recorded_by(parts))
         sources = sources_of([*(each.rule for chain in parts.chains for each in chain.recorders), *recorded])
@@ -98,6 +101,8 @@ class Writer:
                 ring, seen = book.flaps.ring(number, text), self._seen(places[number], text)
                 data = None if ring is None and seen is None else _ENCODER.encode(Stored(VERSION, ring=ring, seen=seen))
                 made.append((places[number].key, text, data))
+        for name, known in itertools.islice(self._projected.changed(), limit - len(made)):
+            made.append((PROJECTORS, name, _ENCODER.encode(Stored(VERSION, projector=known))))
         return made
 
     def _seen(self, place: _Place, text: str) -> SavedSeen | None:

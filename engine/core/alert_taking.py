@@ -24,6 +24,7 @@ from engine.core.label_places import Labels, SavedPlaces
 from engine.core.makers import Makers
 from engine.core.orphans import DAMAGED, Orphan
 from engine.core.parts import Parts
+from engine.core.projected import PROJECTORS, Projected
 from engine.core.query_judge import QueryJudge
 from engine.core.recent import SavedRecent
 from engine.core.saved import is_row, join_rows, load_alerts
@@ -54,8 +55,11 @@ def take_rows(parts: Parts, rows: Iterable[tuple[str, str, bytes]], until_ms: in
     """
     works = list(works_of(parts))
     found = {key: _Found([], {}, [], [], []) for key, *_ in works}
-    orphans = [orphan for row in rows if (orphan := _sort(found, *row)) is not None]
+    projected = Projected(parts)
+    orphans = [orphan for row in rows if (orphan := _sort(found, projected, *row)) is not None]
     everything = list(found.values())
+    for alert in (alert for one in everything for alert in one.alerts if alert.at_ms > until_ms):
+        _set_back(alert, until_ms)
     kept: list[SavedAlert | SavedSeen] = [alert for one in everything for alert in one.alerts]
     kept += [seen for one in everything for seen in one.seen]
     _fill_store(parts, kept, until_ms)
@@ -93,7 +97,7 @@ def take_rows(parts: Parts, rows: Iterable[tuple[str, str, bytes]], until_ms: in
     return orphans
 
 
-def _sort(found: dict[str, _Found], key: str, text: str, data: bytes) -> Orphan | None:
+def _sort(found: dict[str, _Found], projected: Projected, key: str, text: str, data: bytes) -> Orphan | None:
     """Put a row to its rule, if that is possible."""
     try:
         stored = _DECODER.decode(data)
@@ -102,6 +106,8 @@ def _sort(found: dict[str, _Found], key: str, text: str, data: bytes) -> Orphan 
     one, alert = found.get(key), stored.alert
     if stored.version != VERSION:
         return Orphan(key, text, reason=DAMAGED)
+    if key == PROJECTORS:
+        return None if projected.take(text, stored.projector or b"") else Orphan(key, text)
     if one is None:
         return Orphan(key, text, alert)
     if stored.own is not None:
@@ -117,6 +123,20 @@ def _sort(found: dict[str, _Found], key: str, text: str, data: bytes) -> Orphan 
     one.alerts.append(alert)
     one.texts[alert.labels] = text
     return None
+
+
+def _set_back(alert: SavedAlert, until_ms: int) -> None:
+    """The clock was set back below what the alert has seen: what has not come yet by it is taken to have come just
+    now, so that no clock waits for the lost time, and what fires goes on."""
+    columns, known_ms = alert.columns, until_ms - alert.columns["lost"]
+    for name in ("opened", "active", "fired", "stepped"):
+        columns[name] = min(columns[name], until_ms)
+    for name in ("unknown", "paused"):
+        columns[name] = columns[name] if columns[name] == NEVER_MS else min(columns[name], until_ms)
+    columns["keep"] = min(columns["keep"], known_ms)
+    alert.run[:] = [min(since_ms, known_ms) for since_ms in alert.run]
+    alert.spans[:] = [[min(edge, known_ms) for edge in edges] for edges in alert.spans]
+    alert.judged_ms = min(alert.judged_ms, until_ms)
 
 
 def _is_whole(alert: SavedAlert) -> bool:
@@ -145,6 +165,8 @@ def _fill_store(parts: Parts, alerts: Sequence[SavedAlert | SavedSeen], until_ms
     if not newest:
         return
     series = [one for _, one in newest.values()]
+    for one in series:
+        one.last_ms = min(one.last_ms, until_ms)  # of a clock that was set back
     ages = np.array([one.stale_after_ms for one in series], dtype=np.int64)
     lasted = np.array([max(0, until_ms - one.last_ms) if fresh else 0 for fresh, one in newest.values()])
     columns = {

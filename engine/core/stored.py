@@ -104,10 +104,12 @@ class SavedOwn(msgspec.Struct, array_like=True):
 
 
 class Stored(msgspec.Struct, array_like=True):
-    """A row. An alert that is over has nothing but its ring, and what its rule remembers of it."""
+    """A row: of an alert, of what all alerts of a rule have in common, or of a projector. An alert that is
+    over has nothing but its ring, and what its rule remembers of it."""
 
     version: int
     alert: SavedAlert | None = None
     ring: Ring | None = None
     own: SavedOwn | None = None
     seen: SavedSeen | None = None
+    projector: bytes | None = None

@@ -17,6 +17,7 @@ _BREACHES: Final = {
     "resolved_limit": "resolved alerts are forgotten before their time; raise engine.alerts_per_rule_max",
     "evaluation_failed": "the rule has no value",
     "eviction_failed": "dead series are kept; please report this",
+    "projector_failed": "what a projector has counted is not kept across a restart",
     "recorded_twice": "results of rules are dropped, their series have other samples of that time or later ones",
     "series_over_limit": "series beyond the group's limit are not recorded",
 }

@@ -10,10 +10,11 @@ import pytest
 
 from engine.core.evaluator import Core
 from engine.core.groups import GridGroup, GridRule
+from engine.core.projectors import EventCounter, HealthProjector
 from engine.core.promql.query_compile import compile_query
 from engine.core.rules import LevelTerms, RecordingRule, Rule, compile_recording, compile_rule
-from engine.core.stored import SavedAlert, Stored
-from engine.events import STALE, Sample, Transition
+from engine.core.stored import VERSION, SavedAlert, Stored
+from engine.events import STALE, Deployment, Sample, Transition
 from tests.core.test_alert_rows import Rows, batch, stored, write
 
 SECOND = 1_000
@@ -243,3 +244,54 @@ def test_what_is_remembered_is_forgotten_with_its_series() -> None:
     assert kept["x"].alert is None
     assert kept["x"].ring is not None
     assert kept["x"].seen is not None
+
+
+class Broken(EventCounter):
+    """Somebody's projector that can neither say what it knows nor take it back."""
+
+    def snapshot(self) -> bytes:
+        raise ArithmeticError("a bug")
+
+    restore = None  # type: ignore[assignment]
+
+
+def test_what_projectors_have_counted_goes_on() -> None:
+    def made() -> Core:
+        rules = [compile_rule("R", "longwatch_events_total > 2")]
+        return Core(rules, projectors=[EventCounter(["deployment"]), HealthProjector(), Broken(["trade_closed"])])
+
+    core = made()
+    rows: Rows = {}
+    for second in range(100, 103):
+        core.feed([Deployment(time_ms=second * SECOND, service="s", version="v1")])
+        write(rows, core)
+    assert [text.split(".")[-1] for key, text in rows if not key] == ["EventCounter#0"]
+    assert [one.reason for one in core.take_health()] == ["projector_failed"]
+    again = made()
+    assert again.take_alerts(stored(rows), 103_000, 160_000) == []
+    assert again.feed([batch(161_000, a=1.0)]) + again.advance(161_000) == []
+    assert [one.state for one in again.alerts()] == ["firing"]
+    assert again.latest("longwatch_events_total")['longwatch_events_total{type="deployment"}'] == 3.0
+    bad = {key: row if key[0] else msgspec.msgpack.encode(Stored(VERSION)) for key, row in rows.items()}
+    third = made()
+    assert third.take_alerts(stored(bad), 103_000, 160_000) == []
+    assert [one.reason for one in third.take_health()] == ["projector_failed"]
+
+
+@pytest.mark.parametrize("expr", ["a > 1", "a + a > 2", "max_over_time(a[5s]) > 1"])
+def test_a_clock_that_was_set_back_freezes_nothing(expr: str) -> None:
+    """F95: by an hour, between two runs. What fires goes on and ends with its cause; nothing waits for the hour."""
+    rules = [compile_rule("R", expr), compile_rule("P", expr, for_ms=10 * SECOND, keep_firing_for_ms=2 * SECOND)]
+    core = Core(rules)
+    for second in range(7_200, 7_206):
+        core.feed([batch(second * SECOND, a=5.0)])
+        core.advance(second * SECOND)
+    again = Core(rules)
+    assert again.take_alerts(stored(written(core)), 3_600_000, 3_600_000) == []
+    made: list[Transition] = []
+    for second in range(3_600, 3_640):
+        value = 5.0 if second < 3_620 else 0.0
+        made += again.feed([batch(second * SECOND, a=value)]) + again.advance(second * SECOND)
+    assert [(one.rule, one.kind) for one in made] == [("P", "firing"), ("R", "resolved"), ("P", "resolved")]
+    assert made[0].time_ms <= 3_610_000
+    assert made[-1].time_ms <= 3_628_000
