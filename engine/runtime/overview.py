@@ -10,7 +10,7 @@ from engine.events import SampleBatch
 from engine.ports import Clock
 from engine.runtime.metrics import OWN_INTERVAL_MS, Figures, OwnBatches, own_metrics
 from engine.runtime.pipeline import Parts
-from engine.runtime.stepping import Published
+from engine.runtime.stepped import Published
 from engine.status import EngineStatus, LedgerState
 
 __all__ = ["Overview"]

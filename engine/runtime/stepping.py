@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Generator, Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Final
 
 from engine.events import Event, Health, SampleBatch, Transition
 from engine.runtime.blindness import Blindness
@@ -16,6 +16,7 @@ from engine.runtime.contain import describe
 from engine.runtime.keyseries import SERIES_MAX
 from engine.runtime.past import Refiller
 from engine.runtime.restarting import AlertKeeper
+from engine.runtime.stepped import CoreLike, Published
 from engine.runtime.supervisor import Shared
 from engine.status import AlertStatus
 
@@ -29,33 +30,6 @@ ALERTS_MAX: Final = 200
 """Alerts that a status lists: each costs the rendering of its annotations. How many there are is counted."""
 WAKE_MS_MAX: Final = 1_000
 """It looks at the clocks at least this often, however coarse the rules' resolution is."""
-
-
-class CoreLike(Protocol):
-    """What the stepper needs of the core (`engine.core.evaluator.Core`)."""
-
-    def feeding(
-        self, events: Sequence[Event], on_error: Callable[[Exception], None]
-    ) -> Generator[None, None, list[Transition]]: ...
-    def advancing(self, now_ms: int) -> Generator[None, None, list[Transition]]: ...
-    def next_deadline(self) -> int | None: ...
-    def alerts(self, limit: int | None = None) -> list[AlertStatus]: ...
-    def alert_counts(self) -> dict[str, int]: ...
-    def latest(self, metric: str, limit: int | None = None) -> dict[str, float]: ...
-    def counters(self) -> dict[str, int]: ...
-    def take_health(self) -> list[Health]: ...
-    @property
-    def series_count(self) -> int: ...
-
-
-class Published(NamedTuple):
-    """The core as readers see it; of its alerts the foremost: firing before pending, the oldest first."""
-
-    alerts: Sequence[AlertStatus] = ()
-    alerts_by_state: dict[str, int] = {}  # never written to
-    counters: dict[str, int] = {}  # never written to
-    series: int = 0
-    gauges: dict[str, float] = {}  # never written to
 
 
 class Stepper:

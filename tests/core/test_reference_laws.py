@@ -218,14 +218,19 @@ _OVERLAPPING: list[Step] = [Blind(START + 5, START + 3, START + 5), Blind(START 
 
 
 @pytest.mark.parametrize("number", range(3), ids=["pause", "count", "reset"])
+@pytest.mark.parametrize("kept", ["snapshot", "rows"])
 @pytest.mark.parametrize("case", RESTARTS, ids=": ".join)
-def test_what_a_restart_does_to_a_pause(case: tuple[OnMissing, str], number: int) -> None:
+def test_what_a_restart_does_to_a_pause(case: tuple[OnMissing, str], number: int, kept: str) -> None:
     how: OnRestart = ("pause", "count", "reset")[number]
     rules = [msgspec.structs.replace(compiled(one_level(10, on_missing=case[0])), on_restart=how)]
     core, again = Core(rules), Core(rules)
     spans = _OVERLAPPING if case[1] != "seeing" else []
     assert play(core, [*AWAY, *spans, START + 8])[0].after == "pending"
-    again.restore(core.snapshot(), START + 28)
+    if kept == "snapshot":
+        again.restore(core.snapshot(), START + 28)
+    else:
+        rows = [(key, text, row) for key, text, row in core.changed_alerts(100) if row is not None]
+        assert again.take_alerts(rows, START + 8, START + 28) == []
     back: list[Step] = [sample(START + ms, "a", "x", 2.0, 1) for ms in range(28, 45)]
     made = play(again, [START + 27, *back])
     assert next(one.time_ms - START for one in made if one.after == "firing") == RESTARTS[case][number]

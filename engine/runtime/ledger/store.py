@@ -20,7 +20,7 @@ from engine.runtime.ledger.file import burn_ballast, identity, load_ballast, log
 from engine.runtime.ledger.group import KEEP_CONNECTION, Group, Job
 from engine.runtime.ledger.memory import carry_over, make_memory, write_through
 from engine.runtime.ledger.opening import Connect, checkpoint, open_file, reading, transaction
-from engine.runtime.ledger.operator import Restored, restore, supersede
+from engine.runtime.ledger.operator import Restored, forget_alerts, restore, supersede
 from engine.runtime.ledger.values import Notice
 
 __all__ = ["Ran", "Store"]
@@ -56,7 +56,7 @@ class Store:
         self._sequences: Mapping[str, int] = {}
         self._notices: list[Notice] = []
         self._run_token = secrets.token_hex(8)
-        self._pinned = self._left_behind = False
+        self._pinned = self._left_behind = self._unread = False
         self.in_memory = path is None
         self.trouble = ""
         """Why it is kept in memory; empty while it is where it should be."""
@@ -93,8 +93,9 @@ class Store:
     def open_degraded(self, error: LedgerError) -> Restored:
         """Begin in memory after `open` has failed; `heal` goes to the file as soon as that can be had.
 
-        What the file has is not known, so numbers begin at the time: no file has had that many rows.
+        What the file has is not known: numbers begin at the time, which no file has reached, and its alerts go.
         """
+        self._unread = True
         self._sequences = dict.fromkeys(("transition", "outbox"), self._now_ms())
         return restore(self._degrade(error))
 
@@ -196,6 +197,8 @@ class Store:
         try:
             connection = self._open_file(strict=True)
             with transaction(connection):
+                if self._unread:
+                    forget_alerts(connection)
                 write_through(memory, connection)
                 if self._left_behind:
                     supersede(connection)
@@ -206,7 +209,7 @@ class Store:
             self._connection, self.trouble = memory, ledger_error(error, self._name).reason
             return False
         memory.close()
-        self.in_memory, self.trouble = False, ""
+        self.in_memory, self.trouble, self._unread = False, "", False
         self.has_ballast = load_ballast(self.path)
         self._tell("ok", "recovered", f"{self._name} is written again, with what was in memory")
         return True

@@ -151,6 +151,21 @@ def test_f12_f13_f17_with_the_file_gone_bad_everything_goes_on_in_memory_and_hea
     store.close()
 
 
+def test_alerts_of_a_file_that_could_not_be_read_at_the_start_do_not_come_back(tmp_path: Path) -> None:
+    """The engine has begun anew without them; what it has written since is all there is."""
+    store, _ = open_store(tmp_path / "state.db")
+    put(store, [transition("a")], [alert("old"), alert("both", b"before")])
+    queue(store, message("m"))
+    store.close()
+    store = Store(tmp_path / "state.db", lambda: NOW_MS)
+    assert store.open_degraded(LedgerError("io_error", "no")).alerts == []
+    put(store, [transition("b")], [alert("both", b"after"), alert("new")])
+    assert store.heal()
+    assert [(each.labels, each.row) for each in read_back(store).alerts] == [("both", b"after"), ("new", b"row")]
+    assert [found.message_id for found in sendable(store)] == ["evt_m"]
+    store.close()
+
+
 def test_a_commit_that_was_done_after_all_and_is_done_in_memory_too_is_one(tmp_path: Path, switch: Switch) -> None:
     store, _ = open_store(tmp_path / "state.db", switch.factory())
     put(store, [transition("a")])
