@@ -5,7 +5,7 @@ Whatever can't be built is the operator's to mend, so it becomes a `ConfigError`
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -19,23 +19,21 @@ from engine.core.groups import GridGroup
 from engine.core.projectors import EventCounter
 from engine.core.rules import RecordingRule, Rule, compile_recording, compile_rule
 from engine.errors import ConfigError, LongwatchError, Problem, RuleError, SinkError
-from engine.events import Deployment, DomainEvent, SecurityViolation, TradeClosed, Transition
+from engine.events import Deployment, DomainEvent, SecurityViolation, TradeClosed
 from engine.ports import Probe, ProbeContext, Projector, Receiver, Sink, SinkContext
 from engine.runtime.blindness import Blindness
 from engine.runtime.contain import describe
 from engine.runtime.deciding import Policy
 from engine.runtime.delivery import SinkRunner, SinkSpec
 from engine.runtime.keeping import Keeper, build_keeper
-from engine.runtime.restarting import AlertKeeper, missing, watched_until
 from engine.runtime.schedule import BACKOFF_MAX_S
 from engine.runtime.sentinel import Sentinel
-from engine.runtime.statefiles import last_downtime, last_life
+from engine.runtime.statefiles import last_downtime
 from engine.runtime.supervisor import CLOSE_TIMEOUT_S, OPEN_TIMEOUT_S, ProbeRunner, ProbeSpec, Shared
 from engine.runtime.threads import ThreadPool
 
 __all__ = [
     "Extras",
-    "build_alerts",
     "build_blindness",
     "build_core",
     "build_delivery",
@@ -270,27 +268,6 @@ def build_delivery(
         if spec.name in workers:
             workers[spec.name].fallback = workers.get(spec.fallback)
     return keeper, runners, Policy(keeper, list(workers.values()), config.engine.external_labels)
-
-
-def build_alerts(
-    config: Config, core: Core, keeper: Keeper, blindness: Blindness, pool: ThreadPool
-) -> tuple[AlertKeeper | None, Callable[[int], Awaitable[list[Transition]]] | None]:
-    """What keeps alerts across restarts, and takes them back; neither without a state folder."""
-    folder = config.engine.state_dir
-    if folder is None:
-        return None, None
-    last = last_life(folder)  # now: it is written anew as soon as the engine runs
-    alerts = keeper.alerts = AlertKeeper(core)
-
-    async def resume(now_ms: int) -> list[Transition]:
-        restored, status = keeper.restored, keeper.status()
-        assert restored is not None
-        if status.kept == "disk" and not status.resets_total and (notice := missing(restored, last)) is not None:
-            keeper.tell(notice.reason, notice.message, failed=True)
-        blindness.watched_until(watched_until(restored, last))
-        return await alerts.take_back(restored, last, now_ms, pool)
-
-    return alerts, resume
 
 
 def _built(factory: Callable[[Any, Any], T], options: Any, context: Any, address: str, config: Config) -> T:

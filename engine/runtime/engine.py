@@ -26,7 +26,6 @@ from engine.errors import LongwatchError
 from engine.events import DomainEvent, Event, SampleBatch
 from engine.ports import Clock, Probe, Sink
 from engine.runtime.assembly import (
-    build_alerts,
     build_blindness,
     build_core,
     build_delivery,
@@ -44,6 +43,7 @@ from engine.runtime.past import build_refiller
 from engine.runtime.pipeline import Parts, Pipeline, deliver_to
 from engine.runtime.progress import ProgressBook
 from engine.runtime.report import Reporter
+from engine.runtime.resuming import build_alerts
 from engine.runtime.statefiles import StateLock, StatusFile
 from engine.runtime.stepping import Stepper
 from engine.runtime.supervisor import ProbeSpec, Shared

@@ -420,7 +420,10 @@ def test_what_did_not_get_to_the_ledger_is_handed_over_again(folder: Path) -> No
         await first.watch(1, a=0.0)
         assert first.keeper.quiet() == Quiet(before.from_ms, before.from_ms)
         await first.watch(2, a=0.0)
-        assert [len(step.alerts) for step in handed] == [1, 2]  # the alert; then all there is: its ring, and the rule's
+        assert [len(step.alerts) for step in handed] == [
+            1,
+            3,
+        ]  # the alert; then a ring, a rule, a projector: all
 
     run(check)
 

@@ -18,7 +18,6 @@ __all__ = [
     "Restored",
     "align",
     "drop",
-    "forget_alerts",
     "list_outbox",
     "put_meta",
     "replay",
@@ -73,7 +72,6 @@ class Restored(NamedTuple):
 # --- start and end -------------------------------------------------------------------------------------
 
 _ALERTS: Final = "SELECT rule_key, labels, row FROM alert ORDER BY rule_key, labels"
-_FORGET_ALERTS: Final = "DELETE FROM alert"
 _CURSORS: Final = "SELECT name, seq FROM cursor"
 _COUNTERS: Final = "SELECT name, value FROM counter"
 _META: Final = "SELECT key, value FROM meta"
@@ -97,11 +95,6 @@ def restore(connection: sqlite3.Connection) -> Restored:
         dict(connection.execute(_META).fetchall()),
         sum(seq for (seq,) in connection.execute(_LAST_SEQ).fetchall()),
     )
-
-
-def forget_alerts(connection: sqlite3.Connection) -> None:
-    """Take every alert out: an engine that could not read them has begun anew, and writes those that it has."""
-    connection.execute(_FORGET_ALERTS)
 
 
 def put_meta(connection: sqlite3.Connection, values: Mapping[str, str]) -> None:

@@ -20,7 +20,7 @@ from engine.runtime.ledger.file import burn_ballast, identity, load_ballast, log
 from engine.runtime.ledger.group import KEEP_CONNECTION, Group, Job
 from engine.runtime.ledger.memory import carry_over, make_memory, write_through
 from engine.runtime.ledger.opening import Connect, checkpoint, open_file, reading, transaction
-from engine.runtime.ledger.operator import Restored, forget_alerts, restore, supersede
+from engine.runtime.ledger.operator import Restored, restore, supersede
 from engine.runtime.ledger.values import Notice
 
 __all__ = ["Ran", "Store"]
@@ -197,9 +197,7 @@ class Store:
         try:
             connection = self._open_file(strict=True)
             with transaction(connection):
-                if self._unread:
-                    forget_alerts(connection)
-                write_through(memory, connection)
+                write_through(memory, connection, unread=self._unread)
                 if self._left_behind:
                     supersede(connection)
             self._sequences = dict(connection.execute(sql.GET_SEQUENCES).fetchall())

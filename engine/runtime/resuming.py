@@ -1,0 +1,37 @@
+"""The start of an engine whose alerts were kept: what was there goes back into the core, what is missed is told."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from engine.config.shape import Config
+from engine.core.evaluator import Core
+from engine.events import Transition
+from engine.runtime.blindness import Blindness
+from engine.runtime.keeping import Keeper
+from engine.runtime.restarting import AlertKeeper, missing, watched_until
+from engine.runtime.statefiles import last_life
+from engine.runtime.threads import ThreadPool
+
+__all__ = ["build_alerts"]
+
+
+def build_alerts(
+    config: Config, core: Core, keeper: Keeper, blindness: Blindness, pool: ThreadPool
+) -> tuple[AlertKeeper | None, Callable[[int], Awaitable[list[Transition]]] | None]:
+    """What keeps alerts across restarts, and takes them back; neither without a state folder."""
+    folder = config.engine.state_dir
+    if folder is None:
+        return None, None
+    last = last_life(folder)  # now: it is written anew as soon as the engine runs
+    alerts = keeper.alerts = AlertKeeper(core)
+
+    async def resume(now_ms: int) -> list[Transition]:
+        restored, status = keeper.restored, keeper.status()
+        assert restored is not None
+        if status.kept == "disk" and not status.resets_total and (notice := missing(restored, last)) is not None:
+            keeper.tell(notice.reason, notice.message, failed=True)
+        blindness.watched_until(watched_until(restored, last))
+        return await alerts.take_back(restored, last, now_ms, pool)
+
+    return alerts, resume
