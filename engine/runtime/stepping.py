@@ -106,8 +106,7 @@ class Stepper:
         with self.blindness.watching():
             # Before anything else: counters that start at 0 must be older than the first event they count.
             begun_ms = self._shared.clock.now_ms()
-            await self._take_back(begun_ms)
-            await self._refill(begun_ms)
+            await self._refill(begun_ms, away=await self._take_back(begun_ms))
             await self._step([], begun_ms - 1)
             while True:
                 batch = await self._next_batch()
@@ -209,19 +208,21 @@ class Stepper:
         for event in health:
             self._send(event, now_ms)
 
-    async def _take_back(self, now_ms: int) -> None:
-        """Let the core have the alerts that were there."""
-        if self._resume is None:
-            return
+    async def _take_back(self, now_ms: int) -> bool:
+        """Let the core have the alerts that were there; return whether it was away."""
+        resume, self._resume = self._resume, None  # once, also if this task is begun again
+        if resume is None:
+            return False
         self._inside = True
         try:
-            self._ended = await self._resume(now_ms)
+            self._ended = await resume(now_ms)
         except Exception as error:  # noqa: BLE001  # as in `_drive`
             self._note_error(error)
         finally:
             self._inside = False
+        return self._keeper is not None and self._keeper.took
 
-    async def _refill(self, now_ms: int) -> None:
+    async def _refill(self, now_ms: int, *, away: bool) -> None:
         """Let the core know what was before, as far as it asks and there is a history, and end its downtime."""
         steps = None
         if self._refiller is not None:
@@ -229,7 +230,7 @@ class Stepper:
                 steps = await self._refiller.steps(now_ms)
             except Exception as error:  # noqa: BLE001  # as in `_drive`
                 self._note_error(error)
-        if steps is None and self._keeper is not None and self._keeper.took:
+        if steps is None and self._keeper is not None and away:
             steps = self._keeper.resuming(now_ms)
         if steps is not None:
             self._inside = True

@@ -64,6 +64,15 @@ async def watch(clock: VirtualClock, one: Engine, seconds: int, value: float) ->
         await clock.sleep(10)
 
 
+def killed(folder: Path) -> Path:
+    """What a kill would leave now."""
+    after = folder.with_name("killed")
+    after.mkdir()
+    for file in [*folder.glob("state.db*"), *folder.glob(LIFE_FILE)]:
+        shutil.copy(file, after)
+    return after
+
+
 def states(one: Engine) -> list[tuple[str, str, int]]:
     found = [alert for alert in one.alerts() if alert.rule != "LongwatchBlind"]
     return sorted((alert.rule, alert.state, alert.active_since_ms - START_MS) for alert in found)
@@ -81,10 +90,8 @@ def test_what_fires_goes_on_and_is_told_once(tmp_path: Path, ending: str) -> Non
             await watch(clock, one, 40, 5.0)
             assert states(one) == BEFORE
             assert ops.told == [("Hot", "firing"), ("Many", "firing")]
-            killed = tmp_path / "killed"
-            shutil.copytree(first, killed)
-        folder = killed if ending == "kill" else first
-        (folder / "engine.lock").unlink()
+            after = killed(first)
+        folder = after if ending == "kill" else first
         await clock.sleep(60)
         again = Ops(ops)
         async with engine(clock, folder, again) as two:
@@ -109,9 +116,8 @@ def test_without_a_history_nothing_resolves_because_windows_are_empty(tmp_path: 
         first, rules = tmp_path / "first", '[rule.High]\nexpr = "avg_over_time(x[10m]) > 4"\n'
         async with engine(clock, first, Ops(), rules) as one:
             await watch(clock, one, 60, 5.0)
-            shutil.copytree(first, tmp_path / "killed")
-        (tmp_path / "killed" / "engine.lock").unlink()
-        async with engine(clock, tmp_path / "killed", again := Ops(), rules) as two:
+            after = killed(first)
+        async with engine(clock, after, again := Ops(), rules) as two:
             await clock.sleep(25)
             assert states(two) == [("High", "firing", 0)]
             await watch(clock, two, 30, 5.0)
@@ -125,10 +131,9 @@ def test_a_rule_that_is_gone_is_told_to_have_ended(tmp_path: Path) -> None:
     async def main(clock: VirtualClock) -> None:
         async with engine(clock, tmp_path / "first", Ops()) as one:
             await watch(clock, one, 40, 5.0)
-            shutil.copytree(tmp_path / "first", tmp_path / "killed")
-        (tmp_path / "killed" / "engine.lock").unlink()
+            after = killed(tmp_path / "first")
         rules = RULES.replace("rule.Hot", "rule.Warm")
-        async with engine(clock, tmp_path / "killed", ops := Ops(), rules) as two:
+        async with engine(clock, after, ops := Ops(), rules) as two:
             await clock.sleep(1)
             assert ops.told == [("Hot", "resolved")]
             assert [(one.rule, one.reason) for one in ops.transitions if one.before == "firing"][:1] == [
