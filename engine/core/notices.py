@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from engine.core.alert_rows import Ints
 from engine.core.alerts import STATES, Code
-from engine.core.flaps import Flaps
+from engine.core.flaps import Flaps, Ring
 from engine.core.statuses import status_of, with_severity
 from engine.events import AlertState, Transition
 from engine.status import AlertStatus
@@ -41,6 +41,7 @@ KINDS: Final[tuple[tuple[AlertState, AlertState, str], ...]] = (
 )
 """What can happen to the alert of a plain rule: the state before, the state after, the reason."""
 _NOTHING: Final[dict[str, str]] = {}
+_NO_RING: Final = Ring()
 NAMED_MAX: Final = 20_000
 NAMED_BEFORE: Final = 5
 """Of how many label sets the labels are kept at hand, and how many times that before."""
@@ -52,19 +53,21 @@ Output: TypeAlias = tuple[int, int, int, Key, int, Transition]
 """A transition after what it is ordered by: place of its atom, time, rule, labels, and a number of its own."""
 
 
-class Named(msgspec.Struct, frozen=True, gc=False):
+class Named(msgspec.Struct, gc=False):
     """What an alert is called. There are very many, and none is of interest to the garbage collector.
 
     Args:
         key: The labels in order.
         rule: The number of its rule in outputs.
         name: Of its rule.
+        ring: How often it went back and forth, as far as it may be used without asking: see `Ring`.
     """
 
     labels: dict[str, str]
     key: Key
     rule: int
     name: str
+    ring: Ring
 
 
 class Told(NamedTuple):
@@ -161,7 +164,7 @@ class Notices:
         known = next((found for older in self._older if (found := older.pop(place, None))), None)
         if known is None:
             labels = self._rules[rule].alert_labels(self._sources[rule].labels_of(slot))
-            known = Named(labels, key_of(labels), self._first + rule, self._rules[rule].name)
+            known = Named(labels, key_of(labels), self._first + rule, self._rules[rule].name, _NO_RING)
         self._named[place] = known
         return known
 
@@ -265,7 +268,7 @@ class Notices:
             strict=True,
         )
         if self._bare:
-            change, is_on, none = self._flaps.change, self._flaps.is_on, self._first
+            changed, is_on = self._changed, self._is_on
             return [
                 (
                     order,
@@ -286,7 +289,11 @@ class Notices:
                         fired,
                         "",
                         "",
-                        (is_on if kind == FIRES else change)(one.rule - none, one.key, time_ms),
+                        (one.ring.on and is_on(one, time_ms))
+                        if kind == FIRES
+                        else one.ring.on
+                        if time_ms < one.ring.until_ms
+                        else changed(one, time_ms),
                     ),
                 )
                 for order, time_ms, place, kind, value, active, fired, number in columns
@@ -301,6 +308,15 @@ class Notices:
                 self._output(book, order, time_ms, which, place, KINDS[kind], value, active, fired, level, last)
             )
         return made
+
+    def _changed(self, named: Named, time_ms: int) -> bool:
+        """Take note that an alert changed; whether it is marked now."""
+        named.ring = self._flaps.renew(named.rule - self._first, named.key, time_ms)
+        return named.ring.on
+
+    def _is_on(self, named: Named, time_ms: int) -> bool:
+        """Whether an alert is marked at an instant."""
+        return self._flaps.is_on(named.rule - self._first, named.key, time_ms)
 
     def _name(self, book: AlertBook, rules: Ints, places: list[int]) -> None:
         """Have the labels of places at hand."""
