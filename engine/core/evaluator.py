@@ -116,7 +116,7 @@ class Core:
             yield
         return given
 
-    def _take_atom(self, atom: Event | list[Sample]) -> Outputs:
+    def _take_atom(self, atom: Event | list[Sample] | list[SampleBatch]) -> Outputs:
         made: list[Output] = []
         if not self._parts.begun:
             self._parts.begun = True
@@ -124,14 +124,12 @@ class Core:
             self._begin(first.time_ms)
             for batch in [b for projector in self._parts.projectors for b in projector.initial(first.time_ms)]:
                 made += yield from self._lander.batch(batch)
-        if isinstance(atom, SampleBatch):
-            made = joined(made, (yield from self._lander.batch(atom)))
-        elif isinstance(atom, list):
-            made = joined(made, (yield from self._lander.samples(atom)))
+        if isinstance(atom, list):
+            made = joined(made, (yield from self._lander.run(atom)))
         elif isinstance(atom, Blind):
             made += yield from self._pass_until(atom)
             self._blindness.take(atom)
-        elif not isinstance(atom, Sample):  # those came as runs
+        elif not isinstance(atom, Sample | SampleBatch):  # those came as runs
             self._tally.count("events_total", 1)
             for projector in self._parts.projectors:
                 projected = projector.apply(atom)

@@ -32,6 +32,8 @@ _WEIGHT_NEWEST: Final = 60
 _WHOLE: Final = sum(range(_WEIGHT_NEWEST - SPANS + 1, _WEIGHT_NEWEST + 1))
 _ON_ABOVE: Final = _WHOLE / 2
 _OFF_BELOW: Final = _WHOLE / 4
+_FEW: Final = int(_ON_ABOVE // _WEIGHT_NEWEST)
+"""Fewer spans than this and one more are never enough, whatever they weigh."""
 _MASK: Final = (1 << SPANS) - 1
 _KEPT_MIN: Final = 64
 
@@ -114,7 +116,8 @@ class Flaps:
             bits = ring.bits_at(span)
             ring.on = ring.on and _share(bits) >= _OFF_BELOW
             ring.span, ring.bits = span, bits | 1
-            ring.on = ring.on or _share(ring.bits) > _ON_ABOVE
+            if not ring.on and bits.bit_count() >= _FEW:
+                ring.on = _share(ring.bits) > _ON_ABOVE
         # Blind time that is told later makes spans longer: this is never too late.
         ring.until_ms = (ring.span + 1) * self._span_ms[rule] + self._skipped_ms
         return ring
@@ -191,7 +194,7 @@ _LOW: Final = (1 << _PART) - 1
 
 
 def _weights(first: int) -> tuple[int, ...]:
-    """By the bits of `_PART` spans, the newest of which is `first` before the newest of all: the weight of those that are set."""
+    """By the bits of `_PART` spans, the newest of which is `first` before the newest of all: their weight."""
     return tuple(
         sum(_WEIGHT_NEWEST - first - at for at in range(_PART) if bits >> at & 1) for bits in range(1 << _PART)
     )

@@ -27,6 +27,7 @@ from engine.core.promql.evaluate import COMPARISON, evaluate
 from engine.core.promql.plan import Selector
 from engine.core.shapes import Limits, compared, is_ordinary, is_plain, shape
 from engine.core.store import NEVER_MS, Landing, Mark, Store
+from engine.core.tracks import Grid
 
 __all__ = ["Kin", "Part", "kin_of"]
 
@@ -57,6 +58,11 @@ class Part(NamedTuple):
     sources: tuple[Index, ...]
     inside: tuple[Bools | None, ...]
     limits: Limits
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the atom has all that its rules ask for."""
+        return all(inside is None for inside in self.inside)
 
 
 class Kin:
@@ -118,7 +124,7 @@ class Kin:
     # -- conditions --------------------------------------------------------------------------------------------
 
     def _codes(self, values: Floats, limits: Limits, present: Bools | None, ended: Bools | None) -> Codes:
-        """The code of each value.
+        """The code of each value, for limits of the same shape or one that stretches to it.
 
         Args:
             present, ended: Where there is a value, and where an input has ended; None if all are there.
@@ -126,12 +132,12 @@ class Kin:
         compared = self._compared
         if self._one:
             op = compared.whens[0]
-            holds = np.ones(len(values), dtype=np.bool_) if op is None else COMPARISON[op](values, limits[0])
+            holds = np.ones(values.shape, dtype=np.bool_) if op is None else COMPARISON[op](values, limits[0])
             codes = _PLAIN[holds.view(np.int8)]
         else:
-            codes = np.full(len(values), Code.FALSE, dtype=np.int16)
+            codes = np.full(values.shape, Code.FALSE, dtype=np.int16)
             for level, (op, clear_op) in enumerate(zip(compared.whens, compared.clears, strict=True)):
-                when = np.ones(len(values), np.bool_) if op is None else COMPARISON[op](values, limits[2 * level])
+                when = np.ones(values.shape, np.bool_) if op is None else COMPARISON[op](values, limits[2 * level])
                 clear = ~when if clear_op is None else COMPARISON[clear_op](values, limits[2 * level + 1])
                 codes |= when * np.int16(1 << level)
                 codes &= ~(~clear * np.int16(Code.CLEAR << level))
@@ -204,7 +210,7 @@ class Kin:
             self._inputs.judged.array[part.at] = times
             latest = times if isinstance(times, int) else int(times.max())
             self.looks.judged_ms = max(self.looks.judged_ms, latest)
-        whole = all(inside is None for inside in part.inside) and landing.stale_from_ms > at_ms
+        whole = part.is_whole and landing.stale_from_ms > at_ms
         if whole and landing.stale is None and isinstance(times, int):
             values = self._evaluated([landing.values[source] for source in part.sources])
             codes = self._codes(values, part.limits, None, None)
@@ -253,6 +259,23 @@ class Kin:
     def changed(self, points: Points) -> None:
         """Points of its label sets were told: there may be new alerts, whose other inputs must be watched."""
         self.ages.changed(points)
+
+    # -- a run of batches --------------------------------------------------------------------------------------
+
+    def grid(self, part: Part, times: Ints, values: Floats) -> Grid:
+        """Judge several landings of the same series, all of which its rules know, at once.
+
+        Args:
+            times: Of the landings, ascending.
+            values: float64, shape (series, landings).
+        """
+        width = len(times)
+        measured = self._evaluated([values[source].reshape(-1) for source in part.sources]).reshape(-1, width)
+        codes = self._codes(measured, [limit[:, None] for limit in part.limits], None, None)
+        if self.joins:
+            self._inputs.judged.array[part.at] = times[-1]
+            self.looks.judged_ms = max(self.looks.judged_ms, int(times[-1]))
+        return Grid(part.rules, part.places, times, codes, measured)
 
     # -- a run of single samples -------------------------------------------------------------------------------
 

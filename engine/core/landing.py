@@ -19,14 +19,14 @@ from engine.core.chains import Touched as Rules
 from engine.core.judge import Due
 from engine.core.kin import Kin, Part
 from engine.core.lanes import Run, accepted
-from engine.core.layouts import Layouts, Readers, touched_by
+from engine.core.layouts import PAIRS_PER_RUN, Layout, Layouts, Readers, touched_by
 from engine.core.notices import Output
 from engine.core.outputs import in_order, joined
 from engine.core.points import Points
 from engine.core.recent import Recent
 from engine.core.recording import Recorded
-from engine.core.runs import MARKS, RUN_MAX, Runs, columns_of, marks_of, picked
-from engine.core.store import NEVER_MS, Landing, Store, stale_after_ms, stale_mask
+from engine.core.runs import MARKS, RUN_MAX, BatchRun, Runs, columns_of, marks_of, picked
+from engine.core.store import BEFORE_ALL_MS, NEVER_MS, Landing, Mark, Store, stale_after_ms, stale_mask
 from engine.core.tally import Tally
 from engine.core.telling import POINTS_PER_CHUNK, Telling
 from engine.events import STALE_BITS, Event, Sample, SampleBatch
@@ -65,26 +65,30 @@ class Lander:
         """Nothing is judged earlier."""
         return max(self.watermark_ms, self._store.blind_to_ms)
 
-    def atoms(self, events: Sequence[Event]) -> Iterator[Event | list[Sample]]:
-        """Split events into what is landed at once: consecutive single samples come together."""
+    def atoms(self, events: Sequence[Event]) -> Iterator[Event | list[Sample] | list[SampleBatch]]:
+        """Split events into what may be landed at once: consecutive single samples come together, and batches of the
+        same series."""
         if list(map(type, events)).count(Sample) == len(events):  # the usual case, and a fast way to see it
             for start in range(0, len(events), RUN_MAX):
-                yield list(events[start : start + RUN_MAX])  # type: ignore[arg-type]  # just counted
+                yield list(events[start : start + RUN_MAX])  # type: ignore[misc]  # just counted
             return
         run: list[Sample] = []
+        batches: list[SampleBatch] = []
         for event in events:
-            if isinstance(event, Sample) and len(run) < RUN_MAX:
-                run.append(event)
-                continue
-            if run:
+            if run and not (isinstance(event, Sample) and len(run) < RUN_MAX):
                 yield run
                 run = []
+            if batches and not (isinstance(event, SampleBatch) and _goes_on(batches, event)):
+                yield batches
+                batches = []
             if isinstance(event, Sample):
                 run.append(event)
+            elif isinstance(event, SampleBatch):
+                batches.append(event)
             else:
                 yield event
-        if run:
-            yield run
+        if run or batches:
+            yield run or batches
 
     def projected(self, batch: SampleBatch) -> Outputs:
         """Land what a projector made. A count must not be lost because two events share a millisecond or one came
@@ -152,6 +156,54 @@ class Lander:
         if batch.time_ms <= self.watermark_ms:
             self._tally.count("samples_late_total", len(handles))
         return (yield from self._land(landing, readers, chains, max(batch.time_ms, self._floor_ms)))
+
+    def run(self, run: list[Sample] | list[SampleBatch]) -> Outputs:
+        """Land what `atoms` put together."""
+        if isinstance(run[0], Sample):
+            return (yield from self.samples(run))
+        return (yield from self.batches(run))
+
+    def batches(self, batches: list[SampleBatch]) -> Outputs:
+        """Land batches of the same series, each an atom: together where that comes to the same."""
+        layout = yield from self._layouts.layout(batches[0].series)
+        if len(batches) > 1 and (run := self._batch_run(layout, batches)) is not None:
+            for kin, _ in layout.kins:
+                if not (yield from kin.ages.is_calm(batches[0].time_ms)):
+                    break
+            else:
+                return (yield from self._runs.land_batches(run))
+        made: list[Output] = []
+        for batch in batches:
+            made = joined(made, (yield from self.batch(batch)))
+        return made
+
+    def _batch_run(self, layout: Layout, batches: list[SampleBatch]) -> BatchRun | None:
+        """Batches as they can be landed together; None if they can't: each must have a number for each series, be newer
+        than the one before, and come before a series goes stale."""
+        first, last = batches[0], batches[-1]
+        size, store = len(layout.handles), self._store
+        pairs = sum(len(part.places) for _, parts in layout.kins for part in parts) * len(batches)
+        if not layout.together or pairs > PAIRS_PER_RUN or store.restarted_ms >= 0:
+            return None
+        if first.time_ms <= self.watermark_ms or first.time_ms < max(self._floor_ms, store.blind_ms):
+            return None
+        if int(store.last_ms(layout.at).max(initial=BEFORE_ALL_MS)) >= first.time_ms:
+            return None
+        after = [stale_after_ms(batch.interval_ms) for batch in batches]
+        for batch, following, fresh_ms in zip(batches, batches[1:], after, strict=False):
+            if not batch.time_ms < following.time_ms <= batch.time_ms + fresh_ms:
+                return None
+        if any(kin.looks.judged_ms > first.time_ms for kin, _ in layout.kins):
+            return None
+        if any(len(batch.values) != size for batch in batches):
+            return None
+        values = np.array([batch.values for batch in batches], dtype=np.float64)
+        if np.isnan(values).any():
+            return None
+        stale_from = min(batch.time_ms + fresh_ms for batch, fresh_ms in zip(batches, after, strict=True)) + 1
+        landing = Landing(layout.handles, layout.at, last.time_ms, values[-1], None, Mark.LIVE, after[-1], stale_from)
+        times = np.array([batch.time_ms for batch in batches], dtype=np.int64)
+        return BatchRun(landing, times, np.ascontiguousarray(values.T), layout.kins)
 
     def samples(self, samples: list[Sample]) -> Outputs:
         """Land single samples, each an atom: together where no rule needs to see one by itself."""
@@ -293,6 +345,11 @@ class Lander:
         alone = yield from touched_by([judge for kin in odd for judge in kin.judges], handles)
         every = sorted([*touched, *alone], key=lambda one: one[0].index)
         return tuple(every), tuple((kin, parts) for kin, parts in kins if kin not in odd)
+
+
+def _goes_on(batches: list[SampleBatch], batch: SampleBatch) -> bool:
+    """Whether a batch may be landed with those before it."""
+    return batch.series is batches[0].series and (len(batches) + 1) * len(batch.series) <= RUN_MAX
 
 
 class _Waiting:

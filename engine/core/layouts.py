@@ -44,6 +44,8 @@ class Layout(NamedTuple):
         touched: For each pointwise rule that is judged alone and reads any of them, what they touch.
         kins: The same for rules that are judged together.
         chains: The chains with rules that read any of them, and which rules those are.
+        together: Whether several batches of them can be landed at once: nobody but plain rules reads them, and these
+            read nothing else.
     """
 
     series: tuple[str, ...]
@@ -53,6 +55,7 @@ class Layout(NamedTuple):
     touched: tuple[tuple[Judge, Touched], ...]
     kins: Parts
     chains: tuple[tuple[Chain, Rules], ...]
+    together: bool
 
 
 class Metric(NamedTuple):
@@ -311,7 +314,9 @@ class Layouts:
         array = np.fromiter(handles, np.int64, len(handles))
         positions = None if len(handles) == len(series) else np.fromiter(handles.values(), np.int64, len(handles))
         touched, kins = yield from self.readers(array)
-        layout = Layout(series, array, as_index(array), positions, touched, kins, self.chains(array))
+        chains = self.chains(array)
+        together = positions is None and not touched and not chains and self._together(array, kins)
+        layout = Layout(series, array, as_index(array), positions, touched, kins, chains, together)
         # A layout with refused series is not kept: its drops are counted each time, and a place may come free.
         if positions is None:
             while self._layouts and self._held + len(series) > LAYOUT_SERIES_MAX:
@@ -319,6 +324,11 @@ class Layouts:
             self._layouts[id(series)] = layout
             self._held += len(series)
         return layout
+
+    def _together(self, handles: NDArray[np.int64], kins: Parts) -> bool:
+        if not all(kin.plain and part.is_whole for kin, parts in kins for part in parts):
+            return False
+        return all(self._metrics[number].runs for number in self._numbers(handles))
 
     def readers(self, handles: NDArray[np.int64]) -> Generator[None, None, Readers]:
         """What series touch in pointwise rules, in steps."""

@@ -7,7 +7,8 @@ only reason for this module is that one sample at a time costs a hundred times a
 from __future__ import annotations
 
 import struct
-from typing import Final
+from collections.abc import Generator
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,17 +22,34 @@ from engine.core.lanes import Lanes, Run
 from engine.core.layouts import Layouts
 from engine.core.notices import Output
 from engine.core.outputs import in_order
-from engine.core.points import Points
-from engine.core.store import Mark, Store, stale_after_ms
+from engine.core.store import Landing, Mark, Store, stale_after_ms
 from engine.core.tally import Tally
 from engine.core.telling import Telling
+from engine.core.touching import Parts
+from engine.core.tracks import Laned, Track
 from engine.events import STALE_BITS, Sample
 
-__all__ = ["MARKS", "RUN_MAX", "Runs", "columns_of", "marks_of", "picked"]
+__all__ = ["MARKS", "RUN_MAX", "BatchRun", "Runs", "columns_of", "marks_of", "picked"]
 
 RUN_MAX: Final = 4_096
 """Samples that are landed together; few of them are changes."""
 MARKS: Final = {"ended": Mark.ENDED, "target_down": Mark.TARGET_DOWN}
+
+
+class BatchRun(NamedTuple):
+    """Batches of the same series, none of which goes stale in between.
+
+    Args:
+        landing: What is left of them in the store.
+        times: Of the batches, ascending.
+        values: float64, shape (series, batches).
+        kins: What the series touch.
+    """
+
+    landing: Landing
+    times: Ints
+    values: NDArray[np.float64]
+    kins: Parts
 
 
 class Runs:
@@ -91,18 +109,42 @@ class Runs:
             judge.landed(landing.stale_from_ms)
         return made if ordered else (yield from in_order(made))
 
-    def _tell_lanes(self, told: Telling, kin: Kin, lanes: Lanes, run: Run) -> Outputs:
+    def land_batches(self, run: BatchRun) -> Outputs:
+        """Land batches, whose rules are all plain: a lane of each label set has as many rows as there are batches."""
+        told = Telling(self._book)
         made: list[Output] = []
-        points: Points | None = kin.points(lanes, run)
-        assert points is not None
-        told.note(kin, points)
-        if kin.plain and not lanes.has_gaps:
-            done, points = self._book.spells.run(points, lanes.first, lanes.last, kin.last_values)
-            made += done
+        for kin, parts in run.kins:
+            for part in parts:
+                yield from self._tell_track(made, told, kin, kin.grid(part, run.times, run.values))
+        for chunk in told.rest():
+            made += chunk
             yield
+        self._store.land(run.landing)
+        self._tally.count("samples_accepted_total", run.values.size)
+        yield from told.done()
+        for kin, _ in run.kins:
+            kin.ages.landed(run.landing.stale_from_ms)
+        return (yield from in_order(made))
+
+    def _tell_track(self, made: list[Output], told: Telling, kin: Kin, track: Track) -> Generator[None, None, None]:
+        done, points = self._book.spells.run(track, kin.last_values)
+        made += done
+        yield
+        if kin.joins:  # there may be new alerts, whose inputs must be watched
+            told.note(kin, track.points(track.last))
         if points is not None and points.size:
             first = np.flatnonzero(np.append(True, points.places[1:] != points.places[:-1]))
             for chunk in told.add(kin, kin.seen(points, first), RUN_MAX):
+                made += chunk
+                yield
+
+    def _tell_lanes(self, told: Telling, kin: Kin, lanes: Lanes, run: Run) -> Outputs:
+        made: list[Output] = []
+        points = kin.points(lanes, run)
+        if kin.plain and not lanes.has_gaps:
+            yield from self._tell_track(made, told, kin, Laned(points, lanes.first, lanes.last))
+        elif points.size:
+            for chunk in told.add(kin, kin.seen(points, lanes.first), RUN_MAX):
                 made += chunk
                 yield
         return made

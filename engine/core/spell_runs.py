@@ -14,6 +14,7 @@ from engine.core.notices import CLEARS, FIRES, RESOLVES, Output, Told
 from engine.core.plain_rows import LONGEST_MS, PlainRows, column_of
 from engine.core.points import Points
 from engine.core.store import NEVER_MS
+from engine.core.tracks import Track
 
 if TYPE_CHECKING:
     from engine.core.book import AlertBook
@@ -23,35 +24,26 @@ __all__ = ["SpellRuns"]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 _TRUE = np.int16(Code.TRUE)
-_FALSE = np.int16(Code.FALSE)
 _PENDING = int(Phase.PENDING)
-
-
-class _Lanes(NamedTuple):
-    """Rows of label sets, as in `engine.core.lanes`: where each lane begins and ends, and the lane of each row."""
-
-    first: Ints
-    last: Ints
-    of_row: Ints
 
 
 class _New(NamedTuple):
     """Alerts that begin in a run: aligned columns.
 
     Args:
-        at: Where.
-        times, rules, due: When, whose, and when they are due.
-        closed, ends: Whether they end in the run, and where; of others where their lane ends.
+        at: With which change.
+        lanes, times, rules, due: Where, when, whose, and when they are due.
+        closed: Whether the change after it is their end.
         fires: Which fire in it, later than they begin.
         hot, fired: Which fire or have fired, and since when.
     """
 
     at: Ints
+    lanes: Ints
     times: Ints
     rules: Ints
     due: Ints
     closed: Bools
-    ends: Ints
     fires: Bools
     hot: Bools
     fired: Ints
@@ -62,7 +54,7 @@ class _Old(NamedTuple):
 
     Args:
         lanes, rows: Which.
-        ends: Where they end; -1 of those that do not.
+        ends: With which change they end; -1 of those that do not.
         active, due: Since when, and when they are or were due.
         ripe: Which fire in the run.
         fired_at: Since when they fire or have fired; -1 of others.
@@ -89,133 +81,116 @@ class SpellRuns:
         self._book = book
         self._rows = rows
 
-    def run(
-        self, points: Points, first: Ints, last: Ints, stored: Callable[[Ints], Floats]
-    ) -> tuple[list[Output], Points | None]:
-        """Tell what conditions are in lanes, with all that comes due between.
+    def run(self, track: Track, stored: Callable[[Ints], Floats]) -> tuple[list[Output], Points | None]:
+        """Tell what conditions are in a track, with all that comes due between.
 
         Args:
-            points: Without gaps: each is a sample, in the order of its lane.
-            first, last: Of each lane the first and the last of its points.
             stored: Gives what was measured before, at places that have an alert.
 
         Returns:
             (transitions, the points of lanes that are left to the general steps).
         """
-        book = self._book
-        codes = points.codes
-        once = points.places[first]
-        rows, start = book.row_of.array[once], book.codes.array[once]
+        book, codes, first = self._book, track.codes, track.first
+        rows, start = book.row_of.array[track.places], book.codes.array[track.places]
         before = np.empty_like(codes)
         before[1:] = codes[:-1]
         before[first] = start
-        changed = codes != before
-        odd = (rows != FREE) != (start == _TRUE)
-        odd |= (rows != FREE) & (book.rows.stepped[rows] > points.times[first])
-        strange = (codes != _TRUE) & (codes != _FALSE)
-        lane = np.zeros(len(codes), dtype=np.int64)
-        lane[first[1:]] = 1
-        np.cumsum(lane, out=lane)
-        if strange.any():  # something is not known: with an alert, that is for the general steps
+        at = np.flatnonzero(codes != before)
+        alerts = rows != FREE
+        odd = alerts != (start == _TRUE)
+        odd |= alerts & (book.rows.stepped[rows] > track.begins)
+        if int(codes.min()) < 0:  # something is not known: with an alert, that is for the general steps
             some = np.zeros(len(first), dtype=np.bool_)
-            some[lane[strange]] = True
-            alerts = rows != FREE
-            alerts[lane[codes == _TRUE]] = True
+            some[track.lanes(np.flatnonzero(codes < 0))] = True
+            alerts[track.lanes(np.flatnonzero(codes == _TRUE))] = True
             odd |= some & alerts
-        if not self._is_near(points, len(first)):
-            return [], points
-        if not book.may_add(points.size) and not book.has_room(points.rules[changed & (codes == _TRUE)]):
-            return [], points
-        rest = None
+        points = track.points(at)
+        crowded = not book.may_add(points.size) and not book.has_room(points.rules[points.codes == _TRUE])
+        if crowded or not track.is_near:
+            return [], track.points(np.arange(len(codes)))
+        lane, rest = track.lanes(at), None
         if odd.any():
-            mine = odd[lane]
-            rest = points.pick(mine)
-            changed &= ~mine
+            rest = track.points(np.flatnonzero(odd[track.lanes(np.arange(len(codes)))]))
+            mine = ~odd[lane]
+            points, lane, at = points.pick(mine), lane[mine], at[mine]
             rows = np.where(odd, FREE, rows)
-        lanes = _Lanes(first, last, lane)
-        return self._told(points, lanes, np.flatnonzero(changed), before, rows, stored), rest
-
-    @staticmethod
-    def _is_near(points: Points, lanes: int) -> bool:
-        """Whether a lane and a time together are one number."""
-        return (int(points.times.max()) - int(points.times.min()) + 2) * lanes < NEVER_MS
+        return self._told(track, points, lane, before[at] == _TRUE, rows, stored), rest
 
     def _told(
-        self,
-        points: Points,
-        lanes: _Lanes,
-        at: Ints,
-        before: NDArray[np.int16],
-        rows: Ints,
-        stored: Callable[[Ints], Floats],
+        self, track: Track, points: Points, lane: Ints, was: Bools, rows: Ints, stored: Callable[[Ints], Floats]
     ) -> list[Output]:
-        """What comes of the changes `at`.
+        """What comes of changes.
 
         Args:
+            points: The changes, those of a lane together.
+            lane: Of each.
+            was: Where the condition was true before.
             rows: By lane, of its alert at the beginning.
         """
-        lane = lanes.of_row[at]
-        same = np.zeros(len(at), dtype=np.bool_)  # whether the next change is of the same lane
+        same = np.zeros(len(lane), dtype=np.bool_)  # whether the next change is of the same lane
         np.equal(lane[1:], lane[:-1], out=same[:-1])
-        new = self._new(points, lanes, at, lane, same)
-        first = np.ones(len(at), dtype=np.bool_)
+        first = np.ones(len(lane), dtype=np.bool_)
         np.logical_not(same[:-1], out=first[1:])
-        old = self._old(points, lanes, at[first & (before[at] == _TRUE)], rows)
-        ripe, over = old.ripe, np.flatnonzero(old.ends >= 0)
-        fires = self._fires(
-            points,
-            lanes,
-            np.concatenate([lanes.of_row[new.at[new.fires]], old.lanes[ripe]]),
-            np.concatenate([new.due[new.fires], old.due[ripe]]),
-            np.concatenate([new.times[new.fires], old.active[ripe]]),
-            stored,
-        )
-        hot = np.concatenate([new.hot[new.closed], (old.fired_at >= 0)[over]])
-        active = np.concatenate([new.times[new.closed], old.active[over]])
-        fired = np.concatenate([new.fired[new.closed], np.maximum(old.fired_at, 0)[over]])
-        ends = np.concatenate([new.ends[new.closed], old.ends[over]])
+        new = self._new(track, points, lane, same)
+        old = self._old(track, points, lane, np.flatnonzero(first & was), rows)
+        over = np.flatnonzero(old.ends >= 0)
         at_once = new.hot & ~new.fires
-        parts = [
-            column_of(points, new.at, at_once.astype(np.int64), new.times, np.where(at_once, new.times, 0)),
-            fires,
-            column_of(points, ends, np.where(hot, RESOLVES, CLEARS), active, fired),
-        ]
-        self._write(points, at, new, old)
+        parts = [column_of(points, new.at, at_once.astype(np.int64), new.times, np.where(at_once, new.times, 0))]
+        if new.fires.any() or old.ripe.any():
+            parts.append(self._fires(track, new, old, stored))
+        ends = np.concatenate([new.at[new.closed] + 1, old.ends[over]])
+        if len(ends):
+            hot = np.concatenate([new.hot[new.closed], (old.fired_at >= 0)[over]])
+            active = np.concatenate([new.times[new.closed], old.active[over]])
+            fired = np.concatenate([new.fired[new.closed], np.maximum(old.fired_at, 0)[over]])
+            parts.append(column_of(points, ends, np.where(hot, RESOLVES, CLEARS), active, fired))
+        self._write(points, new, old)
         told = Told._make(map(np.concatenate, zip(*parts, strict=True)))
-        return self._book.told(told.pick(np.lexsort((told.rules, told.times, told.orders))))
+        return self._book.told(told.pick(self._in_order(told)) if len(told.orders) else told)
 
-    def _new(self, points: Points, lanes: _Lanes, at: Ints, lane: Ints, same: Bools) -> _New:
-        """The alerts that begin at some of the changes `at`."""
-        begin = np.flatnonzero(points.codes[at] == _TRUE)
-        closed = same[begin]
-        ends = lanes.last[lane[begin]]
-        ends[closed] = at[begin[closed] + 1]
-        begins = at[begin]
-        times, rules = points.times[begins], points.rules[begins]
+    def _in_order(self, told: Told) -> Ints:
+        """Positions by order, time, rule and place: by one number made of these, unless it would be too large."""
+        low, places = int(told.times.min()), len(self._book.codes)
+        span, rules = int(told.times.max()) - low + 1, len(self._book.rules)
+        if (int(told.orders.max()) + 1) * span * rules * places >= NEVER_MS:
+            return np.lexsort((told.places, told.rules, told.times, told.orders))
+        keys = ((told.orders * span + (told.times - low)) * rules + told.rules) * places + told.places
+        return keys.argsort(kind="stable")
+
+    def _new(self, track: Track, points: Points, lane: Ints, same: Bools) -> _New:
+        """The alerts that begin at some of the changes."""
+        begin = np.flatnonzero(points.codes == _TRUE)
+        closed, lanes = same[begin], lane[begin]
+        limits = track.limits if isinstance(track.limits, int) else track.limits[lanes]
+        limits = np.where(closed, points.limits[begin + closed], limits)
+        times, rules = points.times[begin], points.rules[begin]
         waits = self._book.terms.waits[0][rules]
         due = times + np.minimum(waits, LONGEST_MS)
         at_once = waits == 0
-        fires = ~at_once & (due <= points.limits[ends])
+        fires = ~at_once & (due <= limits)
         fired = np.where(at_once, times, np.where(fires, due, 0))
-        return _New(begins, times, rules, due, closed, ends, fires, at_once | fires, fired)
+        return _New(begin, lanes, times, rules, due, closed, fires, at_once | fires, fired)
 
-    def _old(self, points: Points, lanes: _Lanes, ends: Ints, rows: Ints) -> _Old:
-        """The alerts that were there before, some of which end at `ends`."""
+    def _old(self, track: Track, points: Points, lane: Ints, ends: Ints, rows: Ints) -> _Old:
+        """The alerts that were there before, some of which end at the changes `ends`."""
         own = self._book.rows
         there = np.flatnonzero(rows != FREE)
         mine = rows[there]
         end = np.full(len(rows), -1, dtype=np.int64)
-        end[lanes.of_row[ends]] = ends
+        end[lane[ends]] = ends
         end = end[there]
         pending, due = own.phase[mine] == _PENDING, own.due[mine]
-        ripe = pending & (due <= points.limits[np.where(end >= 0, end, lanes.last[there])])
+        limits = track.limits if isinstance(track.limits, int) else track.limits[there]
+        if len(ends):
+            limits = np.where(end >= 0, points.limits[end], limits)
+        ripe = pending & (due <= limits)
         fired_at = np.where(ripe, due, np.where(pending, -1, own.fired[mine]))
         return _Old(there, mine, end, own.active[mine], due, ripe, fired_at)
 
-    def _write(self, points: Points, at: Ints, new: _New, old: _Old) -> None:
+    def _write(self, points: Points, new: _New, old: _Old) -> None:
         """Leave conditions and alerts as they are when all this is over."""
         book = self._book
-        book.codes.array[points.places[at]] = points.codes[at]  # of a lane with several changes the last one stays
+        book.codes.array[points.places] = points.codes  # of a lane with several changes the last one stays
         over = old.ends >= 0
         if over.any():
             book.release(old.rows[over])
@@ -224,23 +199,23 @@ class SpellRuns:
             self._rows.burn(old.rows[stays], old.due[stays])
         stays = np.flatnonzero(~new.closed)
         if len(stays):
-            begins = new.at[stays]
-            places = points.places[begins]
+            places = points.places[new.at[stays]]
             self._rows.begin(
                 places, new.rules[stays], new.times[stays], new.hot[stays], new.fired[stays], new.due[stays]
             )
 
     @staticmethod
-    def _fires(
-        points: Points, lanes: _Lanes, lane: Ints, due: Ints, active: Ints, stored: Callable[[Ints], Floats]
-    ) -> Told:
-        """Alerts that fire before the first point of their lane that is later."""
-        low = int(points.times.min())
-        span = int(points.times.max()) - low + 2
-        keys = lanes.of_row * span + (points.times - low)
-        at = np.searchsorted(keys, lane * span + np.maximum(due - low, -1), side="right")
-        first = lanes.first[lane]
-        at = np.maximum(at, first)
-        seen = np.where(at == first, stored(points.places[first]), points.values[at - 1])
+    def _fires(track: Track, new: _New, old: _Old, stored: Callable[[Ints], Floats]) -> Told:
+        """Alerts that fire before the first row of their lane that is later."""
+        lanes = np.concatenate([new.lanes[new.fires], old.lanes[old.ripe]])
+        due = np.concatenate([new.due[new.fires], old.due[old.ripe]])
+        active = np.concatenate([new.times[new.fires], old.active[old.ripe]])
+        at = track.following(lanes, due)
+        points = track.points(at)
+        first = track.first[lanes]
+        seen = track.values[at - 1]
+        unseen = np.flatnonzero(at == first)
+        if len(unseen):
+            seen[unseen] = stored(points.places[unseen])
         kinds = np.full(len(at), FIRES)
-        return Told(points.orders[at], due, points.rules[at], points.places[at], kinds, seen, active, due)
+        return Told(points.orders, due, points.rules, points.places, kinds, seen, active, due)

@@ -23,6 +23,7 @@ from engine.core.plain_rows import LONGEST_MS, PlainRows, column_of
 from engine.core.points import Points
 from engine.core.spell_runs import SpellRuns
 from engine.core.store import NEVER_MS
+from engine.core.tracks import Track
 
 if TYPE_CHECKING:
     from engine.core.book import AlertBook
@@ -118,8 +119,6 @@ class Spells:
         may: Bools = self._book.plain[own.rule[rows]] & (own.phase[rows] == _PENDING) & (own.unknown[rows] == NEVER_MS)
         return may
 
-    def run(
-        self, points: Points, first: Ints, last: Ints, stored: Callable[[Ints], Floats]
-    ) -> tuple[list[Output], Points | None]:
-        """Tell what conditions are in lanes, with all that comes due between: see `SpellRuns.run`."""
-        return self._runs.run(points, first, last, stored)
+    def run(self, track: Track, stored: Callable[[Ints], Floats]) -> tuple[list[Output], Points | None]:
+        """Tell what conditions are in a track, with all that comes due between: see `SpellRuns.run`."""
+        return self._runs.run(track, stored)

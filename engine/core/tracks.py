@@ -1,0 +1,123 @@
+"""Tracks: what the conditions of label sets are over several atoms, for `engine.core.spell_runs`.
+
+A track has rows, each a label set at an instant; those of one label set are its lane, in order of time. Samples come in
+any order and any number for each label set, and their rows are columns as long as the run; batches of the same series
+give every lane as many rows as there are batches, so that nearly nothing must be written down. Only rows at which
+something changes are ever made into points.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.core.alert_rows import Ints
+from engine.core.points import Points
+from engine.core.store import NEVER_MS
+
+__all__ = ["Grid", "Laned", "Track"]
+
+
+class Track(Protocol):
+    """Rows.
+
+    Attributes:
+        codes, values: By row, what the condition is and what was measured.
+        places: By lane, the condition.
+        first, last: By lane, its first row and its last.
+        begins: By lane, the time of its first row; one number if it is the same for all.
+        limits: By lane, what its last row lets happen before it; one number if it is the same for all.
+        is_near: Whether `following` may be asked.
+    """
+
+    codes: NDArray[np.int16]
+    values: NDArray[np.float64]
+    places: Ints
+    first: Ints
+    last: Ints
+    begins: Ints | int
+    limits: Ints | int
+    is_near: bool
+
+    def lanes(self, at: Ints) -> Ints:
+        """Of rows, the lanes."""
+
+    def points(self, at: Ints) -> Points:
+        """Rows as points."""
+
+    def following(self, lanes: Ints, due: Ints) -> Ints:
+        """Of lanes the first rows that are later than `due`, which none of them ends before."""
+
+
+class Laned:
+    """Rows that are written down: points without gaps, those of a label set together."""
+
+    def __init__(self, points: Points, first: Ints, last: Ints) -> None:
+        self._points = points
+        self.codes, self.values = points.codes, points.values
+        self.places = points.places[first]
+        self.first, self.last = first, last
+        self.begins: Ints | int = points.times[first]
+        self.limits: Ints | int = points.limits[last]
+        self._low = int(points.times.min())
+        self._span = int(points.times.max()) - self._low + 2
+        self.is_near = self._span * len(first) < NEVER_MS  # a lane and a time together are one number
+        lane = np.zeros(len(points.codes), dtype=np.int64)
+        lane[first[1:]] = 1
+        self._lanes = np.cumsum(lane)
+
+    def lanes(self, at: Ints) -> Ints:
+        """See `Track`."""
+        return self._lanes[at]
+
+    def points(self, at: Ints) -> Points:
+        """See `Track`."""
+        return self._points.pick(at)
+
+    def following(self, lanes: Ints, due: Ints) -> Ints:
+        """See `Track`."""
+        keys = self._lanes * self._span + (self._points.times - self._low)
+        at = np.searchsorted(keys, lanes * self._span + np.maximum(due - self._low, -1), side="right")
+        return np.maximum(at, self.first[lanes])
+
+
+class Grid:
+    """Rows of batches: every label set has one at each instant.
+
+    Args:
+        rules, places: By lane.
+        times: Of the batches, ascending.
+        codes, values: Shape (lanes, batches).
+    """
+
+    is_near = True
+
+    def __init__(
+        self, rules: Ints, places: Ints, times: Ints, codes: NDArray[np.int16], values: NDArray[np.float64]
+    ) -> None:
+        self._rules = rules
+        self.places = places
+        self._times = times
+        self.codes, self.values = codes.reshape(-1), values.reshape(-1)
+        self._width = len(times)
+        self.first = np.arange(0, len(self.codes), self._width)
+        self.last = self.first + (self._width - 1)
+        self.begins: Ints | int = int(times[0])
+        self.limits: Ints | int = int(times[-1]) - 1
+
+    def lanes(self, at: Ints) -> Ints:
+        """See `Track`."""
+        return at // self._width
+
+    def points(self, at: Ints) -> Points:
+        """See `Track`."""
+        lanes = at // self._width
+        atoms = at - lanes * self._width
+        times, values = self._times[atoms], self.values[at]
+        return Points(self._rules[lanes], self.places[lanes], times, times - 1, atoms, self.codes[at], values, values)
+
+    def following(self, lanes: Ints, due: Ints) -> Ints:
+        """See `Track`."""
+        return lanes * self._width + np.searchsorted(self._times, due, side="right")
