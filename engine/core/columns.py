@@ -60,8 +60,11 @@ class Column(Generic[S]):
 
     def append(self, value: float) -> None:
         """Add one position that holds `value`."""
-        self.resize(self._size + 1)
-        self._data[self._size - 1] = value
+        if self._size == len(self._data):
+            self.resize(self._size + 1)
+            self._size -= 1
+        self._data[self._size] = value
+        self._size += 1
 
     def extend(self, values: NDArray[S]) -> None:
         """Add a position for each value."""

@@ -288,10 +288,7 @@ class Kin:
         """
         positions = entries.positions
         if self.joins:
-            samples = np.arange(len(entries.places)) if positions is None else positions
-            placed = [(entries.places[at], samples[at]) for at in self._by_leaf(entries)]
-            lanes = Lanes.of(run, placed)
-            assert lanes is not None
+            lanes = Lanes.joined(run, entries.places, positions, entries.leaves)
             once = lanes.slots[lanes.first]
             lanes = lanes.not_before(self._inputs.judged.array[once])
         else:
@@ -337,9 +334,6 @@ class Kin:
         seen[1:] = points.values[:-1]
         seen[first] = self.values_of(points.places[first], points.times[first] - 1)
         return points._replace(seen=seen)
-
-    def _by_leaf(self, entries: Entries) -> list[Ints]:
-        return [np.flatnonzero(entries.leaves == leaf) for leaf in range(self._leaves)]
 
 
 def kin_of(judges: Sequence[Judge], store: Store, book: AlertBook, inputs: Inputs, rules: int) -> list[Kin]:

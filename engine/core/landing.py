@@ -132,7 +132,11 @@ class Lander:
         return NEVER_MS if stale is not None and stale.all() else stale_from
 
     def batch(self, batch: SampleBatch, *, projected: bool = False) -> Outputs:
+        """Land one batch."""
         layout = yield from self._layouts.layout(batch.series)
+        return (yield from self._batch(batch, layout, projected=projected))
+
+    def _batch(self, batch: SampleBatch, layout: Layout, *, projected: bool = False) -> Outputs:
         values = np.asarray(batch.values, dtype=np.float64)
         if len(values) != len(batch.series):
             raise ValueError(f"a batch of {len(batch.series)} series has {len(values)} values")
@@ -172,8 +176,8 @@ class Lander:
                     break
             else:
                 return (yield from self._runs.land_batches(run))
-        made: list[Output] = []
-        for batch in batches:
+        made = yield from self._batch(batches[0], layout)
+        for batch in batches[1:]:
             made = joined(made, (yield from self.batch(batch)))
         return made
 

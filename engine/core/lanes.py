@@ -64,7 +64,7 @@ class Run(NamedTuple):
         here; that a look at them comes to nothing does no harm."""
         stale_from = int((self.times + self.stale_after).min()) + 1
         run = self
-        if self.order is not None and self.begins is not None:
+        if self.order is not None and self.begins is not None and len(self.begins) < len(self.order):
             run = self.pick(self.order[np.append(self.begins[1:] - 1, len(self.order) - 1)])
         marked = None if run.marks is None else run.marks != _LIVE
         mark = Mark.LIVE if run.marks is None else run.marks
@@ -120,6 +120,29 @@ class Lanes(NamedTuple):
         return cls(slots, positions, leaves, times, times - 1, positions, first, last, [])
 
     @classmethod
+    def joined(cls, run: Run, slots: Ints, positions: Ints | None, leaves: Ints) -> Lanes:
+        """The same where what several selectors select is given in the order of the run.
+
+        Args:
+            positions: In the run, ascending; None for all in turn.
+            leaves: The selector of each.
+        """
+        order = grouped(slots)
+        slots, bits = slots[order], np.left_shift(1, leaves[order])
+        positions = order if positions is None else positions[order]
+        begins = np.ones(len(slots), dtype=np.bool_)
+        np.not_equal(slots[1:], slots[:-1], out=begins[1:])
+        apart = begins.copy()
+        apart[1:] |= positions[1:] != positions[:-1]
+        if not apart.all():  # what several selectors select is one sample all the same
+            at = np.flatnonzero(apart)
+            slots, positions, bits = slots[at], positions[at], np.bitwise_or.reduceat(bits, at)
+            begins = begins[at]
+        times, first = run.judged_at[positions], np.flatnonzero(begins)
+        last = np.append(first[1:] - 1, len(slots) - 1)
+        return cls(slots, positions, bits, times, times - 1, positions, first, last, [])
+
+    @classmethod
     def single(cls, run: Run, slots: Ints, positions: Ints | None) -> Lanes:
         """The same for rules with one selector.
 
@@ -142,6 +165,10 @@ class Lanes(NamedTuple):
         """Let no label set be judged earlier than before: not than `floors`, one for each, nor than its last row."""
         lane = np.repeat(np.arange(len(self.first)), self.last - self.first + 1)
         times = np.maximum(self.times, floors[lane])
+        falls = times[1:] < times[:-1]
+        falls[self.first[1:] - 1] = False
+        if not falls.any():  # nearly always
+            return self._replace(times=times, limits=times - 1)
         instants, ranks = np.unique(times, return_inverse=True)
         apart = lane * len(instants)
         times = instants[np.maximum.accumulate(ranks + apart) - apart]

@@ -114,6 +114,7 @@ class Layouts:
         for judge in judges:
             for metric in judge.binding.metrics:
                 self._readers.setdefault(metric, []).append(judge)
+        self._read: dict[int, tuple[str, dict[str, str]]] = {}  # what new series are called, until the rules know
         self._metric_numbers: dict[str, int] = {}
         self._metrics: list[Metric] = []
         self._metric_of: Column[np.int64] = Column(np.int64, -1)
@@ -122,22 +123,31 @@ class Layouts:
 
     def _intern(self, text: str) -> int:
         """Return the handle of a series, -1 if it is refused. The rules are still to be told of a new one."""
+        handle = self._store.table.find(text)
+        if handle >= 0:
+            return handle
         try:
-            handle = self._store.intern(text)
+            read = split_series(text)
         except ValueError:
             self._drop("malformed", 1)
             return -1
+        handle = self._store.table.intern(text)
         if handle < 0:
             self._drop("series_limit", 1)
+        else:
+            self._read[handle] = read
         return handle
 
     def _tell_new(self) -> Generator[None, None, None]:
         """Tell the rules of the series that have come since the last time, a rule or some series at a time."""
         series: dict[str, list[Named]] = {}
         size = len(self._store)
+        if size == self._told:
+            return
+        self._store.fit()
         for handle in range(self._told, size):
             text = self._store.table.text(handle)
-            metric, labels = split_series(text)
+            metric, labels = self._read.pop(handle) if handle in self._read else split_series(text)
             series.setdefault(metric, []).append(Named(handle, text, metric, labels))
             number = self._metric_numbers.setdefault(metric, len(self._metrics))
             if number == len(self._metrics):

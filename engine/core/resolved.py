@@ -45,13 +45,14 @@ class Resolved:
     def note(self, made: Iterable[Output]) -> None:
         """Take note of transitions, in the order in which they came out."""
         rules = self._rules
-        for _, _, rule, labels, _, change in made:
+        for output in made:
+            change = output[5]
             before = change.before
             if before == "inactive":  # it is back, or was never there
-                if remembered := rules.get(rule):
-                    remembered.pop(labels, None)
+                if (remembered := rules.get(output[2])) and (labels := output[3]) in remembered:
+                    del remembered[labels]
             elif before == "firing" and change.after == "inactive" and change.reason != "lost":
-                self._add(rule, labels, change)
+                self._add(output[2], output[3], change)
 
     def forgetting(self, now_ms: int) -> Generator[None, None, None]:
         """Let go of what is too old at `now_ms`, in steps. Costs nothing while nothing is."""

@@ -123,9 +123,13 @@ class Store:
             return known
         split_series(text)
         handle = self.table.intern(text)
+        self.fit()
+        return handle
+
+    def fit(self) -> None:
+        """Have room for the samples of all series of the table."""
         for _, column, _ in self._named():
             column.resize(len(self.table))
-        return handle
 
     def last_ms(self, handles: Index) -> Times:
         """Time of the last sample of each series; far in the past for one that has none."""
