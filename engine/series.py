@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from engine.text import clean
 
-__all__ = ["SeriesTable", "fingerprint", "metric_of", "series_text", "split_series"]
+__all__ = ["SeriesTable", "fingerprint", "labels_of", "metric_of", "series_text", "split_series"]
 
 LABEL_NAME_CHARS_MAX = 128
 LABEL_VALUE_CHARS_MAX = 1024
@@ -107,6 +107,16 @@ def split_series(text: str) -> tuple[str, dict[str, str]]:
         at = pair.end()
         done = at == len(text)
     return name, labels
+
+
+def labels_of(text: str) -> dict[str, str]:
+    """The labels of a canonical text that `split_series` has read before: what is plain is not looked at again."""
+    parts = text[text.find("{") + 1 :].split('"')
+    # Without escapes and quoted names every other part is a value, and the others are `name=`, `,name=` and the brace.
+    names = parts[:-1:2]
+    if "\\" in text or not names or "" in names or "," in names:
+        return split_series(text)[1]
+    return {name[name[0] == "," : -1]: value for name, value in zip(names, parts[1::2], strict=True)}
 
 
 def metric_of(text: str) -> str:

@@ -12,6 +12,7 @@ from engine.series import (
     LABELS_MAX,
     SeriesTable,
     fingerprint,
+    labels_of,
     metric_of,
     series_text,
     split_series,
@@ -35,6 +36,7 @@ def test_any_name_and_labels_come_back_clean(name: str, labels: dict[str, str]) 
 def test_the_text_is_canonical(name: str, labels: dict[str, str]) -> None:
     text = series_text(name, labels)
     assert series_text(*split_series(text)) == text
+    assert labels_of(text) == split_series(text)[1]
     assert series_text(name, reversed(list(labels.items()))) == text or len({clean(n) for n in labels}) < len(labels)
 
 
@@ -176,3 +178,4 @@ def test_the_copy_of_the_texts_is_a_copy() -> None:
 @pytest.mark.parametrize("text", ["up", 'up{job="a"}', '{"a metric",job="{x"}', '{"plain.not"}'])
 def test_the_metric_of_a_text_is_what_splitting_it_gives(text: str) -> None:
     assert metric_of(text) == split_series(text)[0]
+    assert labels_of(text) == split_series(text)[1]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from engine.core.columns import Column, Index, as_index
 from engine.core.promql.plan import Plan
-from engine.series import SeriesTable, series_text, split_series
+from engine.series import SeriesTable, labels_of, series_text, split_series
 
 __all__ = ["Binding", "Compacted", "Named", "Source", "Touched"]
 
@@ -153,9 +153,9 @@ class Binding:
     def labels(self, slot: int, table: SeriesTable) -> dict[str, str]:
         """The labels of a slot's series, without the metric name."""
         for leaf in range(len(self._members)):
-            handle = int(self.handles(leaf, np.array([slot]))[0])
+            handle = int((self._members[0] if self.single else self._slot_handles[leaf]).array[slot])
             if handle >= 0:
-                return split_series(table.text(handle))[1]
+                return labels_of(table.text(handle))
         raise LookupError(f"slot {slot} has no series")  # a slot is made by a series
 
     def slot_of(self, key: str, table: SeriesTable) -> int:

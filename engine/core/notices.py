@@ -162,8 +162,11 @@ class Notices:
         """Have what an alert is called at hand, which it is not."""
         for _ in range(min(NAMES_DROPPED, len(self._older[-1]))):
             self._older[-1].popitem()
-        known = next((found for older in self._older if (found := older.pop(place, None))), None)
-        if known is None:
+        known: Named | None = None
+        for older in self._older:
+            if older and (known := older.pop(place, None)):
+                break
+        else:
             labels = self._rules[rule].alert_labels(self._sources[rule].labels_of(slot))
             known = Named(labels, key_of(labels), self._first + rule, self._rules[rule].name, _NO_RING)
         self._named[place] = known

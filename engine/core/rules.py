@@ -106,7 +106,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 
     def alert_labels(self, series_labels: Mapping[str, str]) -> dict[str, str]:
         """The labels of the alert for one label set of the result."""
-        return {k: v for k, v in {**series_labels, **self.labels, "alertname": self.name}.items() if v}
+        labels = {**series_labels, **self.labels, "alertname": self.name}
+        return {k: v for k, v in labels.items() if v} if "" in labels.values() else labels
 
     def describe(self, labels: Mapping[str, str], value: float) -> dict[str, str]:
         """Render the annotations for one alert."""
