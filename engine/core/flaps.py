@@ -32,8 +32,6 @@ _WEIGHT_NEWEST: Final = 60
 _WHOLE: Final = sum(range(_WEIGHT_NEWEST - SPANS + 1, _WEIGHT_NEWEST + 1))
 _ON_ABOVE: Final = _WHOLE / 2
 _OFF_BELOW: Final = _WHOLE / 4
-_FEW: Final = int(_ON_ABOVE // _WEIGHT_NEWEST)
-"""Fewer spans than this and one more are never enough, whatever they weigh."""
 _MASK: Final = (1 << SPANS) - 1
 _KEPT_MIN: Final = 64
 
@@ -106,21 +104,26 @@ class Flaps:
 
     def renew(self, rule: int, labels: Key, time_ms: int) -> Ring:
         """Take note of a change; return the ring of the alert, which says whether it is marked now."""
-        span = (time_ms - self._skipped_ms) // self._span_ms[rule]
         ring = self._rings[rule].get(labels)
         if ring is None:
-            ring = self._add(rule, labels, span)
-        elif span > ring.span:
+            ring = self._add(rule, labels, (time_ms - self._skipped_ms) // self._span_ms[rule])
+        self.again(rule, labels, ring, time_ms)
+        return ring
+
+    def again(self, rule: int, labels: Key, ring: Ring, time_ms: int) -> bool:
+        """Take note of a change of the alert that a ring is of, which was not forgotten; whether it is marked now."""
+        span = (time_ms - self._skipped_ms) // self._span_ms[rule]
+        passed = span - ring.span
+        if passed > 0:
             if self.changed is not None:
                 self.changed[rule, labels] = None
-            bits = ring.bits_at(span)
-            ring.on = ring.on and _share(bits) >= _OFF_BELOW
+            bits = (ring.bits << passed) & _MASK if passed < SPANS else 0
+            share = _share(bits)
+            ring.on = (ring.on and share >= _OFF_BELOW) or share + _WEIGHT_NEWEST > _ON_ABOVE
             ring.span, ring.bits = span, bits | 1
-            if not ring.on and bits.bit_count() >= _FEW:
-                ring.on = _share(ring.bits) > _ON_ABOVE
         # Blind time that is told later makes spans longer: this is never too late.
         ring.until_ms = (ring.span + 1) * self._span_ms[rule] + self._skipped_ms
-        return ring
+        return ring.on
 
     def is_on(self, rule: int, labels: Key, time_ms: int) -> bool:
         """Whether an alert is marked at an instant not before its last change."""

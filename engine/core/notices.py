@@ -315,6 +315,8 @@ class Notices:
 
     def _changed(self, named: Named, time_ms: int) -> bool:
         """Take note that an alert changed; whether it is marked now."""
+        if named.ring.until_ms >= 0:
+            return self._flaps.again(named.rule - self._first, named.key, named.ring, time_ms)
         named.ring = self._flaps.renew(named.rule - self._first, named.key, time_ms)
         return named.ring.on
 

@@ -20,7 +20,7 @@ from engine.runtime.stepped import CoreLike, Published
 from engine.runtime.supervisor import Shared
 from engine.status import AlertStatus
 
-__all__ = ["ALERTS_MAX", "CoreLike", "Published", "Stepper"]
+__all__ = ["ALERTS_MAX", "FREED_PER_STEP", "CoreLike", "Published", "Stepper", "letting_go"]
 
 WAIT_S_MIN: Final = 0.001
 """A timer that was due at the last step already is waited for this long, so that the loop is not held whatever the core
@@ -28,6 +28,7 @@ says."""
 NEWS_EVERY_MS: Final = 1_000
 ALERTS_MAX: Final = 200
 """Alerts that a status lists: each costs the rendering of its annotations. How many there are is counted."""
+FREED_PER_STEP: Final = 4_096
 WAKE_MS_MAX: Final = 1_000
 """It looks at the clocks at least this often, however coarse the rules' resolution is."""
 
@@ -42,9 +43,10 @@ class Stepper:
         slice_s: How long a step may hold the loop.
         key_metrics: Metrics whose latest values are published, for the view, as far as there is room.
         own: Called at each step with the time; the engine's own metrics, if they are due.
-        deliver: Takes the events and the transitions of one step; waits for nothing but its turns of the loop.
+        deliver: Takes the events and the transitions of one step; waits for nothing but its turns of the loop, and does
+            not keep the lists.
         record: Takes the transitions of each step, none included, and the time up to which it has judged, for the
-            ledger; waits for nothing but its turns of the loop.
+            ledger, which may keep the list; waits for nothing but its turns of the loop.
         blindness: Watches for what can't be seen; by default one for clock, loop and channel alone.
         refiller: Knows the past.
         keeper: Keeps what changes of alerts.
@@ -205,6 +207,8 @@ class Stepper:
         records = self.blindness.record(batch, now_ms, end=end)
         if records or transitions:
             await self._deliver(records, transitions)
+            if self._record is None:  # the ledger keeps them until they are committed
+                await self._drive(letting_go(transitions))
         for event in health:
             self._send(event, now_ms)
 
@@ -283,3 +287,10 @@ class Stepper:
         else:
             told = self._shared.reporter.recovered(now_ms, event.component, event.message)
         self._shared.report(told)
+
+
+def letting_go(transitions: list[Transition]) -> Generator[None, None, None]:
+    """Empty a list, in steps: very many transitions at once take tens of milliseconds to go."""
+    while len(transitions) > FREED_PER_STEP:
+        del transitions[-FREED_PER_STEP:]
+        yield

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from engine.events import Event, Health, Sample, SampleBatch, Transition
-from engine.runtime.stepping import Stepper
+from engine.runtime.stepping import FREED_PER_STEP, Stepper, letting_go
 from engine.runtime.supervisor import Shared
 from engine.status import AlertStatus
 from engine.testing import START_MS, VirtualClock, VirtualLoop, run_virtual
@@ -329,3 +329,11 @@ def test_the_core_is_read_once_for_each_version() -> None:
         assert read == 1
 
     run(check)
+
+
+def test_very_many_transitions_go_in_steps() -> None:
+    made = [
+        Transition(at, "R", {}, "inactive", "pending", "condition", 1.0, at) for at in range(3 * FREED_PER_STEP + 1)
+    ]
+    left = [len(made) for _ in letting_go(made)]
+    assert left == [2 * FREED_PER_STEP + 1, FREED_PER_STEP + 1, 1]
