@@ -293,11 +293,9 @@ class Notices:
                         fired,
                         "",
                         "",
-                        (one.ring.on and is_on(one, time_ms))
-                        if kind == FIRES
-                        else one.ring.on
+                        one.ring.on
                         if time_ms < one.ring.until_ms
-                        else changed(one, time_ms),
+                        else (is_on if kind == FIRES else changed)(one, time_ms),
                     ),
                 )
                 for order, time_ms, place, kind, value, active, fired, number in columns
