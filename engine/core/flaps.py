@@ -51,8 +51,8 @@ class SavedRing(msgspec.Struct, array_like=True, gc=False):
 
 
 class Ring(msgspec.Struct, gc=False):
-    """The same, at work. Whoever holds one may use it for what is earlier than `until_ms`: that is in a span that has its
-    bit already, and the mark is `on`. Most changes are, and cost no look-up.
+    """The same, at work. Whoever holds one may use it for what is earlier than `until_ms`: that is in a span that has
+    its bit already, and the mark is `on`. Most changes are, and cost no look-up.
 
     Args:
         until_ms: No change before this makes a difference. -1 where that is not known, as of a ring that was forgotten;

@@ -275,7 +275,7 @@ class Kin:
         if self.joins:
             self._inputs.judged.array[part.at] = times[-1]
             self.looks.judged_ms = max(self.looks.judged_ms, int(times[-1]))
-        return Grid(part.rules, part.places, times, codes, measured)
+        return Grid(part.rules, part.places, part.at, times, codes, measured)
 
     # -- a run of single samples -------------------------------------------------------------------------------
 

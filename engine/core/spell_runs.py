@@ -90,31 +90,25 @@ class SpellRuns:
         Returns:
             (transitions, the points of lanes that are left to the general steps).
         """
-        book, codes, first = self._book, track.codes, track.first
-        rows, start = book.row_of.array[track.places], book.codes.array[track.places]
-        before = np.empty_like(codes)
-        before[1:] = codes[:-1]
-        before[first] = start
-        at = np.flatnonzero(codes != before)
-        alerts = rows != FREE
-        odd = alerts != (start == _TRUE)
-        odd |= alerts & (book.rows.stepped[rows] > track.begins)
-        if int(codes.min()) < 0:  # something is not known: with an alert, that is for the general steps
-            some = np.zeros(len(first), dtype=np.bool_)
-            some[track.lanes(np.flatnonzero(codes < 0))] = True
-            alerts[track.lanes(np.flatnonzero(codes == _TRUE))] = True
-            odd |= some & alerts
-        points = track.points(at)
+        book = self._book
+        rows, start = book.row_of.array[track.at], book.codes.array[track.at]
+        was, alerts, at = start == _TRUE, rows != FREE, track.changes(start)
+        points, lane, rest = track.points(at), track.lanes(at), None
         crowded = not book.may_add(points.size) and not book.has_room(points.rules[points.codes == _TRUE])
         if crowded or not track.is_near:
-            return [], track.points(np.arange(len(codes)))
-        lane, rest = track.lanes(at), None
+            return [], track.points(np.arange(track.size))
+        odd = alerts != was
+        odd |= alerts & (book.rows.stepped[rows] > track.begins)
+        if not track.is_known:  # where there is an alert, that is for the general steps
+            unknown = track.unknown()
+            alerts[lane[points.codes == _TRUE]] = True
+            odd[unknown] |= alerts[unknown]
         if odd.any():
-            rest = track.points(np.flatnonzero(odd[track.lanes(np.arange(len(codes)))]))
+            rest = track.points(np.flatnonzero(odd[track.lanes(np.arange(track.size))]))
             mine = ~odd[lane]
-            points, lane, at = points.pick(mine), lane[mine], at[mine]
+            points, lane = points.pick(mine), lane[mine]
             rows = np.where(odd, FREE, rows)
-        return self._told(track, points, lane, before[at] == _TRUE, rows, stored), rest
+        return self._told(track, points, lane, was, rows, stored), rest
 
     def _told(
         self, track: Track, points: Points, lane: Ints, was: Bools, rows: Ints, stored: Callable[[Ints], Floats]
@@ -124,7 +118,7 @@ class SpellRuns:
         Args:
             points: The changes, those of a lane together.
             lane: Of each.
-            was: Where the condition was true before.
+            was: By lane, whether the condition was true at the beginning.
             rows: By lane, of its alert at the beginning.
         """
         same = np.zeros(len(lane), dtype=np.bool_)  # whether the next change is of the same lane
@@ -132,7 +126,7 @@ class SpellRuns:
         first = np.ones(len(lane), dtype=np.bool_)
         np.logical_not(same[:-1], out=first[1:])
         new = self._new(track, points, lane, same)
-        old = self._old(track, points, lane, np.flatnonzero(first & was), rows)
+        old = self._old(track, points, lane, np.flatnonzero(first & was[lane]), rows)
         over = np.flatnonzero(old.ends >= 0)
         at_once = new.hot & ~new.fires
         parts = [column_of(points, new.at, at_once.astype(np.int64), new.times, np.where(at_once, new.times, 0))]

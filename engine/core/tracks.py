@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.core.alert_rows import Ints
+from engine.core.columns import Index
 from engine.core.points import Points
 from engine.core.store import NEVER_MS
 
@@ -24,22 +25,32 @@ class Track(Protocol):
     """Rows.
 
     Attributes:
-        codes, values: By row, what the condition is and what was measured.
-        places: By lane, the condition.
+        values: By row, what was measured.
+        size: How many rows.
+        places, at: By lane, the condition; the same, for columns.
         first, last: By lane, its first row and its last.
         begins: By lane, the time of its first row; one number if it is the same for all.
         limits: By lane, what its last row lets happen before it; one number if it is the same for all.
         is_near: Whether `following` may be asked.
+        is_known: Whether something is known of every condition.
     """
 
-    codes: NDArray[np.int16]
     values: NDArray[np.float64]
+    size: int
     places: Ints
+    at: Index
     first: Ints
     last: Ints
     begins: Ints | int
     limits: Ints | int
     is_near: bool
+    is_known: bool
+
+    def changes(self, start: NDArray[np.int16]) -> Ints:
+        """The rows at which a condition is not what it was at the row before, or at the start."""
+
+    def unknown(self) -> Ints:
+        """The lanes of which something is not known."""
 
     def lanes(self, at: Ints) -> Ints:
         """Of rows, the lanes."""
@@ -56,8 +67,10 @@ class Laned:
 
     def __init__(self, points: Points, first: Ints, last: Ints) -> None:
         self._points = points
-        self.codes, self.values = points.codes, points.values
+        self.values, self.size = points.values, points.size
         self.places = points.places[first]
+        self.at: Index = self.places
+        self.is_known = int(points.codes.min()) >= 0
         self.first, self.last = first, last
         self.begins: Ints | int = points.times[first]
         self.limits: Ints | int = points.limits[last]
@@ -67,6 +80,20 @@ class Laned:
         lane = np.zeros(len(points.codes), dtype=np.int64)
         lane[first[1:]] = 1
         self._lanes = np.cumsum(lane)
+
+    def changes(self, start: NDArray[np.int16]) -> Ints:
+        """See `Track`."""
+        codes = self._points.codes
+        changed = np.empty(len(codes), dtype=np.bool_)
+        np.not_equal(codes[1:], codes[:-1], out=changed[1:])
+        changed[self.first] = codes[self.first] != start
+        return np.flatnonzero(changed)
+
+    def unknown(self) -> Ints:
+        """See `Track`."""
+        unknown = np.zeros(len(self.first), dtype=np.bool_)
+        unknown[self._lanes[self._points.codes < 0]] = True
+        return np.flatnonzero(unknown)
 
     def lanes(self, at: Ints) -> Ints:
         """See `Track`."""
@@ -87,25 +114,42 @@ class Grid:
     """Rows of batches: every label set has one at each instant.
 
     Args:
-        rules, places: By lane.
+        rules, places, at: By lane.
         times: Of the batches, ascending.
         codes, values: Shape (lanes, batches).
     """
 
-    is_near = True
+    is_near = is_known = True
 
     def __init__(
-        self, rules: Ints, places: Ints, times: Ints, codes: NDArray[np.int16], values: NDArray[np.float64]
+        self,
+        rules: Ints,
+        places: Ints,
+        at: Index,
+        times: Ints,
+        codes: NDArray[np.int16],
+        values: NDArray[np.float64],
     ) -> None:
         self._rules = rules
-        self.places = places
+        self.places, self.at = places, at
         self._times = times
-        self.codes, self.values = codes.reshape(-1), values.reshape(-1)
-        self._width = len(times)
-        self.first = np.arange(0, len(self.codes), self._width)
+        self._codes, self.values = codes, values.reshape(-1)
+        self._width, self.size = len(times), values.size
+        self.first = np.arange(0, self.size, self._width)
         self.last = self.first + (self._width - 1)
         self.begins: Ints | int = int(times[0])
         self.limits: Ints | int = int(times[-1]) - 1
+
+    def changes(self, start: NDArray[np.int16]) -> Ints:
+        """See `Track`."""
+        changed = np.empty(self._codes.shape, dtype=np.bool_)
+        np.not_equal(self._codes[:, 1:], self._codes[:, :-1], out=changed[:, 1:])
+        np.not_equal(self._codes[:, 0], start, out=changed[:, 0])
+        return np.flatnonzero(changed)
+
+    def unknown(self) -> Ints:
+        """See `Track`."""
+        return self.first[:0]
 
     def lanes(self, at: Ints) -> Ints:
         """See `Track`."""
@@ -116,7 +160,8 @@ class Grid:
         lanes = at // self._width
         atoms = at - lanes * self._width
         times, values = self._times[atoms], self.values[at]
-        return Points(self._rules[lanes], self.places[lanes], times, times - 1, atoms, self.codes[at], values, values)
+        codes = self._codes.reshape(-1)[at]
+        return Points(self._rules[lanes], self.places[lanes], times, times - 1, atoms, codes, values, values)
 
     def following(self, lanes: Ints, due: Ints) -> Ints:
         """See `Track`."""
