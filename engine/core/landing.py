@@ -211,13 +211,13 @@ class Lander:
 
     def samples(self, samples: list[Sample]) -> Outputs:
         """Land single samples, each an atom: together where no rule needs to see one by itself."""
-        handles = yield from self._layouts.handles([sample.series for sample in samples])
+        handles, size = yield from self._layouts.handles([sample.series for sample in samples])
         run = columns_of(samples, handles, self._store, self._floor_ms)
         if int(handles.min()) < 0:
             run, samples = picked(run, samples, handles >= 0)
             if not samples:
                 return []
-        run, newer = accepted(run, self._store.last_ms)
+        run, newer = accepted(run, self._store.last_ms, size)
         if newer is not None:
             self._tally.drop("old", int(np.count_nonzero(~newer)))
             run, samples = picked(run, samples, newer)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.core.alert_rows import Ints
+from engine.core.rounds import grouped_rounds
 from engine.core.store import BEFORE_ALL_MS, Landing, Mark
 
 __all__ = ["Lanes", "Run", "accepted"]
@@ -264,18 +265,24 @@ def begins_of(ordered: Ints) -> Ints:
     return np.flatnonzero(begins)
 
 
-def accepted(run: Run, last_ms: Callable[[Ints], Ints]) -> tuple[Run, Bools | None]:
+def accepted(run: Run, last_ms: Callable[[Ints], Ints], size: int = 0) -> tuple[Run, Bools | None]:
     """Which samples are newer than every earlier one of their series, None if all are; and the run, grouped.
 
     Args:
         last_ms: What the store has of series.
+        size: How many series there are in a round, if the samples come in rounds.
     """
-    order = grouped(run.handles)
-    ordered, times = run.handles[order], run.times[order]
-    begins = begins_of(ordered)
+    if size:
+        order, begins = grouped_rounds(len(run.handles), size)
+        once = run.handles[:size]
+    else:
+        order = grouped(run.handles)
+        ordered = run.handles[order]
+        begins = begins_of(ordered)
+        once = ordered[begins]
+    times = run.times[order]
     later = times[1:] > times[:-1]
     later[begins[1:] - 1] = True
-    once = ordered[begins]
     if bool(later.all()) and bool((times[begins] > last_ms(once)).all()):
         return run._replace(order=order, begins=begins), None
     latest = dict(zip(once.tolist(), last_ms(once).tolist(), strict=True))  # rare: go through them one by one

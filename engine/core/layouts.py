@@ -19,6 +19,7 @@ from engine.core.columns import Column, Index, as_index
 from engine.core.inputs import Entries, Inputs
 from engine.core.judge import Judge
 from engine.core.kin import Kin
+from engine.core.rounds import Rounds
 from engine.core.store import Compacting, Store
 from engine.core.touching import Parts, parts_of
 from engine.series import metric_of, split_series
@@ -115,6 +116,7 @@ class Layouts:
             for metric in judge.binding.metrics:
                 self._readers.setdefault(metric, []).append(judge)
         self._read: dict[int, tuple[str, dict[str, str]]] = {}  # what new series are called, until the rules know
+        self._rounds = Rounds()
         self._metric_numbers: dict[str, int] = {}
         self._metrics: list[Metric] = []
         self._metric_of: Column[np.int64] = Column(np.int64, -1)
@@ -211,8 +213,11 @@ class Layouts:
         single = [self._store.table.find(scope) for scope in scopes]
         return np.unique(np.concatenate([*found, [handle for handle in single if handle >= 0]]).astype(np.int64))
 
-    def handles(self, texts: Sequence[str]) -> Generator[None, None, NDArray[np.int64]]:
-        """The handles of series, -1 for those that are refused. Yields where there are new ones."""
+    def handles(self, texts: Sequence[str]) -> Generator[None, None, tuple[NDArray[np.int64], int]]:
+        """The handles of series, -1 for those that are refused, and how many there are in a round if they are known to
+        come in rounds, else 0. Yields where there are new ones."""
+        if (found := self._rounds.find(texts)) is not None:
+            return found
         known = self._store.table.find_all(texts)
         if known is None:
             known = np.empty(len(texts), dtype=np.int64)
@@ -221,7 +226,8 @@ class Layouts:
                 known[start : start + len(here)] = [self._intern(text) for text in here]
                 yield
             yield from self._tell_new()
-        return known
+        self._rounds.note(texts, known)
+        return known, 0
 
     def _metric(self, name: str) -> Metric:
         readers = tuple(self._readers.get(name, ()))
@@ -296,6 +302,7 @@ class Layouts:
         def commit() -> None:
             self._metric_numbers, self._metrics, self._metric_of = names, metrics, metric_of
             self._runs = self._runs[:0]
+            self._rounds.forget()
             self._layouts, self._held = layouts, held
             self._told = len(metric_of)
 
