@@ -181,6 +181,11 @@ class Lanes(NamedTuple):
         Args:
             stored: Of each selector, for each label set before the run: (value, fresh until, ended).
         """
+        if len(stored) == 1 and run.marks is None and run.judged_at is run.times:
+            least_ms = int(run.stale_after.min())
+            if not bool((self.times[1:] - self.times[:-1] > least_ms).any()):  # nothing goes stale in between
+                every = np.ones(len(self.slots), dtype=np.bool_)
+                return self._replace(states=[(run.values[self.positions], every, ~every)])
         values: list[Floats] = []
         untils: list[Ints] = []
         ended: list[Bools] = []
