@@ -29,6 +29,7 @@ class Rounds:
         self._handles: Ints = np.zeros(0, dtype=np.int64)
         self._at: dict[str, int] = {}
         self._size = 0
+        self._first = ""
 
     def find(self, texts: Sequence[str]) -> tuple[Ints, int] | None:
         """(handles, series in a round) if these texts are rounds of the series that are expected."""
@@ -43,10 +44,14 @@ class Rounds:
         return np.resize(self._handles[at : at + size], len(texts)), size
 
     def note(self, texts: Sequence[str], handles: Ints) -> None:
-        """Take note of texts that were looked up, if they are more than one round."""
+        """Take note of texts that were looked up, if they are more than one round, or begin as those before them did:
+        then they may be one."""
         again = np.flatnonzero(handles == handles[0])
-        size = int(again[1]) if len(again) > 1 else 0
-        if not size or int(handles.min()) < 0 or bool((handles[size:] != handles[:-size]).any()):
+        size = int(again[1]) if len(again) > 1 else len(texts)
+        first, self._first = self._first, texts[0]
+        if (size == len(texts) and first != texts[0]) or int(handles.min()) < 0:
+            return
+        if bool((handles[size:] != handles[: len(handles) - size]).any()):
             return
         once = list(texts[:size])
         at = dict(zip(once, range(size), strict=True))

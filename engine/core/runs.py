@@ -127,11 +127,10 @@ class Runs:
         return (yield from in_order(made))
 
     def _tell_track(self, made: list[Output], told: Telling, kin: Kin, track: Track) -> Generator[None, None, None]:
-        done, points = self._book.spells.run(track, kin.last_values)
+        done, changes, points = self._book.spells.run(track, kin.last_values)
         made += done
         yield
-        if kin.joins:  # there may be new alerts, whose inputs must be watched
-            told.note(kin, track.points(track.last))
+        told.note(kin, changes)
         if points is not None and points.size:
             first = np.flatnonzero(np.append(True, points.places[1:] != points.places[:-1]))
             for chunk in told.add(kin, kin.seen(points, first), RUN_MAX):

@@ -81,14 +81,14 @@ class SpellRuns:
         self._book = book
         self._rows = rows
 
-    def run(self, track: Track, stored: Callable[[Ints], Floats]) -> tuple[list[Output], Points | None]:
+    def run(self, track: Track, stored: Callable[[Ints], Floats]) -> tuple[list[Output], Points, Points | None]:
         """Tell what conditions are in a track, with all that comes due between.
 
         Args:
             stored: Gives what was measured before, at places that have an alert.
 
         Returns:
-            (transitions, the points of lanes that are left to the general steps).
+            (transitions, the changes they come from, the points of lanes that are left to the general steps).
         """
         book = self._book
         rows, start = book.row_of.array[track.at], book.codes.array[track.at]
@@ -96,7 +96,7 @@ class SpellRuns:
         points, lane, rest = track.points(at), track.lanes(at), None
         crowded = not book.may_add(points.size) and not book.has_room(points.rules[points.codes == _TRUE])
         if crowded or not track.is_near:
-            return [], track.points(np.arange(track.size))
+            return [], points.pick(at[:0]), track.points(np.arange(track.size))
         odd = alerts != was
         odd |= alerts & (book.rows.stepped[rows] > track.begins)
         if not track.is_known:  # where there is an alert, that is for the general steps
@@ -108,7 +108,7 @@ class SpellRuns:
             mine = ~odd[lane]
             points, lane = points.pick(mine), lane[mine]
             rows = np.where(odd, FREE, rows)
-        return self._told(track, points, lane, was, rows, stored), rest
+        return self._told(track, points, lane, was, rows, stored), points, rest
 
     def _told(
         self, track: Track, points: Points, lane: Ints, was: Bools, rows: Ints, stored: Callable[[Ints], Floats]

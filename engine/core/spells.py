@@ -119,6 +119,6 @@ class Spells:
         may: Bools = self._book.plain[own.rule[rows]] & (own.phase[rows] == _PENDING) & (own.unknown[rows] == NEVER_MS)
         return may
 
-    def run(self, track: Track, stored: Callable[[Ints], Floats]) -> tuple[list[Output], Points | None]:
+    def run(self, track: Track, stored: Callable[[Ints], Floats]) -> tuple[list[Output], Points, Points | None]:
         """Tell what conditions are in a track, with all that comes due between: see `SpellRuns.run`."""
         return self._runs.run(track, stored)

@@ -41,6 +41,16 @@ def test_what_is_not_expected_is_not_found(texts: list[str]) -> None:
     assert rounds.find(TEXTS) is None
 
 
+def test_what_comes_a_second_time_is_a_round() -> None:
+    rounds = Rounds()
+    rounds.note(TEXTS, handles_of(TEXTS))
+    assert rounds.find(TEXTS) is None
+    rounds.note(TEXTS, handles_of(TEXTS))
+    found = rounds.find([*TEXTS[3:], *TEXTS[:2]])
+    assert found is not None
+    assert (found[0].tolist(), found[1]) == ([13, 14, 15, 16, 10, 11], 7)
+
+
 @pytest.mark.parametrize("texts", [TEXTS, [*TEXTS, TEXTS[2]] * 2, [*TEXTS, *TEXTS[:3], TEXTS[0]]])
 def test_what_is_no_round_is_not_noted(texts: list[str]) -> None:
     rounds = Rounds()
