@@ -266,11 +266,11 @@ class Kin:
 
         Args:
             times: Of the landings, ascending.
-            values: float64, shape (series, landings).
+            values: float64, shape (landings, series).
         """
-        width = len(times)
-        measured = self._evaluated([values[source].reshape(-1) for source in part.sources]).reshape(-1, width)
-        codes = self._codes(measured, [limit[:, None] for limit in part.limits], None, None)
+        measured = self._evaluated([values[:, source].reshape(-1) for source in part.sources])
+        measured = measured.reshape(len(times), -1)
+        codes = self._codes(measured, part.limits, None, None)
         if self.joins:
             self._inputs.judged.array[part.at] = times[-1]
             self.looks.judged_ms = max(self.looks.judged_ms, int(times[-1]))

@@ -207,7 +207,7 @@ class Lander:
         stale_from = min(batch.time_ms + fresh_ms for batch, fresh_ms in zip(batches, after, strict=True)) + 1
         landing = Landing(layout.handles, layout.at, last.time_ms, values[-1], None, Mark.LIVE, after[-1], stale_from)
         times = np.array([batch.time_ms for batch in batches], dtype=np.int64)
-        return BatchRun(landing, times, np.ascontiguousarray(values.T), layout.kins)
+        return BatchRun(landing, times, values, layout.kins)
 
     def samples(self, samples: list[Sample]) -> Outputs:
         """Land single samples, each an atom: together where no rule needs to see one by itself."""

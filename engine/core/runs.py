@@ -42,7 +42,7 @@ class BatchRun(NamedTuple):
     Args:
         landing: What is left of them in the store.
         times: Of the batches, ascending.
-        values: float64, shape (series, batches).
+        values: float64, shape (batches, series).
         kins: What the series touch.
     """
 

@@ -207,7 +207,7 @@ class SpellRuns:
         at = track.following(lanes, due)
         points = track.points(at)
         first = track.first[lanes]
-        seen = track.values[at - 1]
+        seen = track.measured(at - 1)  # of a first row it is left out
         unseen = np.flatnonzero(at == first)
         if len(unseen):
             seen[unseen] = stored(points.places[unseen])

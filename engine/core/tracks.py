@@ -25,7 +25,6 @@ class Track(Protocol):
     """Rows.
 
     Attributes:
-        values: By row, what was measured.
         size: How many rows.
         places, at: By lane, the condition; the same, for columns.
         first, last: By lane, its first row and its last.
@@ -35,7 +34,6 @@ class Track(Protocol):
         is_known: Whether something is known of every condition.
     """
 
-    values: NDArray[np.float64]
     size: int
     places: Ints
     at: Index
@@ -55,6 +53,9 @@ class Track(Protocol):
     def lanes(self, at: Ints) -> Ints:
         """Of rows, the lanes."""
 
+    def measured(self, at: Ints) -> NDArray[np.float64]:
+        """What was measured at rows."""
+
     def points(self, at: Ints) -> Points:
         """Rows as points."""
 
@@ -67,7 +68,7 @@ class Laned:
 
     def __init__(self, points: Points, first: Ints, last: Ints) -> None:
         self._points = points
-        self.values, self.size = points.values, points.size
+        self.size = points.size
         self.places = points.places[first]
         self.at: Index = self.places
         self.is_known = int(points.codes.min()) >= 0
@@ -99,6 +100,11 @@ class Laned:
         """See `Track`."""
         return self._lanes[at]
 
+    def measured(self, at: Ints) -> NDArray[np.float64]:
+        """See `Track`."""
+        values: NDArray[np.float64] = self._points.values[at]
+        return values
+
     def points(self, at: Ints) -> Points:
         """See `Track`."""
         return self._points.pick(at)
@@ -111,12 +117,13 @@ class Laned:
 
 
 class Grid:
-    """Rows of batches: every label set has one at each instant.
+    """Rows of batches: every label set has one at each instant. Columns stay as they came, an instant after the other:
+    what is done to all of them is done a thousand label sets at a time.
 
     Args:
         rules, places, at: By lane.
         times: Of the batches, ascending.
-        codes, values: Shape (lanes, batches).
+        codes, values: Shape (batches, lanes).
     """
 
     is_near = is_known = True
@@ -133,7 +140,7 @@ class Grid:
         self._rules = rules
         self.places, self.at = places, at
         self._times = times
-        self._codes, self.values = codes, values.reshape(-1)
+        self._codes, self._values = codes, values
         self._width, self.size = len(times), values.size
         self.first = np.arange(0, self.size, self._width)
         self.last = self.first + (self._width - 1)
@@ -143,9 +150,9 @@ class Grid:
     def changes(self, start: NDArray[np.int16]) -> Ints:
         """See `Track`."""
         changed = np.empty(self._codes.shape, dtype=np.bool_)
-        np.not_equal(self._codes[:, 1:], self._codes[:, :-1], out=changed[:, 1:])
-        np.not_equal(self._codes[:, 0], start, out=changed[:, 0])
-        return np.flatnonzero(changed)
+        np.not_equal(self._codes[1:], self._codes[:-1], out=changed[1:])
+        np.not_equal(self._codes[0], start, out=changed[0])
+        return np.flatnonzero(changed.T)
 
     def unknown(self) -> Ints:
         """See `Track`."""
@@ -155,12 +162,17 @@ class Grid:
         """See `Track`."""
         return at // self._width
 
+    def measured(self, at: Ints) -> NDArray[np.float64]:
+        """See `Track`."""
+        lanes = at // self._width
+        values: NDArray[np.float64] = self._values[at - lanes * self._width, lanes]
+        return values
+
     def points(self, at: Ints) -> Points:
         """See `Track`."""
         lanes = at // self._width
         atoms = at - lanes * self._width
-        times, values = self._times[atoms], self.values[at]
-        codes = self._codes.reshape(-1)[at]
+        times, values, codes = self._times[atoms], self._values[atoms, lanes], self._codes[atoms, lanes]
         return Points(self._rules[lanes], self.places[lanes], times, times - 1, atoms, codes, values, values)
 
     def following(self, lanes: Ints, due: Ints) -> Ints:
