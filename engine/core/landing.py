@@ -19,7 +19,7 @@ from engine.core.chains import Touched as Rules
 from engine.core.judge import Due
 from engine.core.kin import Kin, Part
 from engine.core.lanes import Run, accepted
-from engine.core.layouts import PAIRS_PER_RUN, Layout, Layouts, Readers, touched_by
+from engine.core.layouts import PAIRS_PER_RUN, Layout, Layouts, Readers
 from engine.core.notices import Output
 from engine.core.outputs import in_order, joined
 from engine.core.points import Points
@@ -29,6 +29,7 @@ from engine.core.runs import MARKS, RUN_MAX, BatchRun, Runs, columns_of, marks_o
 from engine.core.store import BEFORE_ALL_MS, NEVER_MS, Landing, Mark, Store, stale_after_ms, stale_mask
 from engine.core.tally import Tally
 from engine.core.telling import POINTS_PER_CHUNK, Telling
+from engine.core.touching import touched_by
 from engine.events import STALE_BITS, Event, Sample, SampleBatch
 
 __all__ = ["Lander", "Outputs"]

@@ -6,7 +6,7 @@ tuple's identity. Only at first sight is a text read, and are the rules that sel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -21,14 +21,13 @@ from engine.core.judge import Judge
 from engine.core.kin import Kin
 from engine.core.rounds import Rounds
 from engine.core.store import Compacting, Store
-from engine.core.touching import Parts, parts_of
+from engine.core.touching import Parts, parts_of, touched_by
 from engine.series import metric_of, split_series
 
-__all__ = ["Layout", "Layouts", "Readers", "touched_by"]
+__all__ = ["PAIRS_PER_RUN", "Layout", "Layouts", "Readers"]
 
 LAYOUT_SERIES_MAX = 2_000_000  # of all layouts that are kept, together
 SERIES_PER_CHUNK = 100
-JUDGES_PER_STEP = 64
 PAIRS_PER_RUN = 16_384
 Readers: TypeAlias = tuple[tuple[tuple[Judge, Touched], ...], Parts]
 """What series touch in rules that are judged alone, and in those that are judged together."""
@@ -388,20 +387,6 @@ class Layouts:
         """The rules that read the metrics of these series, in their order."""
         found = {judge.index: judge for number in self._numbers(handles) for judge in self._metrics[number].readers}
         return [found[index] for index in sorted(found)]
-
-
-def touched_by(
-    judges: Iterable[Judge], handles: NDArray[np.int64]
-) -> Generator[None, None, tuple[tuple[Judge, Touched], ...]]:
-    """What series touch in rules, in steps."""
-    found = []
-    for number, judge in enumerate(judges, 1):
-        touch = judge.binding.touched(handles)
-        if touch is not None:
-            found.append((judge, touch))
-        if number % JUDGES_PER_STEP == 0:
-            yield
-    return tuple(found)
 
 
 def _renumbered(layout: Layout, handles: NDArray[np.int64], slots: Mapping[int, NDArray[np.int64]]) -> Layout:

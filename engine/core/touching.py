@@ -6,21 +6,24 @@ at a time, and puts nothing in order at once. It must never depend on how the sl
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Final, TypeAlias
 
 import numpy as np
 
 from engine.core.alert_rows import Ints
+from engine.core.binding import Touched
 from engine.core.columns import distinct
 from engine.core.inputs import Inputs
+from engine.core.judge import Judge
 from engine.core.kin import Kin, Part
 
-__all__ = ["Parts", "parts_of"]
+__all__ = ["Parts", "parts_of", "touched_by"]
 
 Parts: TypeAlias = tuple[tuple[Kin, tuple[Part, ...]], ...]
 PLACES_PER_PART: Final = 20_000
 PAIRS_PER_STEP: Final = 32_768
+JUDGES_PER_STEP: Final = 64
 
 
 def parts_of(
@@ -73,3 +76,15 @@ def _places(handles: Ints, inputs: Inputs) -> Iterator[Ints | None]:
     for start in range(0, len(fed), PAIRS_PER_STEP):
         here = np.flatnonzero(fed[start : start + PAIRS_PER_STEP])
         yield here + start if len(here) else None
+
+
+def touched_by(judges: Iterable[Judge], handles: Ints) -> Generator[None, None, tuple[tuple[Judge, Touched], ...]]:
+    """What series touch in rules, in steps."""
+    found = []
+    for number, judge in enumerate(judges, 1):
+        touch = judge.binding.touched(handles)
+        if touch is not None:
+            found.append((judge, touch))
+        if number % JUDGES_PER_STEP == 0:
+            yield
+    return tuple(found)
