@@ -164,12 +164,12 @@ class Lanes(NamedTuple):
 
     def not_before(self, floors: Ints) -> Lanes:
         """Let no label set be judged earlier than before: not than `floors`, one for each, nor than its last row."""
+        falls = self.times[1:] < self.times[:-1]
+        falls[self.first[1:] - 1] = self.times[self.first[1:]] < floors[1:]
+        if not (falls.any() or bool(self.times[0] < floors[0])):  # nearly always
+            return self
         lane = np.repeat(np.arange(len(self.first)), self.last - self.first + 1)
         times = np.maximum(self.times, floors[lane])
-        falls = times[1:] < times[:-1]
-        falls[self.first[1:] - 1] = False
-        if not falls.any():  # nearly always
-            return self._replace(times=times, limits=times - 1)
         instants, ranks = np.unique(times, return_inverse=True)
         apart = lane * len(instants)
         times = instants[np.maximum.accumulate(ranks + apart) - apart]
@@ -206,27 +206,29 @@ class Lanes(NamedTuple):
 
     def _shown(self, run: Run, stored: Sequence[tuple[Floats, Ints, Bools]]) -> Iterator[tuple[Floats, Ints, Bools]]:
         """Of each selector at each row: (value, fresh until, ended)."""
-        size, lengths = len(self.slots), self.last - self.first + 1
+        size = len(self.slots)
         run_until = run.times + run.stale_after
         if run.marks is not None:
             run_until = np.where(run.marks == _LIVE, run_until, BEFORE_ALL_MS)
+        if len(stored) == 1:
+            own = self.positions
+            over = np.zeros(size, dtype=np.bool_) if run.marks is None else run.marks[own] == _ENDED
+            yield run.values[own], run_until[own], over
+            return
+        lane = np.zeros(size, dtype=np.int64)
+        lane[self.first[1:]] = 1
+        np.cumsum(lane, out=lane)
+        begins = self.first[lane]
         for leaf, (old, old_until, old_ended) in enumerate(stored):
-            if len(stored) == 1:
-                own = self.positions
-                over = np.zeros(size, dtype=np.bool_) if run.marks is None else run.marks[own] == _ENDED
-                yield run.values[own], run_until[own], over
-                continue
             latest = np.maximum.accumulate(np.where(self.leaves >> leaf & 1, np.arange(size), -1))
-            there = latest >= np.repeat(self.first, lengths)
             own = self.positions[np.maximum(latest, 0)]
-            over = ~there & np.repeat(old_ended, lengths)
-            if run.marks is not None:
-                over |= there & (run.marks[own] == _ENDED)
-            yield (
-                np.where(there, run.values[own], np.repeat(old, lengths)),
-                np.where(there, run_until[own], np.repeat(old_until, lengths)),
-                over,
-            )
+            values, until = run.values[own], run_until[own]
+            over = np.zeros(size, dtype=np.bool_) if run.marks is None else run.marks[own] == _ENDED
+            # Before its first sample in the run, a selector shows what was stored.
+            stored_at = np.flatnonzero(latest < begins)
+            of = lane[stored_at]
+            values[stored_at], until[stored_at], over[stored_at] = old[of], old_until[of], old_ended[of]
+            yield values, until, over
 
     def _with_gaps(self, gaps: list[Ints], values: list[Floats], untils: list[Ints], ended: list[Bools]) -> Lanes:
         base = np.concatenate([np.arange(len(self.slots)), *gaps])
