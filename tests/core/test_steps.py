@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core import ages, alert_rows, columns, inputs, kin, layouts, notices, outputs, resolved, touching
+from engine.core import ages, alert_rows, columns, inputs, kin, notices, outputs, resolved, touching
 from engine.core.alert_rows import Rows
 from engine.core.columns import Column
 from engine.core.evaluator import Core
@@ -145,7 +145,7 @@ def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
         (outputs, "_MOVED_PER_STEP", 3),
         (ages, "ROWS_PER_STEP", 13),
         (alert_rows, "_ROWS_PER_STEP", 17),
-        (layouts, "JUDGES_PER_STEP", 1),
+        (touching, "JUDGES_PER_STEP", 1),
         (notices, "NAMED_MAX", 19),
         (resolved, "FORGOTTEN_PER_STEP", 2),
     ):
