@@ -17,7 +17,7 @@ from engine.core import judge_saved, spans
 from engine.core.alert_bytes import Work, works_of
 from engine.core.alert_rows import FREE, Ints
 from engine.core.book import AlertBook
-from engine.core.flaps import Ring, SavedFlaps
+from engine.core.flaps import SavedFlaps, SavedRing
 from engine.core.grid_alerts import GridAlerts, SavedGridAlerts
 from engine.core.judge import Judge
 from engine.core.label_places import Labels, SavedPlaces
@@ -42,7 +42,7 @@ class _Found(NamedTuple):
 
     alerts: list[SavedAlert]
     texts: dict[Labels, str]
-    rings: list[tuple[str, Ring]]
+    rings: list[tuple[str, SavedRing]]
     own: list[SavedOwn]
     seen: list[SavedSeen]
 

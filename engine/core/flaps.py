@@ -140,9 +140,10 @@ class Flaps:
         """The label sets of which it has a ring."""
         return list(self._rings[rule])
 
-    def ring(self, rule: int, labels: Key) -> Ring | None:
+    def ring(self, rule: int, labels: Key) -> SavedRing | None:
         """The last spans of one alert, if any are remembered."""
-        return self._rings[rule].get(labels)
+        ring = self._rings[rule].get(labels)
+        return None if ring is None else SavedRing(ring.span, ring.bits, ring.on)
 
     def span_ms(self, rule: int) -> int:
         """How long a span of a rule is."""

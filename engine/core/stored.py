@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from engine.core.flaps import Ring
+from engine.core.flaps import SavedRing
 from engine.core.label_places import Labels
 from engine.core.saved import SavedLevel
 
@@ -109,7 +109,7 @@ class Stored(msgspec.Struct, array_like=True):
 
     version: int
     alert: SavedAlert | None = None
-    ring: Ring | None = None
+    ring: SavedRing | None = None
     own: SavedOwn | None = None
     seen: SavedSeen | None = None
     projector: bytes | None = None
