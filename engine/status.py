@@ -24,6 +24,7 @@ class AlertStatus(msgspec.Struct, frozen=True):
         fading: It is pending under `of` and its condition is false by now: at `due_ms` it is over, and does not fire.
         severity: Of the highest level that is set, for a rule with levels.
         flapping: It has been going back and forth, see `engine.core.flaps`.
+        fired_ms: When it began to fire; 0 if it has not yet.
     """
 
     rule: str
@@ -40,6 +41,7 @@ class AlertStatus(msgspec.Struct, frozen=True):
     severity: str = ""
     flapping: bool = False
     fading: bool = False
+    fired_ms: int = 0
 
     @property
     def shown_labels(self) -> dict[str, str]:

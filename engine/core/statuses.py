@@ -60,6 +60,7 @@ def status_of(
         severity=severity,
         flapping=flaps.is_on(number, key, now_ms),
         fading=phase is Phase.PENDING and rule.of < 1 and not book.shares.is_on(row),
+        fired_ms=int(own.fired[row]),
     )
 
 

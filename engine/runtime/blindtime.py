@@ -156,6 +156,7 @@ class BlindAlert:
             for_ms=0,
             value=self._seconds,
             annotations=self._annotations(),
+            fired_ms=self._fired_ms,
         )
 
     @property

@@ -87,11 +87,10 @@ def missing(
             yield key, entry, known is None or known.kind != "firing"
 
 
-def transition_of(status: AlertStatus, now_ms: int) -> Transition:
+def transition_of(status: AlertStatus) -> Transition:
     """The last transition of an alert that fires, as far as its status knows it."""
-    fired_ms = max(status.active_since_ms, now_ms - status.elapsed_ms)
     return Transition(
-        time_ms=fired_ms,
+        time_ms=status.fired_ms,
         rule=status.rule,
         labels=status.labels,
         before="pending",
@@ -100,7 +99,7 @@ def transition_of(status: AlertStatus, now_ms: int) -> Transition:
         value=status.value,
         active_since_ms=status.active_since_ms,
         annotations=status.annotations,
-        fired_ms=fired_ms,
+        fired_ms=status.fired_ms,
         severity=status.severity,
         flapping=status.flapping,
     )

@@ -96,7 +96,7 @@ class Policy:
     async def run(self) -> None:
         """Decide, for ever; once drained, until nothing is left to decide."""
         self._deciding = False
-        await self._keeper.opened.wait()
+        await self._keeper.taken_back.wait()
         if not self.resumed.is_set():
             await self._resume()
             self.resumed.set()
@@ -187,8 +187,7 @@ class Policy:
     def stand(self, alerts: Iterable[AlertStatus]) -> None:
         """These fire since before the start. Receivers that keep what they were told are given it; the others are told
         of what the ledger does not know them to know."""
-        now_ms = self._keeper.now().wall_ms
-        standing = [transition_of(alert, now_ms) for alert in alerts if alert.state == "firing"]
+        standing = [transition_of(alert) for alert in alerts if alert.state == "firing"]
         for one in standing:
             self.book.note(one.fingerprint, Entry(0, one))
         for worker in self.workers:

@@ -269,6 +269,11 @@ class Engine:
         core = build_core(self.config, self._event_types)
         blindness = build_blindness(self.config, shared, sentinel)
         alerts, resume = build_alerts(self.config, core, keeper, blindness, pool)
+
+        def stand() -> None:
+            policy.stand(stepper.alerts())
+            keeper.taken_back.set()
+
         stepper = Stepper(
             core,
             shared,
@@ -282,8 +287,8 @@ class Engine:
             refiller=build_refiller(core, sinks, settings.refill_samples_max, pool),
             keeper=alerts,
             resume=resume,
+            resumed=stand,
         )
-        keeper.on_restored.append(lambda _: policy.stand(stepper.alerts()))
         probes = build_probes(self.config, list(self._extra_probes.values()), shared, pool, sentinel)
         status_file = None
         if folder is not None and alerts is not None:

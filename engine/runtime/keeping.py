@@ -70,8 +70,8 @@ class Keeper:
         self.alerts: AlertKeeper | None = None
         """Has the rows of alerts that a step has changed; None if nobody keeps them."""
         self._file = ("", 0)  # whether it can be written, and how often it was begun anew
-        self.on_restored: list[Callable[[Restored], None]] = []
-        """Called once it is open, before the core's first step."""
+        self.taken_back = asyncio.Event()
+        """Set once the core has the alerts of the run before; until then nothing is decided or sent."""
         self.untold = 0
         """Transitions handed over whose commit has not been told yet."""
         self.refused_total = 0
@@ -99,9 +99,9 @@ class Keeper:
                 text = f"{parked} messages wait for receivers that are not configured any more"
                 self.tell("no_receiver", text, count=parked)
             self.restored = restored
-            for told in self.on_restored:
-                told(restored)
             self.opened.set()
+            if self.alerts is None:
+                self.taken_back.set()
         await self.ledger.run()
 
     async def record(self, transitions: Sequence[Transition], until_ms: int) -> None:

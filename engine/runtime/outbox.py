@@ -115,7 +115,7 @@ class OutboxWorker:
 
     async def run(self) -> None:
         """Send, until the drain has begun and nothing can be sent now."""
-        await self._keeper.opened.wait()
+        await self._keeper.taken_back.wait()  # first what stands, then what is new
         if not await self.desk.opened():
             return
         self._resume()

@@ -51,6 +51,7 @@ class Stepper:
         refiller: Knows the past.
         keeper: Keeps what changes of alerts.
         resume: Takes back, given the time, what was kept; returns the alerts that ended with that.
+        resumed: Called once the core has what there was to take back.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Stepper:
         refiller: Refiller | None = None,
         keeper: AlertKeeper | None = None,
         resume: Callable[[int], Awaitable[list[Transition]]] | None = None,
+        resumed: Callable[[], None] = lambda: None,
     ) -> None:
         self._core = core
         self._shared = shared
@@ -84,6 +86,7 @@ class Stepper:
         self._refiller = refiller
         self._keeper = keeper
         self._resume = resume
+        self._resumed = resumed
         self._ended: list[Transition] = []  # at the start
         self._wake_s = 0.0
         self._stepped_ms = -1
@@ -215,16 +218,17 @@ class Stepper:
     async def _take_back(self, now_ms: int) -> bool:
         """Let the core have the alerts that were there; return whether it was away."""
         resume, self._resume = self._resume, None  # once, also if this task is begun again
-        if resume is None:
-            return False
-        self._inside = True
-        try:
-            self._ended = await resume(now_ms)
-        except Exception as error:  # noqa: BLE001  # as in `_drive`
-            self._note_error(error)
-        finally:
-            self._inside = False
-        return self._keeper is not None and self._keeper.took
+        if resume is not None:
+            self._inside = True
+            try:
+                self._ended = await resume(now_ms)
+            except Exception as error:  # noqa: BLE001  # as in `_drive`
+                self._note_error(error)
+            finally:
+                self._inside = False
+        resumed, self._resumed = self._resumed, lambda: None
+        resumed()
+        return resume is not None and self._keeper is not None and self._keeper.took
 
     async def _refill(self, now_ms: int, *, away: bool) -> None:
         """Let the core know what was before, as far as it asks and there is a history, and end its downtime."""

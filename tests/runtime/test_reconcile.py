@@ -17,7 +17,7 @@ from tests.runtime.rig import firing, health_of, resolved
 from tests.runtime.test_delivery import Rig
 from tests.runtime.test_redelivery import Receiver, kill, told
 
-ALERT = AlertStatus("A", {"alertname": "A"}, "firing", 1_000, 500, 0, 9.0)
+ALERT = AlertStatus("A", {"alertname": "A"}, "firing", 1_000, 500, 0, 9.0, fired_ms=1_500)
 
 
 def test_what_a_full_outbox_had_no_room_for_is_told_when_there_is_f47() -> None:
@@ -111,7 +111,7 @@ def test_what_fires_since_before_the_start_is_told_to_a_receiver_that_does_not_k
         await kill(rig)
         for name, sink, expected in (("old", first, 1), ("new", second, 1)):
             rig = Rig(clock, sink, name=name, path=tmp_path / "state.db")
-            rig.keeper.on_restored.append(lambda _, rig=rig: rig.policy.stand([ALERT]))  # type: ignore[misc]
+            rig.policy.stand([ALERT])
             await clock.sleep(200)
             assert len(sink.delivered) == expected
             await rig.finish()
@@ -133,9 +133,7 @@ def test_a_receiver_that_keeps_what_it_was_told_is_given_what_stands_before_anyt
     async def main(clock: VirtualClock) -> None:
         sink = Keeping()
         rig = Rig(clock, sink)
-        rig.keeper.on_restored.append(
-            lambda _: rig.policy.stand([ALERT, msgspec.structs.replace(ALERT, state="pending")])
-        )
+        rig.policy.stand([ALERT, msgspec.structs.replace(ALERT, state="pending")])
         rig.offer(firing("B"))
         await clock.sleep(1)
         assert sink.stood == [(0, ["A"])]
@@ -195,7 +193,7 @@ def test_the_book_is_bounded_and_knows_what_fires(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_transition_of_what_stands_says_since_when() -> None:
-    made = transition_of(ALERT, 2_000)
+    made = transition_of(ALERT)
     assert (made.kind, made.time_ms, made.fired_ms, made.active_since_ms) == ("firing", 1_500, 1_500, 1_000)
 
 

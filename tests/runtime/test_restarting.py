@@ -19,7 +19,7 @@ from engine.runtime import restarting
 from engine.runtime.assembly import build_core
 from engine.runtime.blindness import Blindness
 from engine.runtime.downtime import LifeSign, Quiet, downtime, life_sign
-from engine.runtime.keeping import Keeper
+from engine.runtime.keeping import Committed, Keeper
 from engine.runtime.ledger.errors import LedgerError
 from engine.runtime.ledger.holding import Outcome, ThenCall
 from engine.runtime.ledger.ledger import Ledger
@@ -104,8 +104,8 @@ class Run:
     async def deliver(self, events: list[Event], transitions: list[Transition]) -> None:
         self.made += transitions
 
-    def committed(self, seqs: Sequence[int], transitions: Sequence[Transition]) -> None:
-        self.announced += transitions
+    def committed(self, committed: Committed) -> None:
+        self.announced += committed.transitions
 
     def put(self, **values: float) -> None:
         now_ms = self.clock.now_ms()
