@@ -25,7 +25,17 @@ from benchmarks import prometheus
 from benchmarks.harness import REFERENCE_CALIBRATION_MS, Row, calibrate, scaled_limit, within
 
 WIDTH = 150  # where there is no terminal: wide enough that nothing wraps
-NOT_BENCHMARKS = {"__main__", "columnar", "harness", "hotloop", "prometheus", "punctual"}
+NOT_BENCHMARKS = {
+    "__main__",
+    "alertmanager",
+    "columnar",
+    "harness",
+    "hotloop",
+    "loopback",
+    "process",
+    "prometheus",
+    "punctual",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

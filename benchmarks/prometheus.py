@@ -7,7 +7,6 @@ meanwhile. Times are its own: `evalTotalTime` of a query, `evaluationTime` of ru
 import http.client
 import json
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.loopback import free_port
 from engine.series import split_series
 
 __all__ = ["Prometheus", "alert_states", "installed", "running", "version"]
@@ -110,9 +110,7 @@ def running(
     Raises:
         RuntimeError: It did not start.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with tempfile.TemporaryDirectory(prefix="longwatch-prometheus-") as name:
         folder = Path(name)
         rules, file = folder / "rules.yml", folder / "prometheus.yml"

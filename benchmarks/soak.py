@@ -12,7 +12,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,21 +66,10 @@ class Reading(NamedTuple):
     threads: int
 
 
-class _Health(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:  # the name is http.server's
-        self.send_response(200)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"ok")
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class names it so
-        """Quiet."""
-
-
 def run(duration_s: float = 60.0) -> list[Row]:
     """Watch for `duration_s` seconds and return the figures."""
     before_ms = calibrate()
-    with tempfile.TemporaryDirectory(prefix="longwatch-soak-") as folder, serving(_Health) as port:
+    with tempfile.TemporaryDirectory(prefix="longwatch-soak-") as folder, serving(lambda _: b"ok") as port:
         readings, exit_code, log = _watch(Path(folder), port, duration_s)
     calibration_ms = max(before_ms, calibrate())
     warm, last = readings[int(len(readings) * WARM_UP_SHARE)], readings[-1]

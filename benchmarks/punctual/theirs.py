@@ -8,8 +8,6 @@ import json
 import math
 import time
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler
-from typing import Any
 
 from benchmarks.loopback import serving
 from benchmarks.prometheus import running
@@ -31,15 +29,15 @@ class _Neighbours:
         self.delays_s: list[float] = []
         self._seen: set[tuple[int, float]] = set()
 
-    def metrics(self) -> bytes:
+    def metrics(self, _: str) -> bytes:
         """The exposition of now."""
         values = self.pattern.values(time.monotonic() - self.begins_s, range(SERIES))
         return "".join(f'm{{i="{number}"}} {value:g}\n' for number, value in enumerate(values)).encode()
 
-    def told(self, alerts: list[dict[str, Any]]) -> None:
+    def told(self, _: str, body: bytes, at_s: float) -> None:
         """Take alerts; those that are told for the first time count."""
-        now_s, now = time.monotonic() - self.begins_s, datetime.now(UTC)
-        for alert in alerts:
+        now_s, now = at_s - self.begins_s, datetime.now(UTC)
+        for alert in json.loads(body):
             if datetime.fromisoformat(alert["endsAt"]) <= now:
                 continue  # it is resolved
             number = int(alert["labels"]["i"])
@@ -55,7 +53,7 @@ class _Neighbours:
 def delays_s(seconds: float) -> list[float]:
     """Delays of every alert that was told within some seconds. Raises `RuntimeError` if the server does not start."""
     neighbours = _Neighbours()
-    with serving(_handler(neighbours)) as port:
+    with serving(neighbours.metrics, neighbours.told) as port:
         target = f"127.0.0.1:{port}"
         config = {
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
@@ -67,30 +65,3 @@ def delays_s(seconds: float) -> list[float]:
             neighbours.begins_s = time.monotonic() + SETTLE_S
             time.sleep(SETTLE_S + seconds)
             return list(neighbours.delays_s)
-
-
-def _handler(neighbours: _Neighbours) -> type[BaseHTTPRequestHandler]:
-    """Answers for both of them."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:  # the name is http.server's
-            self._answer(neighbours.metrics())
-
-        def do_POST(self) -> None:  # the name is http.server's
-            alerts = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            neighbours.told(alerts)
-            self._answer(b"")
-
-        def _answer(self, body: bytes) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "text/plain")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class names it so
-            """Quiet."""
-
-    return Handler

@@ -102,5 +102,5 @@ def test_a_duration_without_a_unit_is_a_usage_error() -> None:
 
 def test_every_module_is_a_benchmark_or_the_harness() -> None:
     folder = Path(benchmarks.__file__).parent
-    others = {path.stem for path in folder.glob("*.py")} - {"__init__", "__main__", "harness", "prometheus"}
+    others = {path.stem for path in folder.glob("*.py")} - {"__init__"} - program.NOT_BENCHMARKS
     assert [name for name in sorted(others) if "def run(" not in (folder / f"{name}.py").read_text()] == []

@@ -1,16 +1,12 @@
 """The `alertmanager` sink and a real Alertmanager: the same alerts, the same bodies, and no flap across restarts."""
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestServer
 
 from engine.durations import Duration
 from engine.events import Transition
@@ -21,44 +17,9 @@ from sinks.webhook import WebhookOptions, WebhookSink
 from tests.probes.servers import free_port
 from tests.sinks import debian_alertmanager as debian
 from tests.sinks.context import StillClock, context, transition
+from tests.sinks.hook import hooked
 
-pytestmark = [
-    pytest.mark.process,
-    pytest.mark.skipif(
-        not debian.command(),
-        reason="prometheus-alertmanager and amtool can't be started here (package prometheus-alertmanager)",
-    ),
-]
-
-
-class Hook:
-    """Where the Alertmanager sends its notifications."""
-
-    def __init__(self) -> None:
-        self.bodies: list[dict[str, Any]] = []
-        self._news = asyncio.Condition()
-
-    async def handle(self, request: web.Request) -> web.Response:
-        async with self._news:
-            self.bodies.append(await request.json())
-            self._news.notify_all()
-        return web.Response()
-
-    async def wait(self, met: Callable[[], bool]) -> None:
-        async with asyncio.timeout(30), self._news:
-            await self._news.wait_for(met)
-
-    def of(self, name: str) -> list[str]:
-        """The statuses that were told of an alert, in order."""
-        return [body["status"] for body in self.bodies if body["groupLabels"] == {"alertname": name}]
-
-
-@asynccontextmanager
-async def hooked() -> AsyncIterator[tuple[Hook, str]]:
-    hook, app = Hook(), web.Application()
-    app.router.add_post("/", hook.handle)
-    async with TestServer(app) as server:
-        yield hook, str(server.make_url("/"))
+pytestmark = debian.needed
 
 
 @asynccontextmanager
