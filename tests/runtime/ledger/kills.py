@@ -49,7 +49,7 @@ class Nursery:
         pid = self._ask(order)["pid"]
         tracer = None
         if inject:
-            tracer = _trace(pid, inject, folder / "strace.log")
+            tracer = traced(pid, inject, folder / "strace.log")
             self._tell("go")
         answer = self._read()
         if tracer is not None:
@@ -71,9 +71,9 @@ class Nursery:
         return found
 
 
-def _trace(pid: int, inject: str, log: Path) -> subprocess.Popen[str]:
+def traced(pid: int, inject: str, log: Path) -> subprocess.Popen[str]:
     """strace, once it holds the process."""
-    calls = {inject.partition(":")[0], "pwrite64", "fdatasync", "fsync"}
+    calls = {*inject.partition(":")[0].split(","), "pwrite64", "fdatasync", "fsync"}
     tracer = subprocess.Popen(
         [
             "strace",
