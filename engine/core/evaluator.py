@@ -157,7 +157,8 @@ class Core:
         before_ms, self._lander.watermark_ms = self._lander.watermark_ms, max(self._lander.watermark_ms, now_ms)
         self._parts.recent.horizon_ms = self._instants.horizon_ms(self._lander.watermark_ms)
         self._tidy_timers()
-        self._parts.store.end_warming(self._lander.watermark_ms)
+        lookback_ms = self._parts.recent.lookback_ms if self._parts.runners else 0
+        self._parts.store.end_warming(self._lander.watermark_ms, lookback_ms)
         given = yield from self._given((yield from in_order(done)))
         yield from self._resolved.forgetting(self._lander.watermark_ms)
         yield from self._evict(before_ms)

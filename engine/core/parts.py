@@ -234,7 +234,8 @@ class Parts:
         """Whether some input was not seen since a restart, though a sample is still to be expected at an instant."""
         if self.store.restarted_ms < 0:
             return False
-        return any(bool(self.store.unseen(self.recent.handles(leaf), at_ms).any()) for leaf in plan.leaves)
+        store, recent = self.store, self.recent
+        return any(bool(store.unseen(recent.handles(leaf), at_ms, recent.lookback_ms).any()) for leaf in plan.leaves)
 
     def _query(self, expr: str, at_ms: int) -> list[tuple[dict[str, str], float]]:
         """The answer to a template's query, over what is kept for rules and for what templates have written out."""

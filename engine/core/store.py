@@ -267,20 +267,27 @@ class Store:
 
         return commit
 
-    def unseen(self, handles: Index, at_ms: Times | int) -> NDArray[np.bool_]:
+    def unseen(self, handles: Index, at_ms: Times | int, least_ms: int = 0) -> NDArray[np.bool_]:
         """Which series had no sample since a restart, though one is still to be expected at `at_ms`. -1 is no series.
 
-        A count of events does not age, so none is to be expected."""
+        A count of events does not age, so none is to be expected.
+
+        Args:
+            least_ms: One is expected for at least so long, less what nobody could see: groups look back that far.
+        """
         if not len(self.table):
             return np.zeros(0 if isinstance(handles, slice) else handles.shape, dtype=np.bool_)
         last, after = self._last_ms.array[handles], self._stale_after.array[handles]
-        unseen: NDArray[np.bool_] = (last < self.restarted_ms) & (last + after >= at_ms)
+        expected: NDArray[np.bool_] = last + after >= at_ms
+        if least_ms:
+            expected |= at_ms - last - self.blind_after(handles, last) <= least_ms
+        unseen: NDArray[np.bool_] = (last < self.restarted_ms) & expected
         unseen &= (self._marks.array[handles] == _LIVE) & (after < _AGELESS_MS)
         return unseen if isinstance(handles, slice) else unseen & (handles >= 0)
 
-    def end_warming(self, now_ms: int) -> None:
-        """Say that the engine has warmed up, if it has."""
-        if self.restarted_ms >= 0 and not self.unseen(slice(None), now_ms).any():
+    def end_warming(self, now_ms: int, least_ms: int) -> None:
+        """Say that the engine has warmed up, if it has; `least_ms` as for `unseen`."""
+        if self.restarted_ms >= 0 and not self.unseen(slice(None), now_ms, least_ms).any():
             self.restarted_ms = -1
 
     # -- snapshot ----------------------------------------------------------------------------------------------
