@@ -28,6 +28,7 @@ __all__ = [
     "new_path",
     "put_in_place",
     "set_aside",
+    "sync",
 ]
 
 LEDGER_FILE: Final = "state.db"
@@ -103,9 +104,9 @@ def make_private(path: Path) -> None:
 def put_in_place(path: Path) -> None:
     """Rename a finished new database to its name, for good: file and folder are synced. Raises `OSError`."""
     fresh = new_path(path)
-    _sync(fresh)
+    sync(fresh)
     fresh.rename(path)
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def discard(path: Path) -> None:
@@ -168,7 +169,8 @@ def burn_ballast(path: Path) -> bool:
     return True
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have what was written to a file or a folder on disk. Raises `OSError`."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -25,6 +25,7 @@ from engine.runtime.ledger.file import (
     new_path,
     put_in_place,
     set_aside,
+    sync,
 )
 from engine.runtime.ledger.rows import verify
 from engine.runtime.ledger.salvage import salvage
@@ -90,6 +91,7 @@ def _begin(path: Path, now_ms: int, factory: Connect) -> Opened:
 def _begin_anew(path: Path, now_ms: int, factory: Connect, why: str) -> Opened:
     fresh = new_path(path)
     recovered = _make(fresh, path)
+    sync(fresh)  # what was recovered is on disk before the other one loses its name
     kept = set_aside(path, now_ms)
     put_in_place(path)
     text = f"{path.name} was damaged ({why}) and kept as {kept.name}; {recovered}"
@@ -97,10 +99,13 @@ def _begin_anew(path: Path, now_ms: int, factory: Connect, why: str) -> Opened:
 
 
 def _make(fresh: Path, damaged: Path | None) -> str:
-    """Make a whole new file, with what can be read of a damaged one in it; says how much that was."""
+    """Make a whole new file, with what can be read of a damaged one in it; says how much that was. Nothing of it is
+    synced: whoever puts it into place does that once."""
     make_private(fresh)
     connection = connect(fresh)
     try:
+        for pragma in sql.PRAGMAS_OF_MAKING:
+            connection.execute(pragma).fetchall()
         connection.execute(sql.SET_APPLICATION_ID)
         with transaction(connection):
             for statement in sql.SCHEMA:

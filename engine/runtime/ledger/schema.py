@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-__all__ = ["APPLICATION_ID", "MIGRATIONS", "PRAGMAS", "SCHEMA", "USER_VERSION"]
+__all__ = ["APPLICATION_ID", "MIGRATIONS", "PRAGMAS", "PRAGMAS_OF_MAKING", "SCHEMA", "USER_VERSION"]
 
 APPLICATION_ID: Final = 0x4C575331
 """`LWS1`, at offset 68 of the file's header: this is a ledger of Longwatch and nobody else's."""
@@ -27,6 +27,9 @@ PRAGMAS: Final = (
     "PRAGMA cell_size_check = ON",
     "PRAGMA foreign_keys = OFF",
 )
+# A file that nobody has yet is synced as a whole before it is put into place. Until then nothing of it counts, and each
+# sync would keep the core waiting.
+PRAGMAS_OF_MAKING: Final = ("PRAGMA journal_mode = MEMORY", "PRAGMA synchronous = OFF")
 SHORT_BUSY_TIMEOUT: Final = "PRAGMA busy_timeout = 200"
 BUSY_TIMEOUT: Final = "PRAGMA busy_timeout = 5000"
 SET_WAL: Final = "PRAGMA journal_mode = WAL"
