@@ -16,12 +16,13 @@ from engine.ports import Notification, Periodic, Receiver, Resuming
 from engine.runtime.contain import describe
 from engine.runtime.contain import settle as settle_tasks
 from engine.runtime.desk import Desk
+from engine.runtime.gate import Gate
 from engine.runtime.keeping import Keeper
 from engine.runtime.ledger.errors import LedgerError
 from engine.runtime.ledger.group import Job
-from engine.runtime.ledger.sending import Counts, Look, look, settle
+from engine.runtime.ledger.sending import Counts, Hasten, Look, look, settle
 from engine.runtime.ledger.values import Instant, Message, Settlement
-from engine.runtime.retry import Answer, Breaker, Bucket, Verdict, answer_of, asked_s, decide
+from engine.runtime.retry import Answer, Bucket, Verdict, answer_of, decide
 
 __all__ = ["DELIVER_TIMEOUT_S", "OutboxWorker"]
 
@@ -33,6 +34,8 @@ LAST_TRIES: Final = 2
 LAST_PAUSE_S: Final = 1.0
 """While the engine stops and nothing is on disk, a message is tried this often again, so long apart."""
 GRACE_S: Final = 1.0
+HANGS_S: Final = 2.0
+"""While the engine stops and everything is on disk, no attempt is waited for longer than this after another ended."""
 SENDS_MAX: Final = 16
 
 
@@ -64,15 +67,13 @@ class OutboxWorker:
         self.dead_total = 0
         self.counts = Counts()
         self._keeper = keeper
-        self._breaker = Breaker()
-        self._bucket = bucket
+        self._gate = Gate(bucket)
         self._ticks = isinstance(receiver, Periodic)
         self._sends_max = _sends_max(receiver)
         self._sending: dict[int, asyncio.Task[None]] = {}
         self._settlements: list[Settlement] = []
         self._last_tries: dict[int, int] = {}
-        self._hasten = False
-        self._spared_until_s = 0.0
+        self._hasten: Hasten = "no"
         self._work = asyncio.Event()
 
     @property
@@ -125,12 +126,17 @@ class OutboxWorker:
                 if self.desk.draining and not last:
                     last = True
                     if not self._keeper.durable:  # now or never
-                        self._hasten, self._spared_until_s = True, 0.0
+                        self._hasten = "all"
+                        self._gate.now_or_never()
                 found = await self._look()
                 gate_s = self._start(found.messages) if found is not None else LEDGER_PAUSE_S
                 if last and not self._sending and not self._settlements and self._is_through(found, gate_s):
                     return
-                await self._wait(found, gate_s)
+                if last and self._sending and self._keeper.durable:
+                    if not await self._news(HANGS_S):
+                        return
+                else:
+                    await self._news(self._until_due_s(found, gate_s))
         finally:
             await self._leave()
 
@@ -147,7 +153,7 @@ class OutboxWorker:
     async def _look(self) -> Look | None:
         """Settle what is finished and read what is due; None if the ledger can't say."""
         settlements, self._settlements = self._settlements, []
-        hasten, self._hasten = self._hasten, False
+        hasten, self._hasten = self._hasten, "no"
         clock, ledger = self.desk.shared.clock, self._keeper.ledger
         job = functools.partial(
             look,
@@ -162,10 +168,10 @@ class OutboxWorker:
             park=self.disabled,
         )
         try:
-            found = await ledger.call(job, writes=bool(settlements or hasten or self.disabled))
+            found = await ledger.call(job, writes=bool(settlements or hasten != "no" or self.disabled))
         except LedgerError as error:
             self._settlements = settlements + self._settlements
-            self._hasten = self._hasten or hasten
+            self._hasten_more(hasten)
             self.desk.tell("ledger", f"the outbox can't be read: {error}", status="degraded")
             return None
         self.counts = found.counts
@@ -173,18 +179,17 @@ class OutboxWorker:
             self.fallback.wake()
         return found
 
+    def _hasten_more(self, hasten: Hasten) -> None:
+        if self._hasten == "no" or hasten == "all":
+            self._hasten = hasten
+
     def _start(self, messages: list[Message]) -> float:
         """Begin to send; returns in how many seconds the next may be, if its receiver has to be spared."""
         now_s, loop = self.desk.shared.clock.monotonic(), asyncio.get_running_loop()
         for message in messages:
-            wait_s = max(self._breaker.wait_s(now_s), self._spared_until_s - now_s)
-            if self._bucket is not None:
-                wait_s = max(wait_s, self._bucket.wait_s(now_s))
-            if wait_s > 0:
+            if (wait_s := self._gate.wait_s(now_s)) > 0:
                 return wait_s
-            self._breaker.begin()
-            if self._bucket is not None:
-                self._bucket.take(now_s)
+            self._gate.begin(now_s)
             sending = loop.create_task(self._send(message), name=f"longwatch {self.desk.component} message")
             self._sending[message.id] = sending
         return 0.0
@@ -195,19 +200,22 @@ class OutboxWorker:
             return True
         return gate_s > LAST_PAUSE_S or found.ahead_ms > 1000 * LAST_PAUSE_S
 
-    async def _wait(self, found: Look | None, gate_s: float) -> None:
-        """Until a message has ended, one is queued, or one is due."""
-        wait_s = LOOK_S_MAX
+    def _until_due_s(self, found: Look | None, gate_s: float) -> float:
         if gate_s > 0:
-            wait_s = min(wait_s, gate_s)
-        elif found is not None and found.ahead_ms is not None and len(self._sending) < self._sends_max:
-            wait_s = min(wait_s, max(found.ahead_ms, 1) / 1000)
+            return min(LOOK_S_MAX, gate_s)
+        if found is not None and found.ahead_ms is not None and len(self._sending) < self._sends_max:
+            return min(LOOK_S_MAX, max(found.ahead_ms, 1) / 1000)
+        return LOOK_S_MAX
+
+    async def _news(self, wait_s: float) -> bool:
+        """Wait until a message has ended or one is queued; False if nothing of the kind came in that time."""
         try:
             async with asyncio.timeout(wait_s):
                 await self._work.wait()
         except TimeoutError:
-            pass  # it is time to look
+            return False
         self._work.clear()
+        return True
 
     async def _leave(self) -> None:
         """Cancel what is under way: nobody knows its outcome, so it stays in the outbox (F56)."""
@@ -233,28 +241,16 @@ class OutboxWorker:
                 lambda: self.receiver.deliver(message.message_id, message.body), DELIVER_TIMEOUT_S
             )
         except asyncio.CancelledError:
-            self._breaker.abandoned()
+            self._gate.abandoned()
             raise
         answer, tries = answer_of(outcome.failure), message.attempts + 1
         age_s = (desk.shared.clock.now_ms() - message.created_ms) / 1000 if message.attempts else 0.0
         verdict = decide(answer, tries=tries, age_s=age_s, rng=desk.shared.rng)
-        self._note(answer, verdict)
+        self._hasten_more(self._gate.note(answer, verdict, desk.shared.clock.monotonic(), desk.shared.rng))
         text = "" if outcome.failure is None else outcome.failure.message
         self._settlements.append(self._settlement(message, answer, verdict, text))
         self._sending.pop(message.id, None)
         self._work.set()
-
-    def _note(self, answer: Answer, verdict: Verdict) -> None:
-        """What the attempt says of the receiver."""
-        shared = self.desk.shared
-        if verdict.receiver_failed:
-            now_s = shared.clock.monotonic()
-            self._breaker.failed(now_s, answer.retry_after_s, shared.rng)
-            self._spared_until_s = max(self._spared_until_s, now_s + asked_s(answer.retry_after_s))
-        elif verdict.step == "done" or 400 <= answer.status < 500:  # it answered for itself
-            self._hasten = self._breaker.worked() or self._hasten
-        else:
-            self._breaker.abandoned()
 
     def _settlement(self, message: Message, answer: Answer, verdict: Verdict, text: str) -> Settlement:
         desk = self.desk

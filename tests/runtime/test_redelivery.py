@@ -1,5 +1,6 @@
 """Nothing lost between a transition and its receiver: restarts at each point, receivers that are dead for hours, and
-neighbours who do not notice (F01, F02, F42, F48, F61). A kill is a ledger whose connection is gone without a word."""
+neighbours who do not notice (F01, F02, F42, F48, F56, F61). A kill is a ledger whose connection is gone without a
+word."""
 
 import asyncio
 from collections.abc import Sequence
@@ -173,5 +174,98 @@ def test_f10_a_crash_loop_is_no_storm(tmp_path: Path) -> None:
             await kill(rig)
         assert len(set(attempts)) == 1
         assert len(attempts) <= 12, "the time to try again is kept"
+
+    run_virtual(main)
+
+
+def test_f42_what_a_run_before_could_not_deliver_goes_out_with_the_first_success_of_this_one(tmp_path: Path) -> None:
+    """Nobody in this run has found the receiver dead, and what was tried often waits for minutes."""
+
+    async def main(clock: VirtualClock) -> None:
+        first = Receiver()
+        first.down = True
+        rig = Rig(clock, first, path=tmp_path / "state.db")
+        rules = [f"R{number}" for number in range(6)]
+        rig.offer(*(firing(rule) for rule in rules))
+        await clock.sleep(2 * 3_600)
+        await kill(rig)
+        sink = Receiver()
+        again = Rig(clock, sink, path=tmp_path / "state.db")
+        again.offer(firing("New"))
+        await clock.sleep(60)
+        assert sorted(rule for rule, _ in told(sink.delivered)) == ["New", *rules]
+        await again.finish()
+
+    run_virtual(main)
+
+
+def test_f32_f42_it_does_not_hasten_what_an_answer_has_put_off(tmp_path: Path) -> None:
+    async def main(clock: VirtualClock) -> None:
+        first = Receiver([SinkError("http_429", "busy", retryable=True, retry_after_s=200.0, status=429)])
+        rig = Rig(clock, first, path=tmp_path / "state.db")
+        rig.offer(firing("Old"))
+        await clock.sleep(1)
+        await kill(rig)
+        sink = Receiver()
+        again = Rig(clock, sink, path=tmp_path / "state.db")
+        again.offer(firing("New"))
+        await clock.sleep(190)
+        assert told(sink.delivered) == [("New", "firing")]
+        await clock.sleep(15)
+        assert told(sink.delivered)[1:] == [("Old", "firing")]
+        await again.finish()
+
+    run_virtual(main)
+
+
+class Hangs(Receiver):
+    """Takes what it is told to, and never answers the rest."""
+
+    def __init__(self, answers: int = 0) -> None:
+        super().__init__()
+        self.answers = answers
+
+    async def deliver(self, message_id: str, body: bytes) -> None:
+        if len(self.delivered) < self.answers:
+            await super().deliver(message_id, body)
+        else:
+            self.attempts.append((message_id, body))
+            await asyncio.Event().wait()
+
+
+def test_f56_a_stop_does_not_wait_for_a_receiver_that_hangs_if_everything_is_on_disk(tmp_path: Path) -> None:
+    async def main(clock: VirtualClock) -> None:
+        first = Hangs(answers=2)
+        rig = Rig(clock, first, path=tmp_path / "state.db")
+        await clock.sleep(1)
+        rig.offer(*(firing(f"R{number}") for number in range(4)))
+        begun = clock.monotonic()
+        await rig.finish()
+        assert clock.monotonic() - begun < 4, "its time-out is 30 s"
+        assert told(first.delivered) == [("R0", "firing"), ("R1", "firing")], "who answers is told until the end"
+        assert rig.runner.desk.dropped == {}
+        sink = Receiver()
+        again = Rig(clock, sink, path=tmp_path / "state.db")
+        await clock.sleep(1)
+        assert sink.delivered[0] == first.attempts[2], "nobody knows whether it was taken: the same id and bytes"
+        assert told(sink.delivered) == [("R2", "firing"), ("R3", "firing")]
+        await again.finish()
+
+    run_virtual(main)
+
+
+def test_f56_where_nothing_is_kept_a_stop_waits_for_it() -> None:
+    async def main(clock: VirtualClock) -> None:
+        class Slow(Receiver):
+            async def deliver(self, message_id: str, body: bytes) -> None:
+                await clock.sleep(10)
+                await super().deliver(message_id, body)
+
+        sink = Slow()
+        rig = Rig(clock, sink)
+        await clock.sleep(1)
+        rig.offer(firing("A"))
+        await rig.finish()
+        assert told(sink.delivered) == [("A", "firing")]
 
     run_virtual(main)

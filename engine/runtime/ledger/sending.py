@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
 from engine.runtime.ledger.errors import LedgerError
 from engine.runtime.ledger.values import Cover, Instant, Limits, Message, Settlement, checksum, fallback_id
 
-__all__ = ["Counts", "Look", "count", "due", "look", "message_of", "next_due_ms", "settle", "standing"]
+__all__ = ["Counts", "Hasten", "Look", "count", "due", "look", "message_of", "next_due_ms", "settle", "standing"]
 
 # Of each order key the first that waits. A time to try again counts in the boot it was made in by the boot clock;
 # in another by the wall clock, unless that puts it further ahead than anybody waits.
@@ -143,11 +143,15 @@ def _done(connection: sqlite3.Connection, number: int, now_ms: int) -> int:
 _HASTEN: Final = """
 UPDATE outbox SET next_try_ms = 0, next_try_boot = '', next_try_up_ms = 0
 WHERE receiver = ? AND status = 'waiting' AND attempts > 0"""
+_HASTEN_UNANSWERED: Final = _HASTEN + " AND reason NOT LIKE 'http%'"
 _WAITS: Final = "SELECT receiver, covers, message_id FROM outbox WHERE receiver = ? AND status = 'waiting'"
 _PARK: Final = "UPDATE outbox SET status = 'parked', reason = ? WHERE receiver = ? AND status = 'waiting'"
 _COUNT: Final = """
 WITH part AS (SELECT status, count(*) AS messages, min(id) AS id FROM outbox WHERE receiver = ? GROUP BY status)
 SELECT part.status, messages, created_ms FROM part JOIN outbox USING (id)"""
+
+
+Hasten: TypeAlias = Literal["no", "unanswered", "all"]
 
 
 class Counts(NamedTuple):
@@ -186,19 +190,20 @@ def look(
     *,
     limit: int,
     busy: Collection[int] = (),
-    hasten: bool = False,
+    hasten: Hasten = "no",
     park: str = "",
 ) -> Look:
     """Settle what came of the last attempts, and find what can be sent now.
 
     Args:
         now_ms: Event time.
-        hasten: Everything that was tried is due now: the receiver works again.
+        hasten: What was tried is due now, for the receiver works again: all of it, or what got no answer. An answer
+            may have asked for time.
         park: Why nothing can be sent to this receiver until somebody acts; what waits is parked.
     """
     settle(connection, settlements, now_ms)
-    if hasten:
-        connection.execute(_HASTEN, (receiver,))
+    if hasten != "no":
+        connection.execute(_HASTEN if hasten == "all" else _HASTEN_UNANSWERED, (receiver,))
     if park:
         _need_fallback(connection, connection.execute(_WAITS, (receiver,)).fetchall())
         connection.execute(_PARK, (park, receiver))
