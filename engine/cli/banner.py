@@ -6,6 +6,7 @@ are kept. Of an address only scheme and host are shown, since tokens are in the 
 
 from __future__ import annotations
 
+import sqlite3
 import textwrap
 from collections.abc import Iterator, Sequence
 from datetime import datetime, tzinfo
@@ -66,13 +67,18 @@ def banner(plan: Plan) -> list[str]:
     lines += _titled("sinks", _few([_sink(sink) for sink in config.sinks], "more sinks"))
     if config.http is not None:
         lines += _titled("listens", [_listens(config.http)])
-    lines += _titled("files", [str(plan.folder) if plan.folder else "none: everything is kept in memory"])
+    lines += _titled("files", [_files(plan.folder)])
     lines += _titled("ends", [_end(plan)])
     lines += _titled(
         "to stop", [f"Ctrl-C or SIGTERM, within {config.engine.shutdown_timeout}; a second one stops at once"]
     )
     lines += _titled("warning", _warnings(plan.warnings))
     return [_cut(line.rstrip(), whole=line.startswith("  files")) for line in lines][:LINES_MAX]
+
+
+def _files(folder: Path | None) -> str:
+    """With SQLite's version, whose bugs are a matter of that (F24)."""
+    return f"{folder} (SQLite {sqlite3.sqlite_version})" if folder else "none: everything is kept in memory"
 
 
 def target(options: Options) -> str:

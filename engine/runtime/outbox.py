@@ -29,6 +29,8 @@ __all__ = ["DELIVER_TIMEOUT_S", "OutboxWorker"]
 DELIVER_TIMEOUT_S: Final = 30.0
 LOOK_S_MAX: Final = 30.0
 """So often it looks in any case: a person may have dropped or replayed something."""
+LOOK_S_MIN: Final = 0.001
+"""A rate limit may ask for less than a clock can show, and it would look again and again."""
 LEDGER_PAUSE_S: Final = 1.0
 LAST_TRIES: Final = 2
 LAST_PAUSE_S: Final = 1.0
@@ -202,9 +204,9 @@ class OutboxWorker:
 
     def _until_due_s(self, found: Look | None, gate_s: float) -> float:
         if gate_s > 0:
-            return min(LOOK_S_MAX, gate_s)
+            return min(LOOK_S_MAX, max(gate_s, LOOK_S_MIN))
         if found is not None and found.ahead_ms is not None and len(self._sending) < self._sends_max:
-            return min(LOOK_S_MAX, max(found.ahead_ms, 1) / 1000)
+            return min(LOOK_S_MAX, max(found.ahead_ms / 1000, LOOK_S_MIN))
         return LOOK_S_MAX
 
     async def _news(self, wait_s: float) -> bool:

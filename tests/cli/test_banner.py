@@ -1,5 +1,6 @@
 """What is printed at the start and at the end: one screen, without secrets."""
 
+import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -52,6 +53,7 @@ def plan(text: str = STORY, *, folder: Path | None = Path("/var/lib/x"), ends_ms
 
 
 def test_it_reads_like_this() -> None:
+    """F24: SQLite's version among it."""
     assert banner(plan(ends_ms=T_MS + 86_400_000, warnings=["one key is odd"])) == [
         'longwatch 1.2.3: "trade-1" from the built-in configuration',
         "",
@@ -61,7 +63,7 @@ def test_it_reads_like_this() -> None:
         "  sinks    console",
         "           history (sqlite)   keeps raw 7d, rollups 400d, at most 2048 MB",
         "           ops (webhook)      https://hooks.example",
-        "  files    /var/lib/x",
+        f"  files    /var/lib/x (SQLite {sqlite3.sqlite_version})",
         "  ends     2023-11-15 23:13:20, after 1d; times are Europe/Berlin",
         "  to stop  Ctrl-C or SIGTERM, within 20s; a second one stops at once",
         "  warning  one key is odd",

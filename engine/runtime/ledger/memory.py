@@ -15,9 +15,11 @@ from engine.runtime.ledger.rows import ALERT, CURSOR, DELIVERED, OUTBOX, TRANSIT
 from engine.runtime.ledger.salvage import raise_sequence
 from engine.runtime.ledger.transactions import DROP_ALERT, PUT_COUNTER
 
-__all__ = ["MEMORY_BYTES_MAX", "carry_over", "make_memory", "write_through"]
+__all__ = ["MADE_MS", "MEMORY_BYTES_MAX", "carry_over", "make_memory", "write_through"]
 
 MEMORY_BYTES_MAX: Final = 64 * 1024 * 1024
+MADE_MS: Final = 1_767_225_600_000
+"""2026-01-01T00:00:00Z. A clock that shows less is wrong, and no source of numbers that no file has (F25)."""
 _PAGES_MAX: Final = "PRAGMA max_page_count = 16384"  # MEMORY_BYTES_MAX, in pages of 4 KiB
 _REMEMBER: Final = (
     "CREATE TABLE gone_alert (rule_key TEXT, labels TEXT, PRIMARY KEY (rule_key, labels)) WITHOUT ROWID",

@@ -18,7 +18,7 @@ from engine.runtime.ledger.copying import copy_to
 from engine.runtime.ledger.errors import LedgerError, ledger_error
 from engine.runtime.ledger.file import burn_ballast, identity, load_ballast, log_bytes, set_aside
 from engine.runtime.ledger.group import KEEP_CONNECTION, Group, Job
-from engine.runtime.ledger.memory import carry_over, make_memory, write_through
+from engine.runtime.ledger.memory import MADE_MS, carry_over, make_memory, write_through
 from engine.runtime.ledger.opening import Connect, checkpoint, open_file, reading, transaction
 from engine.runtime.ledger.operator import Restored, restore, supersede
 from engine.runtime.ledger.values import Notice
@@ -96,7 +96,7 @@ class Store:
         What the file has is not known: numbers begin at the time, which no file has reached, and its alerts go.
         """
         self._unread = True
-        self._sequences = dict.fromkeys(("transition", "outbox"), self._now_ms())
+        self._sequences = dict.fromkeys(("transition", "outbox"), max(self._now_ms(), MADE_MS))
         return restore(self._degrade(error))
 
     def close(self, last: Sequence[Job[Any]] = ()) -> bool:

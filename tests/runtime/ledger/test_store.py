@@ -166,6 +166,30 @@ def test_alerts_of_a_file_that_could_not_be_read_at_the_start_do_not_come_back(t
     store.close()
 
 
+@pytest.mark.parametrize("clock_ms", [0, NOW_MS], ids=["F25 a clock at 1970", "F25 a clock that is right"])
+def test_a_start_in_memory_takes_no_number_of_the_file_it_could_not_read(tmp_path: Path, clock_ms: int) -> None:
+    path = tmp_path / "state.db"
+    store, _ = open_store(path)
+    put(store, [transition("old")])
+    queue(store, message("old", order_key="old"))
+    store.close()
+    away = path.rename(tmp_path / "away")
+    path.mkdir()
+    store = Store(path, lambda: clock_ms)
+    with pytest.raises(LedgerError) as refused:
+        store.open()
+    store.open_degraded(refused.value)
+    put(store, [transition("new")])
+    queue(store, message("sent", order_key="a"), message("new", order_key="b"))
+    assert settled(store, Settlement(sendable(store)[0].id, "done")) == 1
+    path.rmdir()
+    away.rename(path)
+    assert store.heal()
+    assert bodies(store) == [b"old", b"new"]
+    assert [found.message_id for found in sendable(store)] == ["evt_old", "evt_new"]
+    store.close()
+
+
 def test_a_commit_that_was_done_after_all_and_is_done_in_memory_too_is_one(tmp_path: Path, switch: Switch) -> None:
     store, _ = open_store(tmp_path / "state.db", switch.factory())
     put(store, [transition("a")])
