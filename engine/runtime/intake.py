@@ -134,7 +134,8 @@ class Intake:
         time_ms = event.time_ms
         if type(time_ms) is not int:
             raise Refused("time", f"time_ms is {_kind(time_ms)}, not an int of milliseconds")
-        if not TIME_MS_MIN <= time_ms <= now_ms + FUTURE_MS_MAX:
+        earliest_ms = TIME_MS_MIN if now_ms >= TIME_MS_MIN else 0  # a machine whose clock was never set is watched, too
+        if not earliest_ms <= time_ms <= now_ms + FUTURE_MS_MAX:
             reason = "time" if time_ms < 0 else "past" if time_ms < TIME_MS_MIN else "future"
             raise Refused(reason, f"time_ms is {time_ms} milliseconds since the epoch, and now is {now_ms}")
         if type(event) is Sample:

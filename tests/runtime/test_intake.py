@@ -322,3 +322,11 @@ def test_many_single_events_are_checked_in_turns_f80() -> None:
     line = intake(batch_samples_max=100_000, series_max=100_000)
     checking = line.checking([sample(series=f"s{number}") for number in range(2_000)], NOW)
     assert sum(1 for _ in checking) == 2_000 // SERIES_PER_TURN
+
+
+def test_f25_where_the_clock_was_never_set_its_time_is_no_reason_to_refuse() -> None:
+    for now_ms in (0, 5_000, TIME_MS_MIN - 1):
+        assert intake().one(Sample(now_ms, "x", 1.0), now_ms)
+    with pytest.raises(Refused) as caught:
+        intake().one(Sample(-1, "x", 1.0), 5_000)
+    assert caught.value.reason == "time"
