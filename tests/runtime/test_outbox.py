@@ -302,7 +302,7 @@ def test_a_stop_waits_for_no_hour_where_nothing_is_kept() -> None:
     run_virtual(main)
 
 
-def test_a_stop_leaves_on_disk_what_can_not_be_sent_now(tmp_path: Path) -> None:
+def test_a_stop_leaves_on_disk_what_can_not_be_sent_now_f32(tmp_path: Path) -> None:
     async def main(clock: VirtualClock) -> None:
         sink = Receiver([busy(3_600.0)])
         rig = Rig(clock, sink, path=tmp_path / "state.db")
@@ -391,7 +391,7 @@ def test_a_fallback_is_told_at_once_what_the_other_will_never_take(error: SinkEr
     run_virtual(main)
 
 
-def test_a_rate_limit_spaces_messages_and_loses_none() -> None:
+def test_a_rate_limit_spaces_messages_and_loses_none_f46() -> None:
     async def main(clock: VirtualClock) -> None:
         at: list[float] = []
 
@@ -411,7 +411,7 @@ def test_a_rate_limit_spaces_messages_and_loses_none() -> None:
     run_virtual(main)
 
 
-def test_messages_of_different_rules_go_side_by_side_to_who_takes_several() -> None:
+def test_messages_of_different_rules_go_side_by_side_to_who_takes_several_f46() -> None:
     async def main(clock: VirtualClock) -> None:
         most, now = 0, dict.fromkeys(("A", "B", "C"), 0)
 

@@ -1,5 +1,6 @@
 """Where a sink may connect to, and that no spelling and no name gets around it."""
 
+import asyncio
 import socket
 from typing import Any
 
@@ -92,6 +93,38 @@ async def test_no_name_that_leads_there_gets_around_it_f54_f41(leads_to: str) ->
     """Asked at each connection, so that a name that is bound anew after a check leads nowhere either."""
     error = await refusal("http://innocent.example/", leads_to)
     assert error.reason == "forbidden_address"
+
+
+async def test_a_name_that_is_bound_anew_is_looked_at_anew_f54_f41() -> None:
+    """Its first address is fine, and takes the message; a redirect there is not followed either."""
+    answers = iter(["127.0.0.1", "169.254.169.254", "127.0.0.1"])
+    head = iter([b"204 X", b"302 X\r\nLocation: http://169.254.169.254/latest"])
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n{}")
+        writer.write(b"HTTP/1.1 " + next(head) + b"\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async def call(_: Any) -> Any:
+        found = {"hostname": "x", "host": next(answers), "port": port, "family": socket.AF_INET, "proto": 0, "flags": 0}
+        return [found]
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    given = msgspec.structs.replace(context(), call=call)
+    sink = WebhookSink(WebhookOptions(url=Secret(f"http://rebound.example:{port}/")), given)
+    await sink.open()
+    await sink.deliver("evt_1", b"{}")
+    for reason in ("forbidden_address", "redirect"):
+        sink._client._session.connector.clear_dns_cache()  # type: ignore[union-attr]  # ten seconds have passed
+        with pytest.raises(SinkError) as caught:
+            await sink.deliver("evt_2", b"{}")
+        assert caught.value.reason == reason
+    await sink.close()
+    listening.close()
+    await listening.wait_closed()
+    assert [*answers, *head] == [], "each attempt has asked"
 
 
 def test_a_socket_is_made_for_what_is_allowed() -> None:

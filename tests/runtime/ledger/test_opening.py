@@ -377,20 +377,37 @@ def shape(path: Path) -> tuple[int, bool, bool, int]:
 
 @pytest.mark.parametrize("statement", range(8))
 def test_f05_a_migration_is_done_or_not_done(tmp_path: Path, statement: int) -> None:
-    """Cut off before each statement, its COMMIT included: one version or the other, and then it goes on."""
-    path = tmp_path / "state.db"
+    """Cut off before each statement, its COMMIT included: one version or the other, and then it goes on. What a kill
+    leaves is what is on disk at that moment; an error that is handled leaves the same."""
+    path, killed = tmp_path / "state.db", tmp_path / "killed"
     filled(path, 4).close()
     switch, count = Switch(), iter(range(100))
     connection = connect(path, switch.factory())
-    switch.plan = lambda _: KeyboardInterrupt() if next(count) == statement else None
+
+    def cut_off(_: str) -> BaseException | None:
+        if next(count) != statement:
+            return None
+        killed.mkdir()
+        for file in tmp_path.glob("state.db*"):
+            shutil.copy(file, killed)
+        return KeyboardInterrupt()
+
+    switch.plan = cut_off
     with pytest.raises(KeyboardInterrupt):
         migrate(connection, 1, NEXT)
     connection.close()
-    assert shape(path) in {(1, False, True, 4), (2, True, True, 4)}
+    assert goes_on(killed / "state.db") == goes_on(path)
+
+
+def goes_on(path: Path) -> tuple[int, bool, bool, int]:
+    """How a file was found, whose migration was cut off and is now done."""
+    before = shape(path)
+    assert before in {(1, False, True, 4), (2, True, True, 4)}
     connection = connect(path)
     migrate(connection, connection.execute("PRAGMA user_version").fetchone()[0], NEXT)
     connection.close()
     assert shape(path) == (3, True, False, 4)
+    return before
 
 
 @pytest.mark.parametrize("version", range(1, sql.USER_VERSION + 1))
