@@ -112,6 +112,8 @@ class SinkRunner:
         """Let the telling end as soon as nothing waits any more; records may still be offered."""
         self.desk.draining = True
         self.desk.note_change()
+        if self._ticks is not None:
+            self._ticks.drain()
         self._wake()
 
     def end(self) -> None:

@@ -1,6 +1,7 @@
 """A whole engine is killed while an alert is pending, firing or not there, or starts with a clock at 1970 (F07, F08,
-F09, F25)."""
+F09, F25), or stopped while a receiver hangs (F56)."""
 
+import asyncio
 from pathlib import Path
 
 from engine import Health
@@ -78,6 +79,28 @@ def test_f09_what_has_begun_while_it_was_down_fires_after_its_whole_time(tmp_pat
             told = [(one.rule, one.kind, one.time_ms - first_ms) for one in fired]
             assert told == [("Hot", "firing", 0), ("Soon", "firing", 60_000)]
             assert ops.told == [("Hot", "firing"), ("Soon", "firing")]
+
+    run_virtual(main)
+
+
+def test_f56_a_stop_in_good_order_leaves_what_hangs_to_the_next_start(tmp_path: Path) -> None:
+    class Hangs(Ops):
+        async def deliver(self, message_id: str, body: bytes) -> None:
+            self.attempts.append((message_id, body))
+            await asyncio.Event().wait()
+
+    async def main(clock: VirtualClock) -> None:
+        folder = tmp_path / "first"
+        async with engine(clock, folder, ops := Hangs(), HOT) as one:
+            await clock.sleep(0)
+            await watch(clock, one, 10, 5.0)
+            begun_s = clock.monotonic()
+            await one.stop()
+            assert clock.monotonic() - begun_s < 10, "its time-out is 30 s, and telling may take 13"
+        assert "waiting" in {found.reason for found in ops.records if isinstance(found, Health)}
+        async with engine(clock, folder, again := Ops(ops), HOT):
+            await clock.sleep(1)
+            assert again.delivered == ops.attempts
 
     run_virtual(main)
 

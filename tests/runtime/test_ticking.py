@@ -1,5 +1,6 @@
 """A sink that acts by the clock: when it is called, what it is told, and that a stop does not wait for it."""
 
+import asyncio
 import random
 from collections.abc import Mapping
 
@@ -138,6 +139,21 @@ def test_a_stop_does_not_wait_for_the_next_tick() -> None:
         await rig.finish()
         assert clock.monotonic() - begun < 1
         assert len(sink.ticks) == 1
+
+    run_virtual(main)
+
+
+@pytest.mark.parametrize(("takes_s", "waited_s"), [(1.5, 0.5), (25.0, 2.0)])
+def test_f56_a_stop_waits_a_little_for_a_tick_that_is_under_way(takes_s: float, waited_s: float) -> None:
+    async def main(clock: VirtualClock) -> None:
+        rig = Rig(clock, Ticking(clock, takes_s=takes_s))
+        await clock.sleep(1)
+        begun_s = clock.monotonic()
+        await rig.end()
+        await asyncio.wait(rig.tasks)
+        assert clock.monotonic() - begun_s == pytest.approx(waited_s, abs=0.1)
+        assert await health_of(rig.parts) == [], "that it was cut off is no news"
+        await rig.cut()
 
     run_virtual(main)
 

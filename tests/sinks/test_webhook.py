@@ -257,6 +257,23 @@ async def test_a_body_that_drips_does_not_change_what_the_status_said(
     assert (error.reason if error else None) == (None if status == 200 else "http_503")
 
 
+@pytest.mark.parametrize("hangs_up", [True, False])
+async def test_an_answer_before_the_body_is_through_is_an_answer_f33(hangs_up: bool) -> None:
+    """A proxy that lets no such large body pass does not read it; `disconnected` would be tried for days."""
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        if not hangs_up:
+            await stall(reader, writer)
+
+    async with scripted(handler) as where, opened(f"http://{where}/") as sink:
+        with pytest.raises(SinkError) as caught:
+            await sink.deliver("evt_1", b"x" * 500_000)
+    assert (caught.value.reason, caught.value.retryable) == ("http_413", False)
+
+
 async def test_a_2xx_counts_even_if_the_connection_breaks_after_it() -> None:
     """F38."""
     async with scripted(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nsome")) as where:
