@@ -21,7 +21,7 @@ from engine.runtime.downtime import BootClock
 from engine.runtime.ledger.errors import LedgerError
 from engine.runtime.ledger.holding import Outcome
 from engine.runtime.ledger.ledger import Ledger
-from engine.runtime.ledger.operator import Restored, align
+from engine.runtime.ledger.operator import Restored, align, misaligned
 from engine.runtime.ledger.store import Store
 from engine.runtime.ledger.thread import LedgerThread, LoopWorker
 from engine.runtime.ledger.values import Instant, LedgerStatus, Limits, NewTransition, Notice, Step
@@ -94,15 +94,22 @@ class Keeper:
         """Open the ledger and keep it in order, for ever."""
         if not self.opened.is_set():
             restored = await self.ledger.open(fail_open=True)
-            parked, _ = await self.ledger.call(functools.partial(align, receivers=self._receivers))
-            if parked:
-                text = f"{parked} messages wait for receivers that are not configured any more"
-                self.tell("no_receiver", text, count=parked)
+            await self._align()
             self.restored = restored
             self.opened.set()
             if self.alerts is None:
                 self.taken_back.set()
         await self.ledger.run()
+
+    async def _align(self) -> None:
+        """Fit what waits to the receivers there are; where it does, nothing is committed: the core waits for this."""
+        look = functools.partial(misaligned, receivers=self._receivers)
+        if not await self.ledger.call(look, writes=False):
+            return
+        parked, _ = await self.ledger.call(functools.partial(align, receivers=self._receivers))
+        if parked:
+            text = f"{parked} messages wait for receivers that are not configured any more"
+            self.tell("no_receiver", text, count=parked)
 
     async def record(self, transitions: Sequence[Transition], until_ms: int) -> None:
         """T1: hand over what a step changed. Waits for nothing but its turns of the loop.

@@ -19,6 +19,7 @@ __all__ = [
     "align",
     "drop",
     "list_outbox",
+    "misaligned",
     "put_meta",
     "replay",
     "restore",
@@ -85,6 +86,12 @@ UPDATE outbox SET status = 'waiting', reason = '', next_try_ms = 0, next_try_boo
 WHERE status = 'parked' AND reason = 'no_receiver' AND receiver IN (SELECT value FROM json_each(?))"""
 
 
+_MISALIGNED: Final = """
+SELECT EXISTS (
+    SELECT 1 FROM outbox WHERE iif(receiver IN (SELECT value FROM json_each(?)),
+        status = 'parked' AND reason = 'no_receiver', status = 'waiting'))"""
+
+
 def restore(connection: sqlite3.Connection) -> Restored:
     """Everything a start needs but the outbox, which is read as it is sent. Checksums were looked at when the file
     was opened."""
@@ -100,6 +107,12 @@ def restore(connection: sqlite3.Connection) -> Restored:
 def put_meta(connection: sqlite3.Connection, values: Mapping[str, str]) -> None:
     """Facts about the run: boot, last sign of life, whether it was stopped."""
     connection.executemany(_PUT_META, values.items())
+
+
+def misaligned(connection: sqlite3.Connection, receivers: Collection[str]) -> bool:
+    """Whether `align` would change anything."""
+    names = msgspec.json.encode(sorted(receivers)).decode()
+    return connection.execute(_MISALIGNED, (names,)).fetchall() == [(1,)]
 
 
 def align(connection: sqlite3.Connection, receivers: Collection[str]) -> tuple[int, int]:
