@@ -26,6 +26,7 @@ __all__ = [
     "Deployment",
     "DomainEvent",
     "Event",
+    "Facts",
     "Health",
     "Record",
     "Sample",
@@ -153,6 +154,25 @@ class Deployment(DomainEvent, frozen=True, kw_only=True, tag="deployment"):
     environment: str = ""
 
 
+class Facts(msgspec.Struct, frozen=True, gc=False):
+    """What was measured while an alert was active: from `active_since_ms` to the instant of a transition.
+
+    Args:
+        peak: The most extreme value while the condition held: the lowest for a rule that asks for less than a number,
+            else the highest. NaN where there was none.
+        mean: The arithmetic mean of these values, one for each sample; NaN where there was none.
+        samples: How many there were. Only numbers count.
+        time_true_ms: For how long the condition held, as far as that is known.
+        time_unknown_ms: For how long the clocks stood because nothing was known.
+    """
+
+    peak: float
+    mean: float
+    samples: int
+    time_true_ms: int
+    time_unknown_ms: int
+
+
 class Transition(msgspec.Struct, frozen=True, gc=False, tag="transition"):
     """One change of an alert's state.
 
@@ -172,6 +192,7 @@ class Transition(msgspec.Struct, frozen=True, gc=False, tag="transition"):
         severity: Of a rule with levels, the one that is reached; empty for others, whose severity is a label.
         severity_before: The one that was, if it fired before.
         flapping: It has been going back and forth, see `engine.core.flaps`: a mark, and no state.
+        facts: What was measured until then, if it fired before: of a resolve, of a lost alert, of a change of level.
     """
 
     time_ms: int
@@ -187,6 +208,7 @@ class Transition(msgspec.Struct, frozen=True, gc=False, tag="transition"):
     severity: str = ""
     severity_before: str = ""
     flapping: bool = False
+    facts: Facts | None = None
 
     @property
     def fingerprint(self) -> str:

@@ -26,6 +26,7 @@ OFF: Final = -NEVER_MS
 """The place of a clock that does not run."""
 _ROWS_MIN: Final = 64
 _ROWS_PER_STEP: Final = 32_768
+_NO_PEAK: Final = int(np.float64(-np.inf).view(np.int64))
 _INTS: Final = {
     "place": FREE,
     "rule": 0,
@@ -39,7 +40,15 @@ _INTS: Final = {
     "fired": 0,
     "stepped": 0,
     "due": NEVER_MS,
+    "born": 0,
+    "since": OFF,
+    "held": 0,
+    "samples": 0,
+    "peak_bits": _NO_PEAK,
+    "total_bits": 0,
 }
+_FLOATS: Final = {"peak": "peak_bits", "total": "total_bits"}
+"""Columns of float64, and the columns of their bits: these are what is kept."""
 _BITS: Final = {"code": 0, "set": 0, "kept": 0, "reason": 0}
 _SMALL: Final = {"phase": int(Phase.INACTIVE), "level": -1}
 """Columns by type, and what they hold in a row that was just taken."""
@@ -87,6 +96,18 @@ class Rows:
     """The code that ended its condition."""
     due: Ints
     """When time alone will change it."""
+    born: Ints
+    """When it became active, in known time."""
+    since: Ints
+    """Since when some `when` holds without a break, in known time; not before it was active."""
+    held: Ints
+    """For how long one held before that, while it was active."""
+    samples: Ints
+    """How many numbers were measured while one held."""
+    peak: NDArray[np.float64]
+    """The most extreme of these, with its sign turned where that is the lowest; -inf before the first."""
+    total: NDArray[np.float64]
+    """Their sum, in the order in which they came."""
 
     def __init__(self, levels: int) -> None:
         self.levels = levels
@@ -109,6 +130,8 @@ class Rows:
         for names, block in self._blocks:
             for number, name in enumerate(names):
                 setattr(self, name, block[number])
+        for name, bits in _FLOATS.items():
+            setattr(self, name, getattr(self, bits).view(np.float64))
         self.run = self._blocks[0][1][len(_INTS) :]
 
     def __len__(self) -> int:
@@ -134,7 +157,7 @@ class Rows:
             block[:, rows] = blank
         self.place[rows] = places
         self.rule[rows] = rules
-        self.active[rows] = self.stepped[rows] = self.opened[rows] = times
+        self.active[rows] = self.stepped[rows] = self.opened[rows] = self.born[rows] = times
         return rows
 
     def give_back(self, rows: Ints) -> None:
@@ -146,6 +169,12 @@ class Rows:
             for row in rows.tolist():
                 self.stood.pop(row, None)
                 self.unseen.pop(row, None)
+
+    def measure_anew(self, rows: Ints) -> None:
+        """Nothing was measured of these yet."""
+        self.samples[rows] = 0
+        self.total[rows] = 0.0
+        self.peak[rows] = -np.inf
 
     def known(self, rows: Ints, times: Ints | int) -> Ints:
         """Known time at an instant."""
@@ -210,7 +239,7 @@ class Rows:
                 if row in self.stood:
                     lost[at] -= spans.after(self.stood[row], begins[at : at + 1])[0]
         places = begins - lost
-        for clocks in (*self.run, self.keep):
+        for clocks in (*self.run, self.keep, self.since, self.born):
             since = clocks[rows]
             clocks[rows] = np.where(since == OFF, OFF, since - np.clip(since - places, 0, lengths))
         self.lost[rows] += lengths

@@ -19,6 +19,7 @@ from engine.core.alerts import Code, Given, Phase
 from engine.core.changes import Changes
 from engine.core.columns import Column
 from engine.core.flaps import Flaps
+from engine.core.gauge import Gauge
 from engine.core.life import Alerting, Life, terms_of
 from engine.core.notices import Key, Measuring, Notices, Output, Told
 from engine.core.points import Points, Walk
@@ -83,6 +84,7 @@ class AlertBook:
         """Of which rules an alert has nothing but a start, a deadline and an end: see `engine.core.spells`."""
         self.shares = ShareBook(rules)
         self._life = Life(self.rows, self.terms, self.shares)
+        self.gauge = Gauge(self.rows, self.terms.signs)
         self._spells = Spells(self)
         self._any_fires = any(rule.on_missing == "fire" for rule in rules)
         spans_ms = [min(level.for_ms for level in rule.levels) + rule.keep_firing_for_ms for rule in rules]
@@ -175,6 +177,9 @@ class AlertBook:
             rows = self.row_of.array[walk.current_places()]
             due = np.where(rows == FREE, NEVER_MS, self.rows.due[rows])
             at = walk.next(due)
+            if (there := rows != FREE).any():
+                owners, passed = walk.passed(there)
+                self._measure(rows[owners], points, passed)
             if not len(at):
                 break
             made += self._take(points, at, walk.changed[at])
@@ -182,6 +187,21 @@ class AlertBook:
         if refused := self._notices.take_refused():
             self.codes.array[refused] = Code.REFUSED
         return made
+
+    def _measure(self, rows: Ints, points: Points, at: Ints) -> None:
+        """Take samples with which conditions hold: the points `at`, of these alerts."""
+        if len(at):
+            counts = points.sampled[at] & (points.codes[at] > 0) & ((points.codes[at] & Code.WHENS) != 0)
+            self.gauge.take(rows[counts], points.values[at[counts]])
+
+    def note(self, places: Ints, codes: Codes, values: Floats, same: NDArray[np.bool_]) -> None:
+        """Samples of a landing that are not told.
+
+        Args:
+            codes, values: What the condition of each place is, and what was measured.
+            same: Which say what was said before.
+        """
+        self.gauge.note(self.row_of.array, places, codes, values, same)
 
     def pass_time(self, until_ms: int, stamp_ms: int | None = None) -> list[Output]:
         """Let happen what is due until an instant, inclusive.
@@ -340,6 +360,7 @@ class AlertBook:
         else:
             self._life.see(rows, times, codes)
         self._life.settle(rows, times, given, stood & ~unknown)
+        self._measure(rows, points, at)
         made = self._close(rows, times, before, orders, values)
         missing = own.unknown[rows] != NEVER_MS
         if missing.any():  # what lasts no time at all

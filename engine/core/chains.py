@@ -112,7 +112,7 @@ class Chain:
         for rule in self._rules:
             if rule.index in touched:
                 rule.expression.expect(stale_from_ms)
-        return (yield from self._settle(at_ms, set(touched), land))
+        return (yield from self._settle(at_ms, set(touched), land, sampled=True))
 
     def wake(self, time_ms: int, land: Land) -> Outputs:
         """Let happen what is due at an instant."""
@@ -130,9 +130,9 @@ class Chain:
 
     def _pass_time(self, time_ms: int, land: Land) -> Outputs:
         touched = {rule.index for rule in self._rules if rule.expression.passes(time_ms)}
-        return (yield from self._settle(time_ms, touched, land)) if touched else []
+        return (yield from self._settle(time_ms, touched, land, sampled=False)) if touched else []
 
-    def _settle(self, time_ms: int, touched: set[int], land: Land) -> Outputs:
+    def _settle(self, time_ms: int, touched: set[int], land: Land, *, sampled: bool) -> Outputs:
         """Evaluate the rules that are touched, and those that read what they record."""
         time_ms = self.settled_ms = max(time_ms, self.settled_ms)
         done: list[Output] = []
@@ -141,7 +141,7 @@ class Chain:
                 yield from self._record(recorder, time_ms, touched, land)
                 yield
         for judge in self.judges:
-            for chunk in judge.judge(time_ms) if judge.index in touched else ():
+            for chunk in judge.judge(time_ms, sampled=sampled) if judge.index in touched else ():
                 done += chunk
                 yield
         return done

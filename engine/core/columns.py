@@ -115,3 +115,10 @@ class Column(Generic[S]):
         for start in range(self._size, size, POSITIONS_PER_STEP):
             self.resize(min(start + POSITIONS_PER_STEP, size))
             yield
+
+
+def spread(begins: NDArray[np.int64], ends: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """All numbers of some ranges, one range after the other: (of which range each is, the numbers)."""
+    lengths = ends - begins
+    owners = np.repeat(np.arange(len(begins)), lengths)
+    return owners, np.arange(len(owners)) + (begins - (np.cumsum(lengths) - lengths))[owners]

@@ -20,7 +20,7 @@ from engine.core.alerts import LEVELS_MAX, Code
 from engine.core.promql.evaluate import COMPARISON
 from engine.core.promql.plan import Comparison, ComparisonOp, Node, Number
 
-__all__ = ["Condition", "Level", "Verdict", "check_levels", "parse_condition", "split_condition"]
+__all__ = ["Condition", "Level", "Verdict", "asks_for_less", "check_levels", "parse_condition", "split_condition"]
 
 _CONDITION: Final = re.compile(r"\s*(==|!=|>=|<=|>|<)\s*(\S+)\s*")
 _MIRRORED: Final[dict[ComparisonOp, ComparisonOp]] = {
@@ -96,6 +96,11 @@ class Verdict:
             codes |= np.where(when, np.int16(1 << number), np.int16(0))
             codes &= np.where(clear, np.int16(-1), np.int16(~(Code.CLEAR << number)))
         return codes if present is None else np.where(present, codes, np.int16(Code.FALSE))
+
+
+def asks_for_less(condition: Condition | None) -> bool:
+    """Whether the lowest value is the worst."""
+    return condition is not None and condition.op in ("<", "<=")
 
 
 def parse_condition(text: str) -> Condition:

@@ -50,7 +50,7 @@ class _Silent:
         self.levels: tuple[Level, ...] = tuple(rule.levels)
         self.of, self.on_missing = rule.of, rule.on_missing
         self.missing_for_ms, self.hold_max_ms = rule.missing_for_ms, rule.hold_max_ms
-        self.keep_firing_for_ms = rule.keep_firing_for_ms
+        self.keep_firing_for_ms, self.is_low = rule.keep_firing_for_ms, rule.is_low
 
     def alert_labels(self, labels: Mapping[str, str]) -> dict[str, str]:
         return dict(labels)
@@ -99,7 +99,7 @@ def forecast(seat: Seat, codes: Mapping[int, int]) -> dict[int, Next]:
         at_ms = seat.instant_from(0)
         told = np.array([codes.get(row, Code.FALSE) for row in rows.tolist()], dtype=np.int16)
         zeros, nothing = np.zeros(len(rows), dtype=np.int64), np.full(len(rows), np.nan)
-        note(copy.tell(Points(zeros, places, zeros + at_ms, zeros - 1, zeros, told, nothing, nothing)))
+        note(copy.tell(Points(zeros, places, zeros + at_ms, zeros - 1, zeros, told, nothing, nothing, zeros > 0)))
         note(copy.pass_time(at_ms, at_ms))
     for _ in range(STEPS_MAX):
         if copy.due_ms >= NEVER_MS or len(found) == len(rows):

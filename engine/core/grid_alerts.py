@@ -17,7 +17,8 @@ import numpy as np
 from engine.core.alert_rows import FREE, Ints
 from engine.core.alerts import STATES, Code, Phase
 from engine.core.book import AlertBook
-from engine.core.conditions import Level
+from engine.core.columns import Column
+from engine.core.conditions import Level, asks_for_less, split_condition
 from engine.core.groups import GridRule
 from engine.core.label_places import LabelPlaces, Labels, SavedPlaces
 from engine.core.notices import Output
@@ -47,6 +48,7 @@ class _Texts:
         self.missing_for_ms = 0
         self.keep_firing_for_ms = rule.keep_firing_for_ms
         self.hold_max_ms = HOLD_MAX_MS
+        self.is_low = asks_for_less(split_condition(rule.plan.root)[1])
         self._describe = describe
 
     def alert_labels(self, labels: Mapping[str, str]) -> dict[str, str]:
@@ -104,6 +106,8 @@ class GridAlerts:
         self._rows: Codes = np.zeros(0, dtype=np.int64)
         self._values: Floats = np.zeros(0)
         # What is active, by row and by the alert's labels.
+        self._active: Column[np.int64] = Column(np.int64, FREE)
+        """By place, the row of what is active and was told so."""
         self._labels_of: dict[int, Labels] = {}
         self._row_of: dict[Labels, int] = {}
         # Of every alert, the ones that are no longer active and keep firing included.
@@ -155,7 +159,9 @@ class GridAlerts:
             self._texts.update((labels, self._rendered(labels, self._value(labels))) for labels in self._row_of)
         left |= {labels: self._last_values[labels] for labels in self._withheld if labels not in entered}
         self._withheld = dict.fromkeys(labels for labels in left if warming and self._fires(labels))
+        self._measure(result.values)
         made = self._tell(newly, left, at_ms)
+        self._note_active(newly)
         made += self.book.pass_time(at_ms, at_ms)
         over = [output[-1].labels for output in made if output[-1].after == "inactive"]
         self._forget([*left, *(tuple(sorted(labels.items())) for labels in over)])
@@ -228,6 +234,7 @@ class GridAlerts:
         self._refused, self._withheld = set(saved.refused), dict.fromkeys(saved.withheld)
         self._places.load(saved.places)
         self.book.codes.array[:] = np.frombuffer(saved.alerts.codes, dtype="<i2")
+        self._note_active(active)
         slots = np.frombuffer(saved.alerts.slots, dtype="<i8").astype(np.int64)
         if not set(slots.tolist()) <= {place for _, place in saved.places.items}:
             raise ValueError("alerts of label sets that there are not")
@@ -261,9 +268,11 @@ class GridAlerts:
         before = {self._labels_of.pop(row) for row in went}
         for labels in before:
             del self._row_of[labels]
+        self._note_left(before)
         for labels, row in entered.items():
             self._labels_of[row], self._row_of[labels] = labels, row
             self._sample_labels[labels] = shape.labels(row)
+        self._note_active(labels for labels in entered if labels in before)
         self._refused = {labels for labels in self._refused if labels in self._row_of}
         newly = [labels for labels in entered if labels not in before or labels in self._refused]
         again = self._refused.difference(newly)
@@ -294,7 +303,8 @@ class GridAlerts:
             codes[[at for at, labels in enumerate(told) if labels in self._withheld]] = Code.UNKNOWN
         values = np.array([self._value(labels) for labels in told], dtype=np.float64)
         zeros = np.zeros(len(told), dtype=np.int64)
-        points = Points(zeros, places, zeros + at_ms, zeros - 1, zeros, codes, values, values)
+        sampled = codes == Code.TRUE
+        points = Points(zeros, places, zeros + at_ms, zeros - 1, zeros, codes, values, values, sampled)
         order = np.argsort(places, kind="stable")
         made = self.book.tell(points.pick(order))
         for labels in newly:
@@ -303,6 +313,27 @@ class GridAlerts:
             else:
                 self._refused.discard(labels)
         return made
+
+    def _measure(self, values: Floats) -> None:
+        """Take the values of alerts that were active before and are so still."""
+        own = self.book.rows
+        if not len(own):
+            return
+        taken = own.taken()
+        at = self._active.array[own.place[taken]]
+        there = at != FREE
+        self.book.gauge.take(taken[there], values[at[there]])
+
+    def _note_active(self, active: Iterable[Labels]) -> None:
+        self._active.resize(len(self.book.codes))
+        for labels in active:
+            if (place := self._places.find(labels)) != FREE:
+                self._active.array[place] = self._row_of[labels]
+
+    def _note_left(self, left: Iterable[Labels]) -> None:
+        for labels in left:
+            if (place := self._places.find(labels)) != FREE:
+                self._active.array[place] = FREE
 
     def _fires(self, labels: Labels) -> bool:
         """Whether the alert of a label set is firing."""

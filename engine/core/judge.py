@@ -187,13 +187,16 @@ class Judge:
         if self.store.restarted_ms >= 0:
             self._withhold(codes, touched.slots, times)
         places = self.places.array[touched.at]
-        changed = np.flatnonzero(codes != self.book.codes.array[places])
+        differs = codes != self.book.codes.array[places]
+        self.book.note(places, codes, columns.values, ~differs)
+        changed = np.flatnonzero(differs)
         if not len(changed):
             return None
         slots, stamps = touched.slots[changed], times[changed]
         values = self.values_at(slots, stamps)
-        zeros = np.zeros(len(changed), dtype=np.int64)
-        return Points(zeros + self.index, places[changed], stamps, stamps - 1, zeros, codes[changed], values, values)
+        zeros, every = np.zeros(len(changed), dtype=np.int64), np.ones(len(changed), dtype=np.bool_)
+        rules, limits, codes = zeros + self.index, stamps - 1, codes[changed]
+        return Points(rules, places[changed], stamps, limits, zeros, codes, values, values, every)
 
     def landed(self, stale_from_ms: int) -> None:
         """Samples of its series were landed; the first of them goes stale at `stale_from_ms`."""
@@ -315,7 +318,8 @@ class Judge:
         values, before = self.values_at(slots, times), self.values_at(slots, instants - 1)
         zeros = np.zeros(len(slots), dtype=np.int64)
         # What was due at the instant comes before; if the slot was judged since, that was so then.
-        return Points(zeros + self.index, places, times, instants, zeros, codes, values, before)
+        none = np.zeros(len(slots), dtype=np.bool_)
+        return Points(zeros + self.index, places, times, instants, zeros, codes, values, before, none)
 
     # -- a run of single samples -------------------------------------------------------------------------------
 
@@ -361,7 +365,7 @@ class Judge:
         seen[lanes.first] = self.values_at(once, times[lanes.first] - 1) if watches else np.nan
         places = self.places.array[slots]
         rules = np.full(len(slots), self.index)
-        points = Points(rules, places, times, lanes.limits, lanes.orders, codes, values, seen)
+        points = Points(rules, places, times, lanes.limits, lanes.orders, codes, values, seen, lanes.sampled)
         if early is not None:
             points = Points.join([early, points])
             points = points.pick(np.argsort(points.places, kind="stable"))

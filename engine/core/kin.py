@@ -217,13 +217,16 @@ class Kin:
         else:
             values, present, ended = self._by_store(part.at, times)
             codes = self._codes(values, part.limits, present, ended)
-        at = np.flatnonzero(codes != self._book.codes.array[part.at])
+        changed = codes != self._book.codes.array[part.at]
+        self._book.note(part.places, codes, values, ~changed)
+        at = np.flatnonzero(changed)
         if not len(at):
             return None
         values = values[at] if present is None else np.where(present[at], values[at], np.nan)
         stamps = np.full(len(at), times) if isinstance(times, int) else times[at]
         zeros = np.zeros(len(at), dtype=np.int64)
-        return Points(part.rules[at], part.places[at], stamps, stamps - 1, zeros, codes[at], values, values)
+        every = np.ones(len(at), dtype=np.bool_)
+        return Points(part.rules[at], part.places[at], stamps, stamps - 1, zeros, codes[at], values, values, every)
 
     # -- time --------------------------------------------------------------------------------------------------
 
@@ -321,7 +324,8 @@ class Kin:
         codes = self._codes(values, [limit[rules] for limit in limits], present, ended)
         if present is not None and not present.all():
             values = np.where(present, values, np.nan)
-        return Points(rules, lanes.slots, lanes.times, lanes.limits, lanes.orders, codes, values, values)
+        every = np.ones(len(codes), dtype=np.bool_)  # where none came, something is stale, and no condition holds
+        return Points(rules, lanes.slots, lanes.times, lanes.limits, lanes.orders, codes, values, values, every)
 
     def seen(self, points: Points, first: Ints) -> Points:
         """With what was measured just before each point.

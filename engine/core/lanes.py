@@ -85,6 +85,7 @@ class Lanes(NamedTuple):
         first, last: The first and the last row of each label set.
         states: Of each selector what it shows: (values, fresh, ended).
         has_gaps: Whether there are rows between samples, where an input went stale.
+        apart: With these, whether each row is of a sample.
     """
 
     slots: Ints
@@ -97,6 +98,12 @@ class Lanes(NamedTuple):
     last: Ints
     states: list[tuple[Floats, Bools, Bools]]
     has_gaps: bool = False
+    apart: Bools | None = None
+
+    @property
+    def sampled(self) -> Bools:
+        """Whether each row is of a sample."""
+        return np.ones(len(self.slots), dtype=np.bool_) if self.apart is None else self.apart
 
     @classmethod
     def of(cls, run: Run, placed: Sequence[tuple[Ints, Ints]]) -> Lanes | None:
@@ -237,6 +244,7 @@ class Lanes(NamedTuple):
         orders = np.concatenate([self.orders, *[self.orders[gap + 1] for gap in gaps]])
         limits = np.concatenate([self.limits, *instants])  # who is due at the instant itself comes first
         order = np.lexsort((times, base))
+        apart = order < len(self.slots)
         base, times = base[order], times[order]
         slots = self.slots[base]
         ends = np.flatnonzero(slots[1:] != slots[:-1])
@@ -254,6 +262,7 @@ class Lanes(NamedTuple):
                 for shown, until, over in zip(values, untils, ended, strict=True)
             ],
             has_gaps=True,
+            apart=apart,
         )
 
 

@@ -58,6 +58,10 @@ class Alerting(Protocol):
         """At least one, the lowest first."""
 
     @property
+    def is_low(self) -> bool:
+        """Whether it asks for less than a number, so that the lowest value is the worst."""
+
+    @property
     def of(self) -> float:
         """For what part of its time a level must be true; 1 for all of it."""
 
@@ -95,6 +99,8 @@ class Terms(NamedTuple):
     """Under `fire` how long data must be missing; NEVER_MS otherwise."""
     pauses: NDArray[np.bool_]
     alerts_max: Ints
+    signs: NDArray[np.float64]
+    """-1 where the lowest value is the peak, else 1."""
 
 
 class Life:
@@ -135,6 +141,13 @@ class Life:
         reasons = np.where(absent, codes, np.int16(Code.FALSE))
         own.reason[rows] = np.where(ending & ~holds, reasons, own.reason[rows])
         now = times - own.lost[rows]
+        since = own.since[rows]
+        runs_on = since != OFF
+        begins, over = holds & ~runs_on, ~holds & runs_on
+        if over.any():
+            own.held[rows[over]] += (now - since)[over]
+        if over.any() or begins.any():
+            own.since[rows] = np.where(holds, np.where(runs_on, since, now), OFF)
         cleared = bits >> 8
         if self._shares.any:
             cleared &= self._shares.clears(own, rows, codes)
@@ -201,8 +214,11 @@ class Life:
             if over.any():
                 after[over] = next_phases(after[over], np.full(int(over.sum()), _KEPT, dtype=np.int8))
         begun = (phases == _INACTIVE) & (after != _INACTIVE) & (own.unknown[rows] == NEVER_MS)
-        own.active[rows[begun]] = times[begun]
-        own.fired[rows[begun]] = 0
+        if begun.any():
+            self._begin(rows[begun], times[begun], now[begun])
+        anew = (phases == _INACTIVE) & (after != _INACTIVE) & ~begun
+        if anew.any():
+            own.measure_anew(rows[anew])
         firing = after == _FIRING
         own.keep[rows[firing]] = OFF
         own.reason[rows[firing & (phases == _KEEPING)]] = Code.FALSE  # what ends it now is another matter
@@ -212,6 +228,16 @@ class Life:
         own.level[rows] = np.where(firing, _highest(levels), own.level[rows])
         own.phase[rows] = after
         own.stepped[rows] = times
+
+    def _begin(self, rows: Ints, times: Ints, now: Ints) -> None:
+        """These become active."""
+        own = self.rows
+        own.active[rows] = times
+        own.fired[rows] = 0
+        own.born[rows] = now
+        own.since[rows] = np.where(own.since[rows] == OFF, OFF, now)
+        own.held[rows] = 0
+        own.measure_anew(rows)
 
     def _shared(
         self, rows: Ints, now: Ints, levels: Codes, runs: NDArray[np.bool_], ripe: NDArray[np.bool_]
@@ -282,6 +308,7 @@ def terms_of(rules: Sequence[Alerting], levels: int, alerts_max: Sequence[int]) 
         column(rule.missing_for_ms if rule.on_missing == "fire" else NEVER_MS for rule in rules),
         np.array([rule.on_missing != "count" for rule in rules], dtype=np.bool_),
         np.array(alerts_max, dtype=np.int64),
+        np.array([-1.0 if rule.is_low else 1.0 for rule in rules]),
     )
 
 

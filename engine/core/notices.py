@@ -15,7 +15,7 @@ from engine.core.alert_rows import Ints
 from engine.core.alerts import STATES, Code
 from engine.core.flaps import Flaps, Ring
 from engine.core.statuses import status_of, with_severity
-from engine.events import AlertState, Transition
+from engine.events import AlertState, Facts, Transition
 from engine.status import AlertStatus
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ class Told(NamedTuple):
         orders: Place of its atom in the order of output.
         kinds: What happens, as in `KINDS`.
         values: What the expression measured then.
+        facts: Of those that end a firing alert; None of others.
     """
 
     orders: Ints
@@ -88,6 +89,7 @@ class Told(NamedTuple):
     values: NDArray[np.float64]
     active: Ints
     fired: Ints
+    facts: NDArray[np.object_]
 
     def pick(self, at: Ints) -> Told:
         """Some of them."""
@@ -221,13 +223,23 @@ class Notices:
             self._reasons(book, here, was, now, None if lost is None else lost[at]).tolist(),
             own.level[here].tolist(),
             np.where(was == 2, before[1][at], -1).tolist(),
+            self._facts(book, here, stamps, was == 2),
             strict=True,
         )
         made: list[Output] = []
-        for order, time_ms, rule, place, old, new, value, active, fired, reason, level, last in columns:
+        for order, time_ms, rule, place, old, new, value, active, fired, reason, level, last, facts in columns:
             said = STATES[old], STATES[new], _WORDS[reason]
-            made.append(self._output(book, order, time_ms, rule, place, said, value, active, fired, level, last))
+            made.append(self._output(book, order, time_ms, rule, place, said, value, active, fired, level, last, facts))
         return made
+
+    @staticmethod
+    def _facts(book: AlertBook, rows: Ints, times: Ints, fired: NDArray[np.bool_]) -> list[Facts | None]:
+        """Of alerts that fired before, what was measured."""
+        found: list[Facts | None] = [None] * len(rows)
+        at = np.flatnonzero(fired)
+        for number, facts in zip(at.tolist(), book.gauge.facts(rows[at], times[at]) if len(at) else (), strict=True):
+            found[number] = facts
+        return found
 
     def _output(
         self,
@@ -242,6 +254,7 @@ class Notices:
         fired: int,
         level: int,
         last: int,
+        facts: Facts | None,
     ) -> Output:
         named = self._named.get(place) or self.named(which, place, book.slot_of.array[place])
         labels, key, number, name = named.labels, named.key, named.rule, named.name
@@ -249,8 +262,9 @@ class Notices:
         if "firing" in said and not self._silent[which]:
             texts = self._rules[which].describe(with_severity(labels, severity), value)
         mark = self._flaps.is_on if said[:2] == ("pending", "firing") else self._flaps.change
-        flaps, before = mark(which, key, time_ms), self._severities[which][last]
-        transition = Transition(time_ms, name, labels, *said, value, active, texts, fired, severity, before, flaps)
+        flaps = mark(which, key, time_ms)
+        was = self._severities[which][last]
+        transition = Transition(time_ms, name, labels, *said, value, active, texts, fired, severity, was, flaps, facts)
         self._made += 1
         return order, time_ms, number, key, self._made, transition
 
@@ -269,6 +283,7 @@ class Notices:
             told.active.tolist(),
             told.fired.tolist(),
             range(first, self._made + 1),
+            told.facts.tolist(),
             strict=True,
         )
         if self._bare:
@@ -296,18 +311,19 @@ class Notices:
                         one.ring.on
                         if time_ms < one.ring.until_ms
                         else (is_on if kind == FIRES else changed)(one, time_ms),
+                        facts,
                     ),
                 )
-                for order, time_ms, place, kind, value, active, fired, number in columns
+                for order, time_ms, place, kind, value, active, fired, number, facts in columns
                 for one in (named[place],)
                 for before, after, why in (KINDS[kind],)
             ]
         made: list[Output] = []
         rules = told.rules.tolist()
-        for which, (order, time_ms, place, kind, value, active, fired, _) in zip(rules, columns, strict=True):
+        for which, (order, time_ms, place, kind, value, active, fired, _, facts) in zip(rules, columns, strict=True):
             level, last = (0 if kind in (FIRES, FIRES_AT_ONCE, RESOLVES) else -1), (0 if kind == RESOLVES else -1)
             made.append(
-                self._output(book, order, time_ms, which, place, KINDS[kind], value, active, fired, level, last)
+                self._output(book, order, time_ms, which, place, KINDS[kind], value, active, fired, level, last, facts)
             )
         return made
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["LONGEST_MS", "PlainRows", "column_of"]
 
 Bools = NDArray[np.bool_]
+Objects = NDArray[np.object_]
 LONGEST_MS: Final = NEVER_MS // 2
 """A clock that takes longer never comes."""
 _TRUE = np.int16(Code.TRUE)
@@ -35,14 +36,14 @@ class PlainRows:
     def __init__(self, book: AlertBook) -> None:
         self._book = book
 
-    def begin(self, places: Ints, rules: Ints, times: Ints, hot: Bools, fired: Ints, due: Ints) -> None:
-        """Take rows for alerts that are pending or, those that are `hot`, fire since `fired`."""
+    def begin(self, places: Ints, rules: Ints, times: Ints, hot: Bools, fired: Ints, due: Ints) -> Ints:
+        """Take rows for alerts that are pending or, those that are `hot`, fire since `fired`; return them."""
         book, own = self._book, self._book.rows
         rows = own.take(places, rules, times)
         book.row_of.array[places] = rows
         book.changes.touch(places)
         book.counts += np.bincount(rules, minlength=len(book.rules))
-        own.run[0, rows] = times
+        own.run[0, rows] = own.since[rows] = times
         own.code[rows] = _TRUE
         own.phase[rows] = _PENDING
         if hot.any():
@@ -50,6 +51,7 @@ class PlainRows:
             due = np.where(hot, NEVER_MS, due)
         own.due[rows] = due
         book.due_ms = min(book.due_ms, int(due.min()))
+        return rows
 
     def burn(self, rows: Ints, times: Ints) -> None:
         """These fire since `times`."""
@@ -64,7 +66,7 @@ class PlainRows:
         own.due[rows] = NEVER_MS
 
 
-def column_of(points: Points, at: Ints, kinds: Ints, active: Ints, fired: Ints) -> Told:
+def column_of(points: Points, at: Ints, kinds: Ints, active: Ints, fired: Ints, facts: Objects | None = None) -> Told:
     """What happens at points."""
     return Told(
         points.orders[at],
@@ -75,4 +77,5 @@ def column_of(points: Points, at: Ints, kinds: Ints, active: Ints, fired: Ints) 
         points.values[at],
         active,
         fired,
+        np.full(len(at), None, dtype=np.object_) if facts is None else facts,
     )

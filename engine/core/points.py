@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.core.alert_rows import Ints
+from engine.core.columns import spread
 from engine.core.store import NEVER_MS
 
 __all__ = ["Points", "Walk"]
@@ -31,6 +32,7 @@ class Points(NamedTuple):
         codes: What the condition is: see `engine.core.alerts.Code`.
         values: What the expression measures then; NaN where nothing is known.
         seen: What it measured just before.
+        sampled: Whether a sample says so, and not only that time has passed.
     """
 
     rules: Ints
@@ -41,6 +43,7 @@ class Points(NamedTuple):
     codes: NDArray[np.int16]
     values: NDArray[np.float64]
     seen: NDArray[np.float64]
+    sampled: NDArray[np.bool_]
 
     def pick(self, at: Ints | NDArray[np.bool_]) -> Points:
         """Some of them."""
@@ -93,6 +96,7 @@ class Walk:
         self._single = len(self._start) == size
         self._current = self._start
         self._live = np.arange(len(self._start))
+        self._passed = self._start, self._start
         if self._single:
             return
         # The next point from each on that says something else; `size` where there is none.
@@ -131,7 +135,9 @@ class Walk:
         live = self._live
         if self._single:
             self._live = live[:0]
-            at: Ints = np.flatnonzero(self.changed | (due <= self._points.limits))
+            matters = self.changed | (due <= self._points.limits)
+            self._passed = live, live + ~matters
+            at: Ints = np.flatnonzero(matters)
             return at
         current = self._current[live]
         when = due if self._limits is None else np.searchsorted(self._limits, due)
@@ -139,8 +145,23 @@ class Walk:
         first_due = np.where(due == NEVER_MS, self._end[live], np.searchsorted(self._keys, keys))
         at = np.maximum(current, np.minimum(self._next_changed[current], first_due))
         inside = at < self._end[live]
+        self._passed = current, np.where(inside, at, self._end[live])
         self._live, at = live[inside], at[inside]
         self._current[self._live] = at + 1
         done = self._current[self._live] >= self._end[self._live]
         self._live = self._live[~done]
         return at
+
+    def passed(self, there: NDArray[np.bool_]) -> tuple[Ints, Ints]:
+        """The points that the last `next` has passed over.
+
+        Args:
+            there: Of which of the label sets that had points left then.
+
+        Returns:
+            (positions among those label sets, the points), those of a label set in order.
+        """
+        begins, ends = self._passed
+        at = np.flatnonzero(there & (begins < ends))
+        owners, points = spread(begins[at], ends[at])
+        return at[owners], points

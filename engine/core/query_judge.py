@@ -202,9 +202,13 @@ class QueryJudge:
 
     # -- steps -------------------------------------------------------------------------------------------------
 
-    def judge(self, time_ms: int) -> Iterator[list[Output]]:
+    def judge(self, time_ms: int, *, sampled: bool) -> Iterator[list[Output]]:
         """Evaluate the expression at an instant, not before the last, and tell the alerts what that means, some at a
-        time."""
+        time.
+
+        Args:
+            sampled: There is a sample, and not only that time has passed.
+        """
         try:
             result = self.expression.value(time_ms)
             if not isinstance(result, Vector):
@@ -222,7 +226,7 @@ class QueryJudge:
         told = self._codes(result, codes, places, time_ms)
         values = self._values.array[places]
         zeros = np.zeros(len(places), dtype=np.int64)
-        points = Points(zeros, places, zeros + time_ms, zeros - 1, zeros, told, values, values)
+        points = Points(zeros, places, zeros + time_ms, zeros - 1, zeros, told, values, values, zeros < sampled)
         for part in points.chunks(POINTS_PER_CHUNK):
             yield from self.book.telling(part)
         self._forget()

@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 
-from engine.core.conditions import Condition, Level, check_levels, parse_condition, split_condition
+from engine.core.conditions import Condition, Level, asks_for_less, check_levels, parse_condition, split_condition
 from engine.core.promql.compile import NotPointwise, pointwise
 from engine.core.promql.parse import PromQLError
 from engine.core.promql.plan import Node, Plan, QueryPlan
@@ -92,6 +92,11 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     annotations: dict[str, Any] = {}  # str -> Template; a Protocol is no msgspec type
     external_labels: dict[str, str] = {}
+
+    @property
+    def is_low(self) -> bool:
+        """Whether it asks for less than a number, so that the lowest value is the worst."""
+        return asks_for_less(self.levels[0].when)
 
     @property
     def for_ms(self) -> int:

@@ -22,8 +22,8 @@ from engine.core.spans import Edges
 
 __all__ = ["SavedAlerts", "SavedLevel", "is_row", "join_rows", "load_alerts", "save_alerts", "save_levels", "save_row"]
 
-_OWN: Final = frozenset({"place", "rule", "run", "due"})
-"""Columns of rows that are not kept as they are: they are numbered, or computed, anew."""
+_OWN: Final = frozenset({"place", "rule", "run", "due", "peak", "total"})
+"""Columns of rows that are not kept as they are: they are numbered, or computed, anew, or are kept as bits."""
 
 
 class SavedLevel(msgspec.Struct, array_like=True):
@@ -184,6 +184,7 @@ def load_alerts(book: AlertBook, rule: int, saved: SavedAlerts, places: Ints, *,
             book.rows.stood[row], book.rows.unseen[row] = map(list, saved.stood[place])
     if edited:
         book.codes.array[places[at]] = Code.REFUSED
+        book.rows.measure_anew(rows)
     book.arm(rows)
     return len(slots) - len(at)
 

@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 
 from engine.core.alert_rows import FREE, Ints
 from engine.core.alerts import Code, Phase
+from engine.core.columns import spread
+from engine.core.gauge import Sums
 from engine.core.notices import CLEARS, FIRES, RESOLVES, Output, Told
 from engine.core.plain_rows import LONGEST_MS, PlainRows, column_of
 from engine.core.points import Points
 from engine.core.store import NEVER_MS
 from engine.core.tracks import Track
+from engine.events import Facts
 
 if TYPE_CHECKING:
     from engine.core.book import AlertBook
@@ -106,17 +109,25 @@ class SpellRuns:
         if odd.any():
             rest = track.points(np.flatnonzero(odd[track.lanes(np.arange(track.size))]))
             mine = ~odd[lane]
-            points, lane = points.pick(mine), lane[mine]
+            points, lane, at = points.pick(mine), lane[mine], at[mine]
             rows = np.where(odd, FREE, rows)
-        return self._told(track, points, lane, was, rows, stored), points, rest
+        return self._told(track, at, points, lane, was, rows, stored), points, rest
 
     def _told(
-        self, track: Track, points: Points, lane: Ints, was: Bools, rows: Ints, stored: Callable[[Ints], Floats]
+        self,
+        track: Track,
+        at: Ints,
+        points: Points,
+        lane: Ints,
+        was: Bools,
+        rows: Ints,
+        stored: Callable[[Ints], Floats],
     ) -> list[Output]:
         """What comes of changes.
 
         Args:
-            points: The changes, those of a lane together.
+            at: Which rows of the track are changes, those of a lane together.
+            points: The changes.
             lane: Of each.
             was: By lane, whether the condition was true at the beginning.
             rows: By lane, of its alert at the beginning.
@@ -127,6 +138,8 @@ class SpellRuns:
         np.logical_not(same[:-1], out=first[1:])
         new = self._new(track, points, lane, same)
         old = self._old(track, points, lane, np.flatnonzero(first & was[lane]), rows)
+        done, stays = np.flatnonzero(new.closed & new.hot), np.flatnonzero(~new.closed)
+        sums = self._measure(track, at, new, old, done, stays)
         over = np.flatnonzero(old.ends >= 0)
         at_once = new.hot & ~new.fires
         parts = [column_of(points, new.at, at_once.astype(np.int64), new.times, np.where(at_once, new.times, 0))]
@@ -137,8 +150,10 @@ class SpellRuns:
             hot = np.concatenate([new.hot[new.closed], (old.fired_at >= 0)[over]])
             active = np.concatenate([new.times[new.closed], old.active[over]])
             fired = np.concatenate([new.fired[new.closed], np.maximum(old.fired_at, 0)[over]])
-            parts.append(column_of(points, ends, np.where(hot, RESOLVES, CLEARS), active, fired))
-        self._write(points, new, old)
+            facts = np.full(len(ends), None, dtype=np.object_)
+            facts[hot] = self._facts(points, new, old, done, sums)
+            parts.append(column_of(points, ends, np.where(hot, RESOLVES, CLEARS), active, fired, facts))
+        self._write(points, new, old, stays, sums)
         told = Told._make(map(np.concatenate, zip(*parts, strict=True)))
         return self._book.told(told.pick(self._in_order(told)) if len(told.orders) else told)
 
@@ -181,7 +196,39 @@ class SpellRuns:
         fired_at = np.where(ripe, due, np.where(pending, -1, own.fired[mine]))
         return _Old(there, mine, end, own.active[mine], due, ripe, fired_at)
 
-    def _write(self, points: Points, new: _New, old: _Old) -> None:
+    def _measure(self, track: Track, at: Ints, new: _New, old: _Old, done: Ints, stays: Ints) -> Sums:
+        """Take the samples with which conditions hold: what was measured of all old alerts, of the new ones that are
+        `done`, and of those that stay."""
+        gauge, more = self._book.gauge, len(done) + len(stays)
+        lasting, there = new.lanes[stays], track.first[old.lanes]
+        ends = track.last[old.lanes] + 1
+        over = np.flatnonzero(old.ends >= 0)
+        ends[over] = at[old.ends[over]]
+        begun, stayed = new.at[done], new.at[stays]
+        lanes = np.concatenate([old.lanes, new.lanes[done], lasting])
+        begins = np.concatenate([there, at[begun], at[stayed]])
+        ends = np.concatenate([ends, at[begun + 1], track.last[lasting] + 1])
+        rules = None
+        if gauge.turned:
+            rules = np.concatenate([self._book.rows.rule[old.rows], new.rules[done], new.rules[stays]])
+        sums = gauge.sums(old.rows, more)
+        owners, rows = spread(begins, ends)
+        gauge.add(sums, owners, track.measured(rows, lanes[owners]), rules)
+        gauge.keep(old.rows, sums.pick(slice(0, len(old.rows))))
+        return sums
+
+    def _facts(self, points: Points, new: _New, old: _Old, done: Ints, sums: Sums) -> list[Facts]:
+        """Of alerts that fired and are over: new ones, then old ones."""
+        over = np.flatnonzero((old.ends >= 0) & (old.fired_at >= 0))
+        begins, rows, size = new.at[done], old.rows[over], len(old.rows)
+        true, unknown = self._book.gauge.spans(rows, points.times[old.ends[over]])
+        lengths = points.times[begins + 1] - new.times[done]
+        true, unknown = np.concatenate([lengths, true]), np.concatenate([np.zeros_like(lengths), unknown])
+        which = np.concatenate([np.arange(size, size + len(done)), over])
+        rules = np.concatenate([new.rules[done], self._book.rows.rule[rows]])
+        return self._book.gauge.facts_of(sums.pick(which), rules, true, unknown)
+
+    def _write(self, points: Points, new: _New, old: _Old, begun: Ints, sums: Sums) -> None:
         """Leave conditions and alerts as they are when all this is over."""
         book = self._book
         book.codes.array[points.places] = points.codes  # of a lane with several changes the last one stays
@@ -191,12 +238,11 @@ class SpellRuns:
         stays = np.flatnonzero(old.ripe & ~over)
         if len(stays):
             self._rows.burn(old.rows[stays], old.due[stays])
-        stays = np.flatnonzero(~new.closed)
-        if len(stays):
-            places = points.places[new.at[stays]]
-            self._rows.begin(
-                places, new.rules[stays], new.times[stays], new.hot[stays], new.fired[stays], new.due[stays]
-            )
+        if len(begun):
+            places = points.places[new.at[begun]]
+            rules, times, fired, due = (column[begun] for column in (new.rules, new.times, new.fired, new.due))
+            rows = self._rows.begin(places, rules, times, new.hot[begun], fired, due)
+            book.gauge.keep(rows, sums.pick(slice(len(sums.samples) - len(begun), None)))
 
     @staticmethod
     def _fires(track: Track, new: _New, old: _Old, stored: Callable[[Ints], Floats]) -> Told:
@@ -207,9 +253,9 @@ class SpellRuns:
         at = track.following(lanes, due)
         points = track.points(at)
         first = track.first[lanes]
-        seen = track.measured(at - 1)  # of a first row it is left out
+        seen = track.measured(at - 1, lanes)  # of a first row it is left out
         unseen = np.flatnonzero(at == first)
         if len(unseen):
             seen[unseen] = stored(points.places[unseen])
-        kinds = np.full(len(at), FIRES)
-        return Told(points.orders, due, points.rules, points.places, kinds, seen, active, due)
+        kinds, nothing = np.full(len(at), FIRES), np.full(len(at), None, dtype=np.object_)
+        return Told(points.orders, due, points.rules, points.places, kinds, seen, active, due, nothing)

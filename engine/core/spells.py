@@ -88,12 +88,16 @@ class Spells:
         if at_once.any():
             fired = np.where(at_once, times, 0)
         told = column_of(points, at, at_once.astype(np.int64), times, fired)  # BEGINS or FIRES_AT_ONCE
-        self._rows.begin(told.places, rules, times, at_once, fired, due)
+        rows = self._rows.begin(told.places, rules, times, at_once, fired, due)
+        self._book.gauge.take(rows, told.values)
         return told
 
     def _end(self, points: Points, at: Ints, rows: Ints) -> Told:
         own = self._book.rows
-        told = column_of(points, at, _ENDS[own.phase[rows]], own.active[rows], own.fired[rows])
+        kinds, facts = _ENDS[own.phase[rows]], np.full(len(at), None, dtype=np.object_)
+        if (hot := kinds == RESOLVES).any():
+            facts[hot] = self._book.gauge.facts(rows[hot], points.times[at[hot]])
+        told = column_of(points, at, kinds, own.active[rows], own.fired[rows], facts)
         self._book.release(rows)
         return told
 
@@ -109,9 +113,11 @@ class Spells:
         own = self._book.rows
         times, rules, places = np.maximum(own.due[rows], own.stepped[rows]), own.rule[rows], own.place[rows]
         self._rows.burn(rows, times)
-        zeros = np.zeros(len(rows), dtype=np.int64)
+        zeros, nothing = np.zeros(len(rows), dtype=np.int64), np.full(len(rows), None, dtype=np.object_)
         orders = zeros if orders is None else orders
-        return self._book.told(Told(orders, times, rules, places, zeros + FIRES, seen, own.active[rows], times))
+        return self._book.told(
+            Told(orders, times, rules, places, zeros + FIRES, seen, own.active[rows], times, nothing)
+        )
 
     def may_fire(self, rows: Ints) -> Bools:
         """Of which alerts that are due nothing can have come but the time to fire."""

@@ -53,8 +53,8 @@ class Track(Protocol):
     def lanes(self, at: Ints) -> Ints:
         """Of rows, the lanes."""
 
-    def measured(self, at: Ints) -> NDArray[np.float64]:
-        """What was measured at rows."""
+    def measured(self, at: Ints, lanes: Ints) -> NDArray[np.float64]:
+        """What was measured at rows of lanes; of the row before the first of a lane it means nothing."""
 
     def points(self, at: Ints) -> Points:
         """Rows as points."""
@@ -100,7 +100,7 @@ class Laned:
         """See `Track`."""
         return self._lanes[at]
 
-    def measured(self, at: Ints) -> NDArray[np.float64]:
+    def measured(self, at: Ints, lanes: Ints) -> NDArray[np.float64]:
         """See `Track`."""
         values: NDArray[np.float64] = self._points.values[at]
         return values
@@ -162,9 +162,8 @@ class Grid:
         """See `Track`."""
         return at // self._width
 
-    def measured(self, at: Ints) -> NDArray[np.float64]:
+    def measured(self, at: Ints, lanes: Ints) -> NDArray[np.float64]:
         """See `Track`."""
-        lanes = at // self._width
         values: NDArray[np.float64] = self._values[at - lanes * self._width, lanes]
         return values
 
@@ -173,7 +172,8 @@ class Grid:
         lanes = at // self._width
         atoms = at - lanes * self._width
         times, values, codes = self._times[atoms], self._values[atoms, lanes], self._codes[atoms, lanes]
-        return Points(self._rules[lanes], self.places[lanes], times, times - 1, atoms, codes, values, values)
+        every = np.ones(len(at), dtype=np.bool_)
+        return Points(self._rules[lanes], self.places[lanes], times, times - 1, atoms, codes, values, values, every)
 
     def following(self, lanes: Ints, due: Ints) -> Ints:
         """See `Track`."""

@@ -27,6 +27,7 @@ class Terms(msgspec.Struct, frozen=True):
     hold_max_ms: int = 1_000
     on_missing: str = "hold"
     missing_for_ms: int = 0
+    is_low: bool = False
 
     def alert_labels(self, series_labels: Mapping[str, str]) -> dict[str, str]:
         return {**series_labels, "alertname": self.name}
@@ -71,6 +72,7 @@ class Story:
                 np.array(codes, dtype=np.int16),
                 values,
                 values,
+                np.ones(size, dtype=np.bool_),
             )
         )
         return shown(made)
