@@ -24,6 +24,7 @@ from engine.events import (
     Blind,
     Deployment,
     DomainEvent,
+    Facts,
     Health,
     Record,
     Sample,
@@ -45,6 +46,7 @@ _BUILT_IN: tuple[type[msgspec.Struct], ...] = (
     SecurityViolation,
     Deployment,
 )
+_FACTS_FLOATS = ("peak", "mean")
 _WORDS = {"NaN": math.nan, "+Inf": math.inf, "-Inf": -math.inf, "stale": STALE}
 
 
@@ -92,6 +94,10 @@ class EventCodec:
             fields["values"] = [number_word(value) for value in event.values.tolist()]
         for name in self._floats[fields["type"]]:
             fields[name] = number_word(fields[name])
+        if isinstance(facts := fields.get("facts"), Facts):
+            fields["facts"] = msgspec.structs.asdict(facts) | {
+                name: number_word(getattr(facts, name)) for name in _FACTS_FLOATS
+            }
         return msgspec.json.encode(fields)
 
     def to_msgpack(self, event: Record) -> bytes:
@@ -133,6 +139,9 @@ class EventCodec:
                 fields[name] = _number(word)
         if kind is SampleBatch:
             return _batch(fields)
+        if isinstance(facts := fields.get("facts"), dict) and kind is Transition:
+            words = {name: _number(facts[name]) for name in _FACTS_FLOATS if isinstance(facts.get(name), str)}
+            fields["facts"] = facts | words
         return msgspec.convert(fields, kind)  # type: ignore[return-value]  # every registered type is a Record
 
 

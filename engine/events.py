@@ -162,15 +162,15 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
             else the highest. NaN where there was none.
         mean: The arithmetic mean of these values, one for each sample; NaN where there was none.
         samples: How many there were. Only numbers count.
-        time_true_ms: For how long the condition held, as far as that is known.
-        time_unknown_ms: For how long the clocks stood because nothing was known.
+        true_ms: For how long the condition held, as far as that is known.
+        unknown_ms: For how long the clocks stood because nothing was known.
     """
 
     peak: float
     mean: float
     samples: int
-    time_true_ms: int
-    time_unknown_ms: int
+    true_ms: int
+    unknown_ms: int
 
 
 class Transition(msgspec.Struct, frozen=True, gc=False, tag="transition"):

@@ -42,9 +42,16 @@ def _outcome(transition: Transition, zone: tzinfo) -> str:
         told += flapping
         return " ".join(part for part in (value, f"({', '.join(told)})" if told else "") if part)
     lasted = format_ms(max(0, transition.time_ms - transition.active_since_ms))
+    measured = _measured(transition)
     if kind == "lost":
-        return f"after {lasted}: no data, its state is not known"
-    return f"after {lasted} ({', '.join([transition.reason, *flapping])})"
+        return f"after {lasted}{f' ({measured})' if measured else ''}: no data, its state is not known"
+    return f"after {lasted} ({', '.join([transition.reason, *flapping, *([measured] if measured else [])])})"
+
+
+def _measured(transition: Transition) -> str:
+    """The peak and the mean while the condition held; empty where nothing was measured."""
+    facts = transition.facts
+    return f"peak {facts.peak:.6g}, mean {facts.mean:.6g}" if facts is not None and facts.samples else ""
 
 
 def local(time_ms: int, zone: tzinfo) -> tuple[str, str]:

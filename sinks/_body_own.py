@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import orjson
 
-from engine.events import Transition
+from engine.events import Facts, Transition
 from engine.ports import Notification
 from engine.series import fingerprint
 from sinks._body_parts import (
@@ -95,17 +95,32 @@ def _entry(notification: Notification, told: Transition) -> dict[str, Any]:
         "severity": plain(told.severity) or labels.get("severity", ""),
         "severity_before": plain(told.severity_before),
         "flapping": told.flapping,
-        "value": told.value if math.isfinite(told.value) else _word(told.value),
+        "value": _number(told.value),
         "time": rfc3339(told.time_ms),
         "active_since": rfc3339(told.active_since_ms),
         "fired_at": rfc3339(fired_ms) if fired_ms else "",
         "true_for_ms": max(0, told.time_ms - told.active_since_ms),
         "firing_for_ms": max(0, told.time_ms - fired_ms) if fired_ms else 0,
+        "facts": None if told.facts is None else _facts(told.facts),
+    }
+
+
+def _facts(facts: Facts) -> dict[str, Any]:
+    return {
+        "peak": _number(facts.peak),
+        "mean": _number(facts.mean),
+        "samples": facts.samples,
+        "true_ms": facts.true_ms,
+        "unknown_ms": facts.unknown_ms,
     }
 
 
 def _status(event: str) -> str:
     return "firing" if event in _ONGOING else event
+
+
+def _number(value: float) -> float | str:
+    return value if math.isfinite(value) else _word(value)
 
 
 def _word(value: float) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import SinkError
-from engine.events import STALE, Blind, DomainEvent, Health, Transition
+from engine.events import STALE, Blind, DomainEvent, Facts, Health, Transition
 from engine.ports import History, RunInfo, SeriesSamples
 from sinks import _sqlite_schema as sql
 from sinks._sqlite_db import connect
@@ -117,6 +117,7 @@ class SqliteHistory:
                     severity=row[10],
                     severity_before=row[11],
                     flapping=bool(row[12]),
+                    facts=_facts(*row[13:]),
                 )
             )
             if number % ROWS_PER_TURN == ROWS_PER_TURN - 1:
@@ -253,3 +254,10 @@ def _value(value: float | None, special: str | None) -> float:
     if value is not None:
         return value
     return math.nan if special in (None, "NaN") else STALE
+
+
+def _facts(samples: int | None, peak: float | None = None, mean: float | None = None, *times_ms: int) -> Facts | None:
+    """What was measured, as columns have it: NULL is no number, and no facts at all where there is no count."""
+    if samples is None:
+        return None
+    return Facts(math.nan if peak is None else peak, math.nan if mean is None else mean, samples, *times_ms)

@@ -120,6 +120,7 @@ def transition_row(record: Transition) -> tuple[Any, ...]:
         _JSON.encode(record.labels).decode(),
         _JSON.encode(record.annotations).decode(),
         record.flapping,
+        *((None,) * 5 if record.facts is None else msgspec.structs.astuple(record.facts)),
     )
 
 

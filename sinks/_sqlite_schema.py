@@ -7,14 +7,16 @@ brings a migration.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 __all__ = ["APPLICATION_ID", "MINUTE_MS", "PRAGMAS", "USER_VERSION", "statements_for"]
 
 APPLICATION_ID: Final = 0x4C574831
 """`LWH1`, at offset 68 of the file's header: this is a history of Longwatch and nobody else's."""
-USER_VERSION: Final = 4
-"""2 since transitions have severities, 3 since they are marked as flapping, 4 since series have an interval."""
+USER_VERSION: Final = 5
+"""2 since transitions have severities, 3 since they are marked as flapping, 4 since series have an interval, 5 since
+transitions have facts."""
 VERSION_WITH_INTERVALS: Final = 4
 MINUTE_MS: Final = 60_000
 
@@ -60,20 +62,28 @@ _TRANSITIONS: Final = """
         labels          TEXT NOT NULL,
         annotations     TEXT NOT NULL,
         flapping        INTEGER NOT NULL DEFAULT 0,
+        peak            REAL,
+        mean            REAL,
+        samples         INTEGER,
+        true_ms         INTEGER,
+        unknown_ms      INTEGER,
         UNIQUE (time_ms, rule, labels, before, after, severity_before, severity)
     ) STRICT"""
-_TRANSITIONS_2: Final = _TRANSITIONS.replace("        flapping        INTEGER NOT NULL DEFAULT 0,\n", "")
+_FACTS: Final = ("peak REAL", "mean REAL", "samples INTEGER", "true_ms INTEGER", "unknown_ms INTEGER")
+_TRANSITIONS_2: Final = re.sub(r" +(flapping|peak|mean|samples|true_ms|unknown_ms) .*\n", "", _TRANSITIONS)
 _V_TRANSITIONS: Final = """
     CREATE VIEW v_transitions AS
     SELECT strftime('%Y-%m-%dT%H:%M:%fZ', time_ms / 1000.0, 'unixepoch') AS time,
            rule, kind, coalesce(nullif(severity, ''), json_extract(labels, '$.severity')) AS severity, reason, value,
            strftime('%Y-%m-%dT%H:%M:%fZ', active_since_ms / 1000.0, 'unixepoch') AS active_since,
-           labels, annotations, fingerprint, time_ms, active_since_ms, fired_ms, flapping
+           labels, annotations, fingerprint, time_ms, active_since_ms, fired_ms, flapping,
+           peak, mean, samples, true_ms, unknown_ms
     FROM transitions"""
+_V_TRANSITIONS_3: Final = _V_TRANSITIONS.replace(",\n           peak, mean, samples, true_ms, unknown_ms", "")
 
 SCHEMA: Final = (
     "PRAGMA application_id = 1280788529",  # APPLICATION_ID; a PRAGMA takes no parameters
-    "PRAGMA user_version = 4",  # USER_VERSION
+    "PRAGMA user_version = 5",  # USER_VERSION
     """
     CREATE TABLE meta (
         key   TEXT PRIMARY KEY,
@@ -200,10 +210,16 @@ _MIGRATIONS: Final = {
     2: (
         "DROP VIEW IF EXISTS v_transitions",
         "ALTER TABLE transitions ADD COLUMN flapping INTEGER NOT NULL DEFAULT 0",
-        _V_TRANSITIONS,
+        _V_TRANSITIONS_3,
         "PRAGMA user_version = 3",
     ),
     3: ("ALTER TABLE series ADD COLUMN interval_ms INTEGER", "PRAGMA user_version = 4"),
+    4: (
+        "DROP VIEW IF EXISTS v_transitions",
+        *(f"ALTER TABLE transitions ADD COLUMN {column}" for column in _FACTS),
+        _V_TRANSITIONS,
+        "PRAGMA user_version = 5",
+    ),
 }
 """By the version of a file, what makes it one of the next version."""
 
@@ -228,8 +244,8 @@ ADD_SAMPLE: Final = "INSERT INTO samples VALUES (?, ?, ?, ?) ON CONFLICT DO NOTH
 ADD_TRANSITION: Final = """
 INSERT INTO transitions
     (time_ms, rule, kind, before, after, severity_before, severity, reason, value, active_since_ms, fired_ms,
-     fingerprint, labels, annotations, flapping)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"""
+     fingerprint, labels, annotations, flapping, peak, mean, samples, true_ms, unknown_ms)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"""
 ADD_HEALTH: Final = "INSERT INTO health (time_ms, component, status, reason, message, count) VALUES (?, ?, ?, ?, ?, ?)"
 ADD_EVENT: Final = "INSERT INTO events (time_ms, type, body) VALUES (?, ?, ?)"
 FIND_RUN: Final = "SELECT run_id FROM runs WHERE name = ? AND started_ms = ? AND ended_ms = 0"
@@ -285,16 +301,22 @@ READ_METRICS: Final = "SELECT DISTINCT metric FROM series ORDER BY metric LIMIT 
 READ_VERSION: Final = "SELECT user_version FROM pragma_user_version LIMIT ?"
 READ_TRANSITIONS: Final = """
 SELECT time_ms, rule, labels, before, after, reason, value, active_since_ms, annotations, fired_ms, severity,
-       severity_before, flapping
+       severity_before, flapping, samples, peak, mean, true_ms, unknown_ms
+FROM transitions WHERE time_ms >= ? AND time_ms < ? ORDER BY time_ms, id LIMIT ?"""
+_READ_TRANSITIONS_3: Final = """
+SELECT time_ms, rule, labels, before, after, reason, value, active_since_ms, annotations, fired_ms, severity,
+       severity_before, flapping, NULL
 FROM transitions WHERE time_ms >= ? AND time_ms < ? ORDER BY time_ms, id LIMIT ?"""
 READ_OLDER_TRANSITIONS: Final = {
     1: """
-SELECT time_ms, rule, labels, before, after, reason, value, active_since_ms, annotations, fired_ms, '', '', 0
+SELECT time_ms, rule, labels, before, after, reason, value, active_since_ms, annotations, fired_ms, '', '', 0, NULL
 FROM transitions WHERE time_ms >= ? AND time_ms < ? ORDER BY time_ms, id LIMIT ?""",
     2: """
 SELECT time_ms, rule, labels, before, after, reason, value, active_since_ms, annotations, fired_ms, severity,
-       severity_before, 0
+       severity_before, 0, NULL
 FROM transitions WHERE time_ms >= ? AND time_ms < ? ORDER BY time_ms, id LIMIT ?""",
+    3: _READ_TRANSITIONS_3,
+    4: _READ_TRANSITIONS_3,
 }
 """By version, of files that no engine has opened since."""
 READ_HEALTH: Final = """

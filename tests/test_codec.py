@@ -20,6 +20,7 @@ from engine.events import (
     Blind,
     Deployment,
     DomainEvent,
+    Facts,
     Health,
     Record,
     Sample,
@@ -45,6 +46,7 @@ FLOATS = st.one_of(st.floats(allow_nan=False), st.sampled_from(SPECIAL))
 CAUSES: st.SearchStrategy[Any] = st.sampled_from(["ended", "target_down"])
 STATES = st.sampled_from(["inactive", "pending", "firing"])
 LABELS = st.dictionaries(TEXTS, TEXTS, max_size=3)
+FACTS = st.builds(Facts, FLOATS, FLOATS, TIMES, TIMES, TIMES)
 
 
 @st.composite
@@ -59,7 +61,9 @@ EVENTS: dict[str, st.SearchStrategy[Any]] = {
     "batch": batches(),
     "blind": st.builds(Blind, TIMES, TIMES, TIMES, TEXTS, TEXTS),
     "health": st.builds(Health, TIMES, TEXTS, st.sampled_from(["ok", "degraded", "failed"]), TEXTS, TEXTS, TIMES),
-    "transition": st.builds(Transition, TIMES, TEXTS, LABELS, STATES, STATES, TEXTS, FLOATS, TIMES, LABELS),
+    "transition": st.builds(
+        Transition, TIMES, TEXTS, LABELS, STATES, STATES, TEXTS, FLOATS, TIMES, LABELS, facts=st.none() | FACTS
+    ),
     "trade_closed": st.builds(TradeClosed, time_ms=TIMES, symbol=TEXTS, pnl=FLOATS, fees=FLOATS, strategy=TEXTS),
     "security_violation": st.builds(SecurityViolation, time_ms=TIMES, kind=TEXTS, source=TEXTS, message=TEXTS),
     "deployment": st.builds(Deployment, time_ms=TIMES, service=TEXTS, version=TEXTS, environment=TEXTS),

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from engine.events import SampleBatch, Transition
+from engine.events import Facts, SampleBatch, Transition
 from engine.ports import SinkContext
 
 T = TypeVar("T")
@@ -80,6 +80,7 @@ def transition(
     severity: str = "",
     severity_before: str = "",
     flapping: bool = False,
+    facts: Facts | None = None,
 ) -> Transition:
     before, after, usual = _STEPS[kind]
     every = {"alertname": rule, "instance": "a", "severity": "critical"} if labels is None else labels
@@ -97,4 +98,5 @@ def transition(
         severity,
         severity_before,
         flapping,
+        facts,
     )

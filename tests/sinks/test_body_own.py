@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.events import Transition
+from engine.events import Facts, Transition
 from engine.series import fingerprint
 from sinks._body_own import render
 from sinks._body_parts import BODY_BYTES_MAX, CUT_MARK
@@ -58,6 +58,7 @@ def test_a_firing_alert_in_full() -> None:
                     "fired_at": "2027-01-15T08:00:00.045Z",
                     "true_for_ms": 300_045,
                     "firing_for_ms": 0,
+                    "facts": None,
                 }
             ],
         },
@@ -69,6 +70,13 @@ def test_a_resolve_says_for_how_long() -> None:
     assert (alert["event"], alert["status"], alert["value"]) == ("resolved", "resolved", 12.0)
     assert (alert["firing_for_ms"], alert["true_for_ms"]) == (60_000, 360_000)
     assert alert["fired_at"] == "2027-01-15T08:00:00.000Z"
+
+
+def test_facts_that_are_no_numbers_are_words() -> None:
+    body = body_of(transition("lost", facts=Facts(math.inf, math.nan, 2, 3_000, 4_000)))
+    assert body["data"]["alerts"][0]["facts"] == {
+        "peak": "+Inf", "mean": "NaN", "samples": 2, "true_ms": 3_000, "unknown_ms": 4_000,
+    }  # fmt: skip
 
 
 def test_a_lost_alert_is_lost_and_a_number_that_json_lacks_is_a_word() -> None:
@@ -128,5 +136,6 @@ def test_the_pages_example_is_what_is_sent() -> None:
         fired_ms=fired_ms,
         value=12.5,
         annotations={"summary": "hot"},
+        facts=Facts(97.2, 88.125, 270, 1_350_000, 0),
     )
     assert body_of(told, external_labels={"env": "prod"}) == shown

@@ -32,6 +32,7 @@ from engine.events import (
     STALE_BITS,
     Blind,
     DomainEvent,
+    Facts,
     Health,
     Sample,
     SampleBatch,
@@ -178,6 +179,37 @@ async def test_a_flapping_alert_is_marked(tmp_path: Path) -> None:
         await sink.write([marked, other])
         assert await sink.transitions(0, NOW_MS + 2) == [marked, other]
     assert rows(tmp_path, "SELECT flapping FROM v_transitions ORDER BY time_ms") == [(1,), (0,)]
+
+
+async def test_what_was_measured_comes_back(tmp_path: Path) -> None:
+    told = [
+        transition("resolved", NOW_MS, value=0.0, facts=Facts(9.5, 7.25, 12, 11_000, 500)),
+        transition("resolved", NOW_MS + 1, value=0.0),
+        transition("lost", NOW_MS + 2, value=0.0, facts=Facts(math.nan, math.nan, 0, 0, 86_400_000)),
+    ]
+    async with opened(tmp_path) as sink:
+        await sink.write(told)
+        assert repr(await sink.transitions(0, NOW_MS + 3)) == repr(told)
+    assert rows(tmp_path, "SELECT peak, mean, samples, true_ms, unknown_ms FROM v_transitions ORDER BY time_ms") == [
+        (9.5, 7.25, 12, 11_000, 500),
+        (None,) * 5,
+        (None, None, 0, 0, 86_400_000),
+    ]
+
+
+async def test_a_file_without_what_was_measured_is_read_and_brought_forward(tmp_path: Path) -> None:
+    told = transition("resolved", NOW_MS, value=0.0)
+    async with opened(tmp_path) as sink:
+        await sink.write([told])
+    with closing(sqlite3.connect(tmp_path / "history.db")) as connection, connection:
+        connection.execute("DROP VIEW v_transitions")
+        for column in ("peak", "mean", "samples", "true_ms", "unknown_ms"):
+            connection.execute(f"ALTER TABLE transitions DROP COLUMN {column}")
+        connection.execute("PRAGMA user_version = 4")
+    assert await open_history(tmp_path / "history.db").transitions(0, NOW_MS + 1) == [told]
+    async with opened(tmp_path) as sink:
+        await sink.write([transition("resolved", NOW_MS + 1, facts=Facts(1.0, 1.0, 1, 1, 0))])
+    assert rows(tmp_path, "SELECT samples FROM v_transitions ORDER BY time_ms") == [(None,), (1,)]
 
 
 @pytest.mark.parametrize("old", [FILE_1 + ROW_1, FILE_2 + ROW_2], ids=["1", "2"])
