@@ -15,7 +15,7 @@ from engine.core.evaluator import Core
 from engine.core.groups import GridGroup
 from engine.core.rules import RecordingRule, Rule, compile_rule
 from engine.errors import StateError
-from engine.events import Blind, Event, Sample, SampleBatch, Transition
+from engine.events import Blind, Event, Facts, Sample, SampleBatch, Transition
 from tests.core.test_evaluator_properties import INSTANCES, METRICS, batches, samples, series
 from tests.core.test_snapshot_properties import groups, pointwise, whole
 
@@ -88,6 +88,11 @@ def standing(core: Core) -> list[str]:
     )
 
 
+def times_of(facts: Facts) -> Facts:
+    """Facts without what was measured."""
+    return Facts(0.0, 0.0, 0, facts.true_ms, facts.unknown_ms)
+
+
 def told(core: Core, step: Step, *, measures: bool) -> str:
     """What comes of a step.
 
@@ -95,9 +100,10 @@ def told(core: Core, step: Step, *, measures: bool) -> str:
         measures: The value of an expression follows from the newest samples alone. Otherwise the end of an alert has
             the value when it last held, and no row is written for each of those.
     """
-    made = play(core, step)
+    made, replace = play(core, step), msgspec.structs.replace
+    # No row is written for a sample that changes nothing: what was measured since the last row is not known.
+    made = [one if one.facts is None else replace(one, facts=times_of(one.facts)) for one in made]
     if not measures:
-        replace = msgspec.structs.replace
         made = [one if one.after != "inactive" else replace(one, value=0.0, annotations={}) for one in made]
     return repr(made)
 

@@ -16,19 +16,16 @@ from engine.events import STALE, Blind, Event, Facts, Sample, SampleBatch, Trans
 
 START: Final = 1_700_000_000_000
 SERIES: Final = ('a{i="0"}', 'a{i="1"}', 'a{i="2"}')
+LEVELS: Final = (
+    LevelTerms(severity="warning", when="> 5", clear="< 3", for_ms=1_000),
+    LevelTerms(severity="critical", when="> 8", clear="< 7"),
+)
 RULES: Final = [
     compile_rule("High", "a > 6", for_ms=2_000),
     compile_rule("Low", "a < 4"),
     compile_rule("Unequal", "a != 5", for_ms=1_000),
     compile_rule("Keeps", "a >= 7", keep_firing_for_ms=2_500),
-    compile_rule(
-        "Levels",
-        "a",
-        levels=(
-            LevelTerms(severity="warning", when="> 5", clear="< 3", for_ms=1_000),
-            LevelTerms(severity="critical", when="> 8", clear="< 7"),
-        ),
-    ),
+    compile_rule("Levels", "a", levels=LEVELS),
     compile_rule("Part", "a > 5", of=0.5, for_ms=3_000),
     compile_rule("Either", "a > 6 or a < 3", for_ms=1_000),
     compile_rule("Windowed", "max_over_time(a[3s]) > 7", for_ms=1_000),
@@ -150,3 +147,27 @@ def test_time_is_true_or_unknown_no_longer_than_the_alert_was_active(story: list
             assert facts.unknown_ms >= 0
             assert facts.true_ms + facts.unknown_ms <= told.time_ms - told.active_since_ms
             assert (facts.samples == 0) == math.isnan(facts.peak)
+
+
+def test_facts_go_on_from_a_row_of_their_own() -> None:
+    rule = compile_rule("Levels", "a", levels=LEVELS)
+    first, kept = Core([rule]), {}
+    for second, value in enumerate([6.0, 6.5, 9.5]):
+        first.feed([Sample(START + second * 1_000, SERIES[0], value, 1_000)])
+        for key, text, data in first.changed_alerts(10):
+            kept[key, text] = data
+    again = Core([rule])
+    again.take_alerts([(key, text, data) for (key, text), data in kept.items() if data is not None], START + 2_000)
+    end = [Sample(START + 3_000, SERIES[0], 7.5, 1_000), Sample(START + 4_000, SERIES[0], 2.0, 1_000)]
+    told, expected = again.feed(end), first.feed(end)
+    assert repr(told) == repr(expected)
+    assert told[-1].facts == Facts(9.5, 29.5 / 4, 4, 4_000, 0)
+
+
+def test_facts_of_a_rule_that_was_edited_begin_anew() -> None:
+    first = Core([compile_rule("R", "a > 6", keep_firing_for_ms=9_000)])
+    first.feed([Sample(START, SERIES[0], 99.0, 1_000)])
+    again = Core([compile_rule("R", "a * 1 > 6")])
+    again.restore(first.snapshot())
+    story = [Sample(START + 1_000, SERIES[0], 8.0, 1_000), Sample(START + 2_000, SERIES[0], 1.0, 1_000)]
+    assert [each.facts for each in again.feed(story)] == [Facts(8.0, 8.0, 1, 2_000, 0)]
