@@ -3,7 +3,7 @@
 # make check   style, types and import laws
 # make format  let ruff rewrite what it can
 # make bench   the benchmarks, held against their limits      (BENCH=evaluator for one of them)
-# make chaos   the ledger under every kill, failing call and power cut the tests have, for about a quarter of an hour
+# make chaos   every kill, failing call, power cut and bad day the tests have, for about two hours; CHAOS=tests/chaos for some
 # make soak    ten minutes of watching, with memory, CPU and descriptors counted
 #
 # Each creates what it needs: .venv with the versions of constraints.txt. Needs Python 3.11 or newer.
@@ -18,6 +18,7 @@ CONFIG ?= examples/run.toml
 ARGS   ?=
 TESTS  ?=
 BENCH  ?=
+CHAOS  ?= tests/runtime/ledger tests/chaos
 
 # Build back ends are installed by pip in an environment of their own, which `-c` does not reach.
 # The first variable is read by pip up to 25, the second by later ones.
@@ -55,7 +56,7 @@ bench: $(VENV)/.installed-dev
 	@$(BIN)/python -m benchmarks $(BENCH) --check
 
 chaos: $(VENV)/.installed-dev
-	@LONGWATCH_CHAOS=1 $(BIN)/python -m pytest -s --timeout 1800 tests/runtime/ledger
+	@LONGWATCH_CHAOS=1 $(BIN)/python -m pytest -s --timeout 1800 $(CHAOS)
 
 soak: $(VENV)/.installed-dev
 	@$(BIN)/python -m benchmarks soak --duration 10m --check

@@ -1,0 +1,429 @@
+"""A whole engine in virtual time, with a seed that decides what goes wrong: days of it in the time of a breath.
+
+Core, ledger, policy and delivery are the real ones, the ledger is a real file. Its receivers are functions, and a crash
+is a copy of the state folder as it is at that instant: what a process that is killed leaves, too. Each life has a loop
+of its own, which begins where the one before was cut off. It is judged by the model that real kills are judged by.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+from unittest.mock import patch
+
+import numpy as np
+from msgspec.structs import replace
+
+import engine.runtime.blindness
+import engine.runtime.engine
+import engine.runtime.ledger.ledger
+import engine.runtime.outbox
+import engine.runtime.overview
+import engine.runtime.statefiles
+import engine.runtime.stepping
+from engine import Engine
+from engine.config.load import load_text
+from engine.config.shape import Config
+from engine.durations import Duration
+from engine.errors import SinkError
+from engine.events import SampleBatch
+from engine.ports import Notification
+from engine.runtime import retry
+from engine.runtime.ledger.store import Store
+from engine.runtime.threads import ThreadPool
+from engine.testing import FunctionProbe
+from engine.testing.loop import START_MS, VirtualClock, VirtualLoop
+from sinks._body_own import render
+from tests.chaos.model import RECEIVERS, Model, Rule
+
+__all__ = ["DAY_MS", "Outcome", "simulate"]
+
+T = TypeVar("T")
+MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
+DAY_MS = 24 * HOUR_MS
+STEP_MS = 15 * MINUTE_MS
+"""How often it is measured, and so how often anything happens at all."""
+SLOWER = STEP_MS // MINUTE_MS
+"""What the product does each second or minute to be prompt, it does that much more rarely here: nothing happens in
+between, and days are cheap. What was true of a minute there is true of a step here."""
+HEAL_MS = 6 * HOUR_MS
+"""After the last fault everything must be told in that time: the longest pause of a retry is five minutes there."""
+LATE_MS = 60_000
+RULES = (
+    Rule("t0", "told", 0, 1),
+    Rule("t1", "told", 30 * MINUTE_MS, 1),
+    Rule("t2", "told", 2 * HOUR_MS, 1),
+    Rule("f0", "free", 0, 1),
+    Rule("f1", "free", HOUR_MS, 1),
+    Rule("b0", "blip", 6 * HOUR_MS, 1),
+)
+TURNS_MS: dict[Any, tuple[int, int]] = {
+    "told": (4 * HOUR_MS, 3 * HOUR_MS),
+    "free": (6 * HOUR_MS, 3 * HOUR_MS),
+    "blip": (8 * HOUR_MS, 0),
+}
+PACE = (
+    (engine.runtime.blindness, "LAG_S_MIN", 2 * STEP_MS / 1000),
+    (engine.runtime.blindness, "TURNS_EVERY_S", STEP_MS / 1000),
+    (engine.runtime.ledger.ledger, "TICK_S", STEP_MS / 1000),
+    (engine.runtime.ledger.ledger, "UPKEEP_S", HOUR_MS / 1000),
+    (engine.runtime.outbox, "LOOK_S_MAX", HOUR_MS / 1000),
+    (engine.runtime.outbox, "Breaker", partial(retry.Breaker, open_s_max=SLOWER * 60.0)),
+    (engine.runtime.overview, "OWN_INTERVAL_MS", DAY_MS),
+    (retry, "SLOW_S", SLOWER * retry.SLOW_S),
+    (retry, "jittered_s", partial(retry.jittered_s, max_s=SLOWER * retry.WAIT_S_MAX)),
+    (engine.runtime.statefiles, "HEARTBEAT_S", 2 * STEP_MS / 1000),
+    (engine.runtime.stepping, "WAKE_MS_MAX", STEP_MS),
+)
+KEPT = ("state.db", "state.db-wal", "life.json")
+
+
+class Crash(BaseException):
+    """The process is gone; nothing after it counts."""
+
+
+class Outcome(NamedTuple):
+    """What came of a run."""
+
+    days: float
+    crashes: int
+    entries: int
+    duplicates: int
+    faults: list[str]
+
+
+class Mood(NamedTuple):
+    """How a receiver behaves for a while."""
+
+    name: str
+    until_ms: float
+
+
+class InlinePool(ThreadPool):
+    """Without threads, which live in real time."""
+
+    async def call(self, owner: str, function: Callable[[], T], error: Any = None) -> T:
+        """Run it."""
+        return function()
+
+
+class World:
+    """What the engine is in: signals, receivers, a disk, and when it crashes.
+
+    Args:
+        seed: Decides everything.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.model = Model(random.Random(self.rng.random()), RULES, TURNS_MS, LATE_MS)
+        self.clock: VirtualClock | None = None
+        self.dead = False
+        self.died = asyncio.Event()
+        self.at_crash: Callable[[], None] = lambda: None
+        self.disk_full_until_ms = 0.0
+        self.calm = False
+        self.crashes = 0
+        self.seen: set[str] = set()
+        self._moods = {name: Mood("well", 0.0) for name in RECEIVERS}
+
+    @property
+    def now_ms(self) -> float:
+        """Event time."""
+        assert self.clock is not None
+        return self.clock.now_ms()
+
+    # --- what goes wrong --------------------------------------------------------------------------------
+
+    @property
+    def disk_full(self) -> bool:
+        """Whether nothing can be written now."""
+        return not self.calm and self.now_ms < self.disk_full_until_ms
+
+    def may_crash(self, where: str, chance: float) -> None:
+        """Crash here, perhaps. What is in memory because the disk is full would be lost, as documented."""
+        if self.dead:
+            raise Crash
+        has_room = self.now_ms > self.disk_full_until_ms + HOUR_MS
+        if not self.calm and has_room and self.rng.random() < chance:
+            self.seen.add(f"crash {where}")
+            self.crash()
+            raise Crash
+
+    def crash(self) -> None:
+        """From now on the process is gone."""
+        self.dead = True
+        self.crashes += 1
+        self.at_crash()
+        self.died.set()
+
+    def mood(self, receiver: str) -> str:
+        """How a receiver behaves now: `good` is always well."""
+        if self.calm or receiver == "good":
+            return "well"
+        mood = self._moods[receiver]
+        if self.now_ms >= mood.until_ms:
+            names = ("well", "slow") if receiver == "slow" else MOODS
+            name = self.rng.choice(names)
+            longest_ms = 6 * HOUR_MS if name == "down" else 2 * HOUR_MS
+            mood = self._moods[receiver] = Mood(name, self.now_ms + self.rng.uniform(0, longest_ms))
+            self.seen.add(f"{receiver} {name}")
+        return mood.name
+
+    # --- what the engine does ---------------------------------------------------------------------------
+
+    def measure(self) -> SampleBatch | list[Any]:
+        """One measurement."""
+        self.may_crash("measure", 0.002)
+        now_ms = int(self.now_ms)
+        if not self.calm and self.rng.random() < 0.002:
+            self.disk_full_until_ms = now_ms + self.rng.uniform(0, 2 * HOUR_MS)
+            self.seen.add("disk full")
+        signals = self.model.signals(now_ms)
+        return SampleBatch(now_ms, tuple(signals), np.array([*signals.values()], dtype=float), STEP_MS)
+
+    async def take(self, receiver: str, message_id: str, body: bytes) -> None:
+        """One attempt to send. Raises `SinkError`."""
+        self.may_crash("before send", 0.003)
+        answer = ANSWERS[self.mood(receiver)]
+        if await answer(self):
+            self.may_crash("while sending", 0.0)
+            self.model.receive(receiver, message_id, body, self.now_ms)
+            if not self.calm and receiver != "good" and self.rng.random() < 0.05:
+                self.seen.add("answer lost")
+                raise SinkError("timeout", "the answer was lost", retryable=True)
+        self.may_crash("after send", 0.003)
+
+
+# --- how receivers behave: true if they take it ---------------------------------------------------------------
+
+
+async def _well(_: World) -> bool:
+    return True
+
+
+async def _slow(world: World) -> bool:
+    await asyncio.sleep(world.rng.uniform(0, 25))
+    return True
+
+
+async def _hangs(_: World) -> bool:
+    await asyncio.sleep(10 * 60)
+    return False
+
+
+async def _down(_: World) -> bool:
+    raise SinkError("refused", "nobody listens", retryable=True)
+
+
+async def _flaps(world: World) -> bool:
+    if world.now_ms // STEP_MS % 2:
+        raise SinkError("http_503", "unavailable", retryable=True, status=503)
+    return True
+
+
+async def _busy(world: World) -> bool:
+    after_s = world.rng.choice([float("nan"), float("inf"), -1.0, 0.0, 1e9, 1e-9, 30.0])
+    raise SinkError("http_429", "too many", retryable=True, status=429, retry_after_s=after_s)
+
+
+async def _locked(world: World) -> bool:
+    status = world.rng.choice([401, 403, 404])
+    raise SinkError(f"http_{status}", "no entry", retryable=True, status=status)
+
+
+ANSWERS: dict[str, Callable[[World], Awaitable[bool]]] = {
+    "well": _well,
+    "slow": _slow,
+    "hangs": _hangs,
+    "down": _down,
+    "flaps": _flaps,
+    "busy": _busy,
+    "locked": _locked,
+}
+MOODS = tuple(ANSWERS)
+
+
+class Receiver:
+    """One of the three."""
+
+    def __init__(self, name: str, world: World) -> None:
+        self._name = name
+        self._world = world
+
+    async def open(self) -> None:
+        """Nothing to open."""
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+    def render(self, notification: Notification) -> bytes:
+        """As the webhook does."""
+        return render(notification)
+
+    async def deliver(self, message_id: str, body: bytes) -> None:
+        """One attempt."""
+        if self._world.dead:
+            raise SinkError("closed", "the process is gone", retryable=True)
+        try:
+            await self._world.take(self._name, message_id, body)
+        except Crash:
+            await asyncio.Event().wait()
+
+
+# --- one life after the other -----------------------------------------------------------------------------------
+
+
+class Simulation:
+    """One run.
+
+    Args:
+        folder: For the state folders.
+    """
+
+    def __init__(self, seed: int, folder: Path) -> None:
+        self.world = World(seed)
+        self._folder = folder
+        self._lives = 0
+        self._passed_s = 0.0
+
+    def run(self, days: float) -> Outcome:
+        """Faults for so many days, then none, and the verdict."""
+        world = self.world
+        end_ms = START_MS + days * DAY_MS
+        with _coarse(world):
+            while self._life(end_ms, world.died.wait):
+                self._passed_s += world.rng.choice([0.001, 0.001, 1.0, 60.0, 1200.0])
+            world.calm = True
+            world.model.calm()
+            self._life(end_ms + HEAL_MS, world.died.wait)
+        faults = [*world.model.verdict(), *self._left()]
+        return Outcome(days, world.crashes, world.model.entries, world.model.duplicates, faults)
+
+    def _left(self) -> Iterator[str]:
+        """What is in the outbox though everything was told."""
+        with sqlite3.connect(self._state / "state.db") as connection:
+            rows = connection.execute("SELECT receiver, status, count(*) FROM outbox GROUP BY 1, 2").fetchall()
+        connection.close()
+        for row in rows:
+            yield f"in the outbox: {row}"
+
+    @property
+    def _state(self) -> Path:
+        return self._folder / f"life{self._lives}"
+
+    def _life(self, until_ms: float, died: Any) -> bool:
+        """Returns whether it crashed before its time was up."""
+        world, loop = self.world, VirtualLoop()
+        loop._virtual.now_s = self._passed_s
+        loop.set_exception_handler(
+            lambda loop, context: None if world.dead else loop.default_exception_handler(context)
+        )
+        world.dead, world.died, world.at_crash = False, asyncio.Event(), self._keep
+        world.clock = VirtualClock(loop)
+        world.model.born(world.now_ms)
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(self._live(until_ms))
+        if not world.dead:
+            return False
+        shutil.rmtree(self._folder / f"life{self._lives - 1}")
+        return True
+
+    async def _live(self, until_ms: float) -> None:
+        world, loop = self.world, asyncio.get_running_loop()
+        self._state.mkdir(exist_ok=True)
+        config = _configuration(self._state)
+        watch = Engine(config, clock=world.clock, rng=random.Random(world.rng.random()))
+        watch.add_probe("signals", FunctionProbe(world.measure), f"{STEP_MS}ms", "1s")
+        for name in RECEIVERS:
+            watch.add_sink(name, Receiver(name, world))
+        await watch.start()
+        if not world.calm and world.rng.random() < 0.8:
+            loop.call_later(world.rng.expovariate(1 / (DAY_MS / 1000)), self._strike)
+        left_s = max(0.0, (until_ms - world.now_ms) / 1000)
+        try:
+            async with asyncio.timeout(left_s):
+                await world.died.wait()
+        except TimeoutError:
+            if not world.dead:
+                world.model.stops(world.now_ms)
+                await watch.stop()
+                world.model.died(world.now_ms)
+                self._passed_s = loop.time()
+
+    def _strike(self) -> None:
+        try:
+            if not self.world.dead:
+                self.world.may_crash("any time", 1.0)
+        except Crash:
+            pass
+
+    def _keep(self) -> None:
+        """What a killed process leaves is what is in its files."""
+        world = self.world
+        self._passed_s = world.clock._loop.time() if world.clock is not None else 0.0
+        world.model.stops(world.now_ms)
+        world.model.died(world.now_ms)
+        old = self._state
+        self._lives += 1
+        self._state.mkdir()
+        for name in KEPT:
+            if (old / name).exists():
+                shutil.copyfile(old / name, self._state / name)
+
+
+def simulate(seed: int, days: float, folder: Path) -> tuple[Outcome, set[str]]:
+    """Run one seed; returns what came of it, and which faults there were."""
+    simulation = Simulation(seed, folder)
+    return simulation.run(days), simulation.world.seen
+
+
+def _configuration(state: Path) -> Config:
+    rules = (f'[rule.{rule.name}]\nexpr = "{rule.metric} > 0"\nfor = "{rule.for_ms}ms"\n' for rule in RULES)
+    config = load_text(f'[engine]\nstate_dir = "{state}"\n' + "".join(rules))
+    return replace(config, engine=replace(config.engine, resolution=Duration(STEP_MS)))
+
+
+@contextmanager
+def _coarse(world: World) -> Iterator[None]:
+    """The product with its pauses stretched, without threads, and with a ledger that the world can get at."""
+    begin, run = Store.__init__, Store.run
+
+    class Disk(sqlite3.Connection):
+        """Full while the world says so. What is only in memory is never full."""
+
+        def __init__(self, database: str, *args: Any, **more: Any) -> None:
+            self._on_disk = "state.db" in str(database)
+            super().__init__(database, *args, **more)
+
+        def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+            if self._on_disk and world.disk_full and sql.startswith(("BEGIN IMMEDIATE", "PRAGMA wal_checkpoint")):
+                error = sqlite3.OperationalError("database or disk is full")
+                error.sqlite_errorcode = sqlite3.SQLITE_FULL
+                raise error
+            return super().execute(sql, *parameters)
+
+    def begin_with_disk(self: Store, path: Path | None, now_ms: Callable[[], int]) -> None:
+        begin(self, path, now_ms, Disk)
+
+    def run_or_crash(self: Store, jobs: Any) -> Any:
+        world.may_crash("before commit", 0.0005)
+        found = run(self, jobs)
+        world.may_crash("after commit", 0.0005)
+        return found
+
+    with ExitStack() as stack:
+        for module, name, value in PACE:
+            stack.enter_context(patch.object(module, name, value))
+        stack.enter_context(patch.object(engine.runtime.engine, "ThreadPool", InlinePool))
+        stack.enter_context(patch.object(Store, "run", run_or_crash))
+        stack.enter_context(patch.object(Store, "__init__", begin_with_disk))
+        yield
