@@ -3,7 +3,7 @@
 # make check   style, types and import laws
 # make format  let ruff rewrite what it can
 # make bench   the benchmarks, held against their limits      (BENCH=evaluator for one of them)
-# make chaos   every kill, failing call, power cut and bad day the tests have, for about two hours; CHAOS=tests/chaos for some
+# make chaos   every kill, failing call, power cut and bad day the tests have, for hours  (CHAOS=tests/chaos for some)
 # make soak    ten minutes of watching, with memory, CPU and descriptors counted
 #
 # Each creates what it needs: .venv with the versions of constraints.txt. Needs Python 3.11 or newer.
