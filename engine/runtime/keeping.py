@@ -25,7 +25,7 @@ from engine.runtime.ledger.operator import Restored, align, misaligned
 from engine.runtime.ledger.store import Store
 from engine.runtime.ledger.thread import LedgerThread, LoopWorker
 from engine.runtime.ledger.values import Instant, LedgerStatus, Limits, NewTransition, Notice, Step
-from engine.runtime.restarting import AlertKeeper
+from engine.runtime.restarting import WATCHED_UNTIL, AlertKeeper
 from engine.runtime.supervisor import Shared
 from engine.runtime.turns import in_turns
 
@@ -123,7 +123,7 @@ class Keeper:
         rows = await in_turns(self._encoding(transitions))
         urgent = any(transition.kind in TOLD for transition in transitions)
         keys = [row.fingerprint for row in rows]
-        then = functools.partial(self._committed, transitions, keys, until_ms)
+        then = functools.partial(self._committed, transitions, keys, changed.counters.get(WATCHED_UNTIL))
         self.untold += len(transitions)
         if not self.ledger.record(changed._replace(transitions=rows), then, urgent=urgent):
             then(Outcome(None, False, LedgerError("overflow", "too many transitions wait")))
@@ -148,9 +148,9 @@ class Keeper:
         return rows
 
     def _committed(
-        self, transitions: Sequence[Transition], keys: Sequence[str], until_ms: int, outcome: Outcome
+        self, transitions: Sequence[Transition], keys: Sequence[str], until_ms: int | None, outcome: Outcome
     ) -> None:
-        if self.alerts is not None:
+        if self.alerts is not None and until_ms is not None:  # else the ledger was not told how far the core has come
             self.alerts.told(until_ms, outcome)
         if not transitions:
             return

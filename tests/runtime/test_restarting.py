@@ -468,3 +468,23 @@ async def test_on_a_thread_it_is_the_same() -> None:
     pool.close()
     assert len(again.alerts()) == 200
     assert keeper.took
+
+
+def test_what_has_no_rows_does_not_hide_how_long_nothing_has_changed(folder: Path) -> None:
+    """Transitions of blindness go without a row: the sign of life must name what the ledger has (a simulated seed)."""
+
+    async def check(clock: VirtualClock) -> None:
+        first = Run(clock, folder, PENDING.format(how="pause", expr="a > 1"))
+        await first.watch(4, a=5.0)
+        of_blindness = Transition(clock.now_ms(), "LongwatchBlind", {}, "inactive", "firing", "began", 1.0, 0)
+        await first.ledger_keeper.record([of_blindness], clock.now_ms())
+        await first.watch(4, a=5.0)
+        life = await first.life()
+        after = await first.kill("after")
+        await clock.sleep(30)
+        again = Run(clock, after, PENDING.format(how="pause", expr="a > 1"), last=life)
+        await again.watch(4, a=5.0)
+        assert [kind for _, rule, kind in told(again.made) if rule == "R"] == ["firing"]
+        await again.stop()
+
+    run(check)
