@@ -13,7 +13,7 @@ from typing import Final, Protocol
 import msgspec
 
 from engine.events import SampleBatch, Transition
-from engine.runtime.downtime import LifeSign, Quiet
+from engine.runtime.downtime import NEVER_QUIET, LifeSign, Quiet
 from engine.runtime.ledger.holding import Outcome
 from engine.runtime.ledger.operator import Restored
 from engine.runtime.ledger.values import AlertRow, Notice, Step
@@ -45,10 +45,12 @@ class AlertKeeper:
 
     Args:
         core: Whose alerts. Nobody else takes its rows.
+        before: What the run before has said of itself. It stands until the ledger has something of this one.
     """
 
-    def __init__(self, core: KeptCore) -> None:
+    def __init__(self, core: KeptCore, before: Quiet = NEVER_QUIET) -> None:
         self._core = core
+        self._before = before
         self._rows: list[AlertRow] = []
         self._handed_ms = self._durable_ms = self._seen_ms = self._least_ms = 0
         self._again = self._ends = False
@@ -100,6 +102,8 @@ class AlertKeeper:
 
     def quiet(self) -> Quiet:
         """Since when nothing has changed, for the sign of life. Only what is on disk counts."""
+        if not self._durable_ms:
+            return self._before
         known = not self._again and self._handed_ms == self._durable_ms
         return Quiet(self._durable_ms, max(self._durable_ms, self._seen_ms if known else 0))
 

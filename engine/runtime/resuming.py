@@ -8,6 +8,7 @@ from engine.config.shape import Config
 from engine.core.evaluator import Core
 from engine.events import Transition
 from engine.runtime.blindness import Blindness
+from engine.runtime.downtime import NEVER_QUIET
 from engine.runtime.keeping import Keeper
 from engine.runtime.restarting import AlertKeeper, missing, watched_until
 from engine.runtime.statefiles import last_life
@@ -24,7 +25,7 @@ def build_alerts(
     if folder is None:
         return None, None
     last = last_life(folder)  # now: it is written anew as soon as the engine runs
-    alerts = keeper.alerts = AlertKeeper(core)
+    alerts = keeper.alerts = AlertKeeper(core, NEVER_QUIET if last is None else last.quiet)
 
     async def resume(now_ms: int) -> list[Transition]:
         restored, status = keeper.restored, keeper.status()

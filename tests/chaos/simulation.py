@@ -38,10 +38,12 @@ from engine.ports import Notification
 from engine.runtime import retry
 from engine.runtime.ledger.store import Store
 from engine.runtime.threads import ThreadPool
+from engine.status import EngineStatus
 from engine.testing import FunctionProbe
 from engine.testing.loop import START_MS, VirtualClock, VirtualLoop
 from sinks._body_own import render
 from tests.chaos.model import RECEIVERS, Model, Rule
+from tests.chaos.reference import Ending, Sample, disagreement
 
 __all__ = ["DAY_MS", "Outcome", "simulate"]
 
@@ -49,26 +51,27 @@ T = TypeVar("T")
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
-STEP_MS = 15 * MINUTE_MS
+STEP_MS = HOUR_MS
 """How often it is measured, and so how often anything happens at all."""
 SLOWER = STEP_MS // MINUTE_MS
 """What the product does each second or minute to be prompt, it does that much more rarely here: nothing happens in
 between, and days are cheap. What was true of a minute there is true of a step here."""
-HEAL_MS = 6 * HOUR_MS
+HEARTBEAT_MS = STEP_MS // 4
+HEAL_MS = 24 * HOUR_MS
 """After the last fault everything must be told in that time: the longest pause of a retry is five minutes there."""
 LATE_MS = 60_000
 RULES = (
     Rule("t0", "told", 0, 1),
-    Rule("t1", "told", 30 * MINUTE_MS, 1),
-    Rule("t2", "told", 2 * HOUR_MS, 1),
+    Rule("t1", "told", 2 * HOUR_MS, 1),
+    Rule("t2", "told", 6 * HOUR_MS, 1),
     Rule("f0", "free", 0, 1),
-    Rule("f1", "free", HOUR_MS, 1),
-    Rule("b0", "blip", 6 * HOUR_MS, 1),
+    Rule("f1", "free", 3 * HOUR_MS, 1),
+    Rule("b0", "blip", 24 * HOUR_MS, 1),
 )
 TURNS_MS: dict[Any, tuple[int, int]] = {
-    "told": (4 * HOUR_MS, 3 * HOUR_MS),
-    "free": (6 * HOUR_MS, 3 * HOUR_MS),
-    "blip": (8 * HOUR_MS, 0),
+    "told": (12 * HOUR_MS, 9 * HOUR_MS),
+    "free": (18 * HOUR_MS, 9 * HOUR_MS),
+    "blip": (32 * HOUR_MS, 0),
 }
 PACE = (
     (engine.runtime.blindness, "LAG_S_MIN", 2 * STEP_MS / 1000),
@@ -80,9 +83,12 @@ PACE = (
     (engine.runtime.overview, "OWN_INTERVAL_MS", DAY_MS),
     (retry, "SLOW_S", SLOWER * retry.SLOW_S),
     (retry, "jittered_s", partial(retry.jittered_s, max_s=SLOWER * retry.WAIT_S_MAX)),
-    (engine.runtime.statefiles, "HEARTBEAT_S", 2 * STEP_MS / 1000),
+    (engine.runtime.statefiles, "HEARTBEAT_S", HEARTBEAT_MS / 1000),
     (engine.runtime.stepping, "WAKE_MS_MAX", STEP_MS),
 )
+TOLERANCE_MS = 10 * HOUR_MS
+PAUSES_S = (*(0.001, 0.001, 1.0, 60.0, 1200.0) * 10, TOLERANCE_MS / 1000 + 1, 40 * 3600.0)
+"""How long there is no process after a crash. Longer than the tolerance is rare."""
 KEPT = ("state.db", "state.db-wal", "life.json")
 
 
@@ -133,6 +139,7 @@ class World:
         self.calm = False
         self.crashes = 0
         self.seen: set[str] = set()
+        self.happened: list[tuple[float, dict[str, int]] | Ending] = []
         self._moods = {name: Mood("well", 0.0) for name in RECEIVERS}
 
     @property
@@ -178,6 +185,13 @@ class World:
             self.seen.add(f"{receiver} {name}")
         return mood.name
 
+    def disagreements(self) -> Iterator[str]:
+        """Where what was told is not what the rules say over what was measured."""
+        for name, alert in self.model.alerts.items():
+            happened = (each if isinstance(each, Ending) else Sample(each[0], each[1][name]) for each in self.happened)
+            if fault := disagreement(alert.rule.for_ms, happened, alert.told["good"]):
+                yield f"{name}: {fault}"
+
     # --- what the engine does ---------------------------------------------------------------------------
 
     def measure(self) -> SampleBatch | list[Any]:
@@ -188,6 +202,7 @@ class World:
             self.disk_full_until_ms = now_ms + self.rng.uniform(0, 2 * HOUR_MS)
             self.seen.add("disk full")
         signals = self.model.signals(now_ms)
+        self.happened.append((now_ms, {name: alert.value for name, alert in self.model.alerts.items()}))
         return SampleBatch(now_ms, tuple(signals), np.array([*signals.values()], dtype=float), STEP_MS)
 
     async def take(self, receiver: str, message_id: str, body: bytes) -> None:
@@ -282,6 +297,14 @@ class Receiver:
 # --- one life after the other -----------------------------------------------------------------------------------
 
 
+class _Watch(Engine):
+    """Its status is not asked for: that is much work, and done every two seconds."""
+
+    def status(self) -> EngineStatus:
+        """Nothing of interest."""
+        return EngineStatus("simulated", 0, "running", 0, 0)
+
+
 class Simulation:
     """One run.
 
@@ -294,6 +317,8 @@ class Simulation:
         self._folder = folder
         self._lives = 0
         self._passed_s = 0.0
+        self._ended: Ending | None = None
+        self._born_ms = 0.0
 
     def run(self, days: float) -> Outcome:
         """Faults for so many days, then none, and the verdict."""
@@ -301,11 +326,11 @@ class Simulation:
         end_ms = START_MS + days * DAY_MS
         with _coarse(world):
             while self._life(end_ms, world.died.wait):
-                self._passed_s += world.rng.choice([0.001, 0.001, 1.0, 60.0, 1200.0])
+                self._passed_s += world.rng.choice(PAUSES_S)
             world.calm = True
             world.model.calm()
             self._life(end_ms + HEAL_MS, world.died.wait)
-        faults = [*world.model.verdict(), *self._left()]
+        faults = [*world.model.verdict(), *self._left(), *world.disagreements()]
         return Outcome(days, world.crashes, world.model.entries, world.model.duplicates, faults)
 
     def _left(self) -> Iterator[str]:
@@ -330,6 +355,10 @@ class Simulation:
         world.dead, world.died, world.at_crash = False, asyncio.Event(), self._keep
         world.clock = VirtualClock(loop)
         world.model.born(world.now_ms)
+        self._born_ms = world.now_ms
+        if self._ended is not None:
+            away_ms = world.now_ms - self._ended.time_ms
+            world.happened.append(self._ended._replace(begin_ms=world.now_ms, anew=away_ms > TOLERANCE_MS))
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
             runner.run(self._live(until_ms))
         if not world.dead:
@@ -341,7 +370,7 @@ class Simulation:
         world, loop = self.world, asyncio.get_running_loop()
         self._state.mkdir(exist_ok=True)
         config = _configuration(self._state)
-        watch = Engine(config, clock=world.clock, rng=random.Random(world.rng.random()))
+        watch = _Watch(config, clock=world.clock, rng=random.Random(world.rng.random()))
         watch.add_probe("signals", FunctionProbe(world.measure), f"{STEP_MS}ms", "1s")
         for name in RECEIVERS:
             watch.add_sink(name, Receiver(name, world))
@@ -358,6 +387,7 @@ class Simulation:
                 await watch.stop()
                 world.model.died(world.now_ms)
                 self._passed_s = loop.time()
+                self._ended = Ending("stop", world.now_ms, 0.0)
 
     def _strike(self) -> None:
         try:
@@ -366,12 +396,19 @@ class Simulation:
         except Crash:
             pass
 
+    def _forgotten_ms(self) -> float:
+        """What clocks may be behind after a crash: since the last look of the core before the last sign of life."""
+        now_ms = self.world.now_ms
+        sure_ms = now_ms - HEARTBEAT_MS
+        return min(now_ms - sure_ms + sure_ms % STEP_MS, now_ms - self._born_ms)
+
     def _keep(self) -> None:
         """What a killed process leaves is what is in its files."""
         world = self.world
         self._passed_s = world.clock._loop.time() if world.clock is not None else 0.0
         world.model.stops(world.now_ms)
         world.model.died(world.now_ms)
+        self._ended = Ending("crash", world.now_ms, 0.0, lost_ms=self._forgotten_ms())
         old = self._state
         self._lives += 1
         self._state.mkdir()
@@ -388,7 +425,7 @@ def simulate(seed: int, days: float, folder: Path) -> tuple[Outcome, set[str]]:
 
 def _configuration(state: Path) -> Config:
     rules = (f'[rule.{rule.name}]\nexpr = "{rule.metric} > 0"\nfor = "{rule.for_ms}ms"\n' for rule in RULES)
-    config = load_text(f'[engine]\nstate_dir = "{state}"\n' + "".join(rules))
+    config = load_text(f'[engine]\nstate_dir = "{state}"\noutage_tolerance = "{TOLERANCE_MS}ms"\n' + "".join(rules))
     return replace(config, engine=replace(config.engine, resolution=Duration(STEP_MS)))
 
 
@@ -405,7 +442,7 @@ def _coarse(world: World) -> Iterator[None]:
             super().__init__(database, *args, **more)
 
         def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
-            if self._on_disk and world.disk_full and sql.startswith(("BEGIN IMMEDIATE", "PRAGMA wal_checkpoint")):
+            if sql.startswith(("BEGIN IMMEDIATE", "PRAGMA wal_checkpoint")) and self._on_disk and world.disk_full:
                 error = sqlite3.OperationalError("database or disk is full")
                 error.sqlite_errorcode = sqlite3.SQLITE_FULL
                 raise error

@@ -18,7 +18,7 @@ from engine.events import Event, SampleBatch, Transition
 from engine.runtime import restarting
 from engine.runtime.assembly import build_core
 from engine.runtime.blindness import Blindness
-from engine.runtime.downtime import LifeSign, Quiet, downtime, life_sign
+from engine.runtime.downtime import NEVER_QUIET, LifeSign, Quiet, downtime, life_sign
 from engine.runtime.keeping import Committed, Keeper
 from engine.runtime.ledger.errors import LedgerError
 from engine.runtime.ledger.holding import Outcome, ThenCall
@@ -67,7 +67,7 @@ class Run:
         self.worker = Inline()
         self.store = Store(folder / "state.db", clock.now_ms)
         self.ledger = Ledger(self.store, clock, self.notices.append, worker=self.worker)
-        self.keeper = AlertKeeper(self.core)
+        self.keeper = AlertKeeper(self.core, NEVER_QUIET if last is None else last.quiet)
         self.parts = shared(clock)
         self.ledger_keeper = Keeper(self.ledger, self.parts)
         self.ledger_keeper.alerts = self.keeper
@@ -483,6 +483,24 @@ def test_what_has_no_rows_does_not_hide_how_long_nothing_has_changed(folder: Pat
         after = await first.kill("after")
         await clock.sleep(30)
         again = Run(clock, after, PENDING.format(how="pause", expr="a > 1"), last=life)
+        await again.watch(4, a=5.0)
+        assert [kind for _, rule, kind in told(again.made) if rule == "R"] == ["firing"]
+        await again.stop()
+
+    run(check)
+
+
+def test_a_kill_during_the_start_does_not_lose_what_the_run_before_knew(folder: Path) -> None:
+    """Its sign of life stands until the ledger has something of this run (a simulated seed; F10: a crash loop)."""
+
+    async def check(clock: VirtualClock) -> None:
+        rules = PENDING.format(how="pause", expr="a > 1")
+        first = Run(clock, folder, rules)
+        await first.watch(8, a=5.0)
+        life = await first.life()
+        short = Run(clock, await first.kill("short"), rules, last=life)
+        life = life_sign(clock, quiet=short.keeper.quiet())
+        again = Run(clock, await short.kill("after"), rules, last=life)
         await again.watch(4, a=5.0)
         assert [kind for _, rule, kind in told(again.made) if rule == "R"] == ["firing"]
         await again.stop()
