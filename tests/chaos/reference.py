@@ -1,7 +1,7 @@
-"""What rules say over samples: from what was measured and when a process lived, which transitions each alert must have.
+"""What rules say over samples: from what was measured and when a process lived, the transitions of each alert.
 
-It knows nothing of the engine but what its documentation promises. Where a crash leaves open whether the last change was
-kept, it follows both: what was told must be what one of its hypotheses says, to the millisecond.
+It knows nothing of the engine but what its documentation promises. Where a crash leaves open whether the last change
+was kept it follows both: what was told must be what one of its hypotheses says, to the millisecond.
 """
 
 from __future__ import annotations

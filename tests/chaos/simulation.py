@@ -81,6 +81,7 @@ PACE = (
     (engine.runtime.outbox, "LOOK_S_MAX", HOUR_MS / 1000),
     (engine.runtime.outbox, "Breaker", partial(retry.Breaker, open_s_max=SLOWER * 60.0)),
     (engine.runtime.overview, "OWN_INTERVAL_MS", DAY_MS),
+    (retry, "AGE_S_MAX", SLOWER * retry.AGE_S_MAX),
     (retry, "SLOW_S", SLOWER * retry.SLOW_S),
     (retry, "jittered_s", partial(retry.jittered_s, max_s=SLOWER * retry.WAIT_S_MAX)),
     (engine.runtime.statefiles, "HEARTBEAT_S", HEARTBEAT_MS / 1000),
@@ -89,6 +90,9 @@ PACE = (
 TOLERANCE_MS = 10 * HOUR_MS
 PAUSES_S = (*(0.001, 0.001, 1.0, 60.0, 1200.0) * 10, TOLERANCE_MS / 1000 + 1, 40 * 3600.0)
 """How long there is no process after a crash. Longer than the tolerance is rare."""
+LIVES_S = (0.5, 2 * 3600.0, 2 * 86_400.0, 4 * 86_400.0)
+"""Of what is drawn from how long a process may live: some end while they begin."""
+TASKS_MAX = 40
 KEPT = ("state.db", "state.db-wal", "life.json")
 
 
@@ -135,8 +139,13 @@ class World:
         self.dead = False
         self.died = asyncio.Event()
         self.at_crash: Callable[[], None] = lambda: None
+        self.store: Store | None = None
+        self.reader: sqlite3.Connection | None = None
+        self.troubled_ms = 0.0
         self.disk_full_until_ms = 0.0
         self.calm = False
+        self.stopping = False
+        """In good order: with a broken disk that loses what a kill would."""
         self.crashes = 0
         self.seen: set[str] = set()
         self.happened: list[tuple[float, dict[str, int]] | Ending] = []
@@ -153,17 +162,29 @@ class World:
     @property
     def disk_full(self) -> bool:
         """Whether nothing can be written now."""
-        return not self.calm and self.now_ms < self.disk_full_until_ms
+        return not (self.calm or self.stopping) and self.now_ms < self.disk_full_until_ms
+
+    def io_fails(self) -> bool:
+        """Whether this commit ends with an error; nobody knows then whether it is done."""
+        if self.calm or self.stopping or self.dead or self.rng.random() >= 0.003:
+            return False
+        self.seen.add("io error")
+        return True
 
     def may_crash(self, where: str, chance: float) -> None:
-        """Crash here, perhaps. What is in memory because the disk is full would be lost, as documented."""
+        """Crash here, perhaps."""
         if self.dead:
             raise Crash
-        has_room = self.now_ms > self.disk_full_until_ms + HOUR_MS
-        if not self.calm and has_room and self.rng.random() < chance:
+        if not self.calm and self.rng.random() < chance and self.is_kept():
             self.seen.add(f"crash {where}")
             self.crash()
             raise Crash
+
+    def is_kept(self) -> bool:
+        """Whether all is on disk, and since two looks of the core: else a crash would cost more, as documented."""
+        if self.store is None or self.store.in_memory:
+            self.troubled_ms = self.now_ms
+        return self.now_ms > self.troubled_ms + 2 * STEP_MS
 
     def crash(self) -> None:
         """From now on the process is gone."""
@@ -180,7 +201,7 @@ class World:
         if self.now_ms >= mood.until_ms:
             names = ("well", "slow") if receiver == "slow" else MOODS
             name = self.rng.choice(names)
-            longest_ms = 6 * HOUR_MS if name == "down" else 2 * HOUR_MS
+            longest_ms = 36 * HOUR_MS if name == "down" else 8 * HOUR_MS
             mood = self._moods[receiver] = Mood(name, self.now_ms + self.rng.uniform(0, longest_ms))
             self.seen.add(f"{receiver} {name}")
         return mood.name
@@ -198,19 +219,31 @@ class World:
         """One measurement."""
         self.may_crash("measure", 0.002)
         now_ms = int(self.now_ms)
-        if not self.calm and self.rng.random() < 0.002:
-            self.disk_full_until_ms = now_ms + self.rng.uniform(0, 2 * HOUR_MS)
+        if not self.calm and self.rng.random() < 0.002 and self.store is not None and self.store.groups > 9:
+            self.disk_full_until_ms = now_ms + self.rng.uniform(0, 12 * HOUR_MS)
             self.seen.add("disk full")
+        if len(asyncio.all_tasks()) > TASKS_MAX:
+            self.model.faults.append(f"{len(asyncio.all_tasks())} tasks")
         signals = self.model.signals(now_ms)
         self.happened.append((now_ms, {name: alert.value for name, alert in self.model.alerts.items()}))
         return SampleBatch(now_ms, tuple(signals), np.array([*signals.values()], dtype=float), STEP_MS)
+
+    def _check_kept(self, receiver: str, message_id: str, body: bytes) -> None:
+        """I3: what is sent must be in the file, so that a crash now can't make anybody forget it."""
+        if self.store is None or self.store.in_memory or self.store.path is None:
+            return
+        if self.reader is None:
+            self.reader = sqlite3.connect(f"file:{self.store.path}?mode=ro", uri=True)
+        kept = self.reader.execute("SELECT body FROM outbox WHERE message_id = ?", (message_id,)).fetchall()
+        if kept != [(body,)]:
+            self.model.faults.append(f"{receiver}: {message_id} is sent and is not in the outbox")
 
     async def take(self, receiver: str, message_id: str, body: bytes) -> None:
         """One attempt to send. Raises `SinkError`."""
         self.may_crash("before send", 0.003)
         answer = ANSWERS[self.mood(receiver)]
+        self._check_kept(receiver, message_id, body)
         if await answer(self):
-            self.may_crash("while sending", 0.0)
             self.model.receive(receiver, message_id, body, self.now_ms)
             if not self.calm and receiver != "good" and self.rng.random() < 0.05:
                 self.seen.add("answer lost")
@@ -325,11 +358,11 @@ class Simulation:
         world = self.world
         end_ms = START_MS + days * DAY_MS
         with _coarse(world):
-            while self._life(end_ms, world.died.wait):
+            while self._life(end_ms):
                 self._passed_s += world.rng.choice(PAUSES_S)
             world.calm = True
             world.model.calm()
-            self._life(end_ms + HEAL_MS, world.died.wait)
+            self._life(max(end_ms, START_MS + 1000 * self._passed_s) + HEAL_MS)
         faults = [*world.model.verdict(), *self._left(), *world.disagreements()]
         return Outcome(days, world.crashes, world.model.entries, world.model.duplicates, faults)
 
@@ -345,15 +378,20 @@ class Simulation:
     def _state(self) -> Path:
         return self._folder / f"life{self._lives}"
 
-    def _life(self, until_ms: float, died: Any) -> bool:
-        """Returns whether it crashed before its time was up."""
+    def _life(self, until_ms: float) -> bool:
+        """Returns whether it ended before its time was up."""
         world, loop = self.world, VirtualLoop()
         loop._virtual.now_s = self._passed_s
         loop.set_exception_handler(
             lambda loop, context: None if world.dead else loop.default_exception_handler(context)
         )
+        if world.reader is not None:
+            world.reader.close()
+            world.reader = None
+        world.stopping = False
         world.dead, world.died, world.at_crash = False, asyncio.Event(), self._keep
         world.clock = VirtualClock(loop)
+        world.disk_full_until_ms = 0.0  # with a ledger that can't be opened alerts begin anew, as documented
         world.model.born(world.now_ms)
         self._born_ms = world.now_ms
         if self._ended is not None:
@@ -361,10 +399,9 @@ class Simulation:
             world.happened.append(self._ended._replace(begin_ms=world.now_ms, anew=away_ms > TOLERANCE_MS))
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
             runner.run(self._live(until_ms))
-        if not world.dead:
-            return False
-        shutil.rmtree(self._folder / f"life{self._lives - 1}")
-        return True
+        if world.dead:
+            shutil.rmtree(self._folder / f"life{self._lives - 1}")
+        return world.now_ms < until_ms
 
     async def _live(self, until_ms: float) -> None:
         world, loop = self.world, asyncio.get_running_loop()
@@ -375,19 +412,25 @@ class Simulation:
         for name in RECEIVERS:
             watch.add_sink(name, Receiver(name, world))
         await watch.start()
-        if not world.calm and world.rng.random() < 0.8:
-            loop.call_later(world.rng.expovariate(1 / (DAY_MS / 1000)), self._strike)
         left_s = max(0.0, (until_ms - world.now_ms) / 1000)
+        if not world.calm:
+            strikes_s = world.rng.choice(LIVES_S) * world.rng.expovariate(1.0)
+            if world.rng.random() < 0.3:
+                left_s = min(left_s, strikes_s)  # it is stopped
+            else:
+                loop.call_later(strikes_s, self._strike)
         try:
             async with asyncio.timeout(left_s):
                 await world.died.wait()
         except TimeoutError:
             if not world.dead:
                 world.model.stops(world.now_ms)
+                world.stopping, asked_ms = True, world.now_ms
                 await watch.stop()
+            if not world.dead:
                 world.model.died(world.now_ms)
                 self._passed_s = loop.time()
-                self._ended = Ending("stop", world.now_ms, 0.0)
+                self._ended = Ending("stop", world.now_ms, 0.0, lost_ms=world.now_ms - asked_ms)
 
     def _strike(self) -> None:
         try:
@@ -446,10 +489,19 @@ def _coarse(world: World) -> Iterator[None]:
                 error = sqlite3.OperationalError("database or disk is full")
                 error.sqlite_errorcode = sqlite3.SQLITE_FULL
                 raise error
+            if sql == "COMMIT" and self._on_disk:
+                world.may_crash("at commit", 0.0005)
+            if sql == "COMMIT" and self._on_disk and world.io_fails():
+                if world.rng.random() < 0.5:
+                    super().execute(sql)
+                error = sqlite3.OperationalError("disk I/O error")
+                error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+                raise error
             return super().execute(sql, *parameters)
 
     def begin_with_disk(self: Store, path: Path | None, now_ms: Callable[[], int]) -> None:
         begin(self, path, now_ms, Disk)
+        world.store = self
 
     def run_or_crash(self: Store, jobs: Any) -> Any:
         world.may_crash("before commit", 0.0005)
