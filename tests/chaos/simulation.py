@@ -23,6 +23,7 @@ from msgspec.structs import replace
 
 import engine.runtime.blindness
 import engine.runtime.engine
+import engine.runtime.gate
 import engine.runtime.ledger.ledger
 import engine.runtime.outbox
 import engine.runtime.overview
@@ -79,7 +80,7 @@ PACE = (
     (engine.runtime.ledger.ledger, "TICK_S", STEP_MS / 1000),
     (engine.runtime.ledger.ledger, "UPKEEP_S", HOUR_MS / 1000),
     (engine.runtime.outbox, "LOOK_S_MAX", HOUR_MS / 1000),
-    (engine.runtime.outbox, "Breaker", partial(retry.Breaker, open_s_max=SLOWER * 60.0)),
+    (engine.runtime.gate, "Breaker", partial(retry.Breaker, open_s_max=SLOWER * 60.0)),
     (engine.runtime.overview, "OWN_INTERVAL_MS", DAY_MS),
     (retry, "AGE_S_MAX", SLOWER * retry.AGE_S_MAX),
     (retry, "SLOW_S", SLOWER * retry.SLOW_S),
