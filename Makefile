@@ -18,7 +18,7 @@ CONFIG ?= examples/run.toml
 ARGS   ?=
 TESTS  ?=
 BENCH  ?=
-CHAOS  ?= tests/runtime/ledger tests/chaos
+CHAOS  ?= tests/runtime/ledger tests/chaos tests/runtime/test_receiver_faults.py
 
 # Build back ends are installed by pip in an environment of their own, which `-c` does not reach.
 # The first variable is read by pip up to 25, the second by later ones.
