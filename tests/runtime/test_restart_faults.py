@@ -23,7 +23,7 @@ def test_f07_killed_while_pending_the_time_before_counts_and_the_downtime_does_n
         async with engine(clock, tmp_path / "first", ops := Ops(), SOON) as one:
             await clock.sleep(0)
             await watch(clock, one, 40, 5.0)
-            after = killed(tmp_path / "first")
+            after = await killed(clock, tmp_path / "first")
         assert ops.told == []
         await clock.sleep(1_800)
         async with engine(clock, after, again := Ops(ops), SOON) as two:
@@ -42,7 +42,7 @@ def test_f08_what_has_ended_while_it_was_down_is_resolved_once_and_by_a_measurem
         async with engine(clock, tmp_path / "first", ops := Ops(), HOT) as one:
             await clock.sleep(0)
             await watch(clock, one, 20, 5.0)
-            after = killed(tmp_path / "first")
+            after = await killed(clock, tmp_path / "first")
         assert ops.told == [("Hot", "firing")]
         await clock.sleep(600)
         async with engine(clock, after, again := Ops(ops), HOT) as two:
@@ -53,7 +53,7 @@ def test_f08_what_has_ended_while_it_was_down_is_resolved_once_and_by_a_measurem
             assert again.told == [("Hot", "resolved")]
             assert when(clock, again) == [("resolved", 60.0)], "at the first measurement"
             assert [one.reason for one in again.transitions if one.rule == "Hot"] == ["recovered"]
-            last = killed(after.rename(tmp_path / "second"))
+            last = await killed(clock, after.rename(tmp_path / "second"))
         async with engine(clock, last, third := Ops(again), HOT) as three:
             await watch(clock, three, 60, 0.0)
             assert third.told == [], "once"
@@ -69,7 +69,7 @@ def test_f09_what_has_begun_while_it_was_down_fires_after_its_whole_time(tmp_pat
         async with engine(clock, tmp_path / "first", Ops(), rules) as one:
             await clock.sleep(0)
             await watch(clock, one, 20, 0.0)
-            after = killed(tmp_path / "first")
+            after = await killed(clock, tmp_path / "first")
         await clock.sleep(600)
         async with engine(clock, after, ops := Ops(), rules) as two:
             await clock.sleep(5)
@@ -121,7 +121,7 @@ def test_f25_a_clock_that_shows_1970_and_is_put_right_changes_no_alert(tmp_path:
             assert said == ["stepped", "recovered"]
             assert "LongwatchBlind" in {found.rule for found in ops.transitions}
             await watch(clock, one, 20, 0.0)
-            after = killed(tmp_path / "first")
+            after = await killed(clock, tmp_path / "first")
         assert ops.told[2:] == [("Hot", "resolved"), ("Soon", "resolved")]
         async with engine(clock, after, again := Ops(ops), HOT + SOON) as two:
             await watch(clock, two, 60, 0.0)
