@@ -140,6 +140,7 @@ class World:
         self.dead = False
         self.died = asyncio.Event()
         self.at_crash: Callable[[], None] = lambda: None
+        self.connections: list[sqlite3.Connection] = []
         self.store: Store | None = None
         self.reader: sqlite3.Connection | None = None
         self.troubled_ms = 0.0
@@ -400,6 +401,8 @@ class Simulation:
             world.happened.append(self._ended._replace(begin_ms=world.now_ms, anew=away_ms > TOLERANCE_MS))
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
             runner.run(self._live(until_ms))
+        while world.connections:  # a process that ends leaves none open
+            world.connections.pop().close()
         if world.dead:
             shutil.rmtree(self._folder / f"life{self._lives - 1}")
         return world.now_ms < until_ms
@@ -484,6 +487,7 @@ def _coarse(world: World) -> Iterator[None]:
         def __init__(self, database: str, *args: Any, **more: Any) -> None:
             self._on_disk = "state.db" in str(database)
             super().__init__(database, *args, **more)
+            world.connections.append(self)
 
         def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
             if sql.startswith(("BEGIN IMMEDIATE", "PRAGMA wal_checkpoint")) and self._on_disk and world.disk_full:

@@ -66,6 +66,7 @@ class Run:
         self.notices: list[Notice] = []
         self.worker = Inline()
         self.store = Store(folder / "state.db", clock.now_ms)
+        STORES.append(self.store)
         self.ledger = Ledger(self.store, clock, self.notices.append, worker=self.worker)
         self.keeper = AlertKeeper(self.core, NEVER_QUIET if last is None else last.quiet)
         self.parts = shared(clock)
@@ -131,6 +132,7 @@ class Run:
         after = self.folder.parent / name
         shutil.copytree(self.folder, after)
         await asyncio.sleep(0)
+        close(self.store)
         return after
 
     async def stop(self) -> None:
@@ -139,6 +141,16 @@ class Run:
         self.beside.cancel()
         await self.ledger.close()
         self.pool.close()
+
+
+STORES: list[Store] = []
+
+
+def close(store: Store) -> None:
+    """A process that has ended leaves no connection open, however it ended."""
+    connection, store._connection = store._connection, None
+    if connection is not None:
+        connection.close()
 
 
 def told(made: Sequence[Transition]) -> list[tuple[float, str, str]]:
@@ -158,7 +170,11 @@ def run(check: Callable[[VirtualClock], Awaitable[None]]) -> None:
             for task in asyncio.all_tasks() - {asyncio.current_task()}:
                 task.cancel()
 
-    run_virtual(main)
+    try:
+        run_virtual(main)
+    finally:
+        while STORES:
+            close(STORES.pop())
 
 
 @pytest.fixture
