@@ -403,6 +403,9 @@ class Simulation:
             runner.run(self._live(until_ms))
         while world.connections:  # a process that ends leaves none open
             world.connections.pop().close()
+        if world.reader is not None:
+            world.reader.close()
+            world.reader = None
         if world.dead:
             shutil.rmtree(self._folder / f"life{self._lives - 1}")
         return world.now_ms < until_ms
