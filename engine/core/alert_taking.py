@@ -176,6 +176,7 @@ def _fill_store(parts: Parts, alerts: Sequence[SavedAlert | SavedSeen], until_ms
         "marks": np.array([one.mark for one in series], dtype="i1"),
         "blind_from": np.array([one.blind_from_ms for one in series], dtype="<i8"),
         "blind_to": np.array([one.blind_to_ms for one in series], dtype="<i8"),
+        "before_ms": np.array([one.last_ms for one in series], dtype="<i8"),
     }
     store = parts.store
     store.table.series_max = max(store.table.series_max, len(series))

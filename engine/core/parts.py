@@ -28,7 +28,7 @@ from engine.core.kin import Kin, kin_of
 from engine.core.landing import Lander
 from engine.core.layouts import Layouts
 from engine.core.promql.parse import PromQLError
-from engine.core.promql.plan import Compat, Node, Plan, QueryPlan
+from engine.core.promql.plan import Compat, Node, Plan, QueryPlan, Selector
 from engine.core.promql.query import evaluate_instant
 from engine.core.promql.query_compile import compile_query
 from engine.core.promql.vector import Scalar, Value, Vector
@@ -40,6 +40,7 @@ from engine.core.rules import OUTAGE_TOLERANCE_MS, RecordingRule, Rule
 from engine.core.store import Store
 from engine.core.tally import Tally
 from engine.core.timers import Timers
+from engine.events import STALE_BITS
 from engine.ports import Projector
 
 __all__ = ["LOOKBACK_MS", "RESOLUTION_MS", "SUBQUERY_STEP_MS", "Options", "Parts"]
@@ -234,8 +235,13 @@ class Parts:
         """Whether some input was not seen since a restart, though a sample is still to be expected at an instant."""
         if self.store.restarted_ms < 0:
             return False
-        store, recent = self.store, self.recent
-        return any(bool(store.unseen(recent.handles(leaf), at_ms, recent.lookback_ms).any()) for leaf in plan.leaves)
+        return any(self._unseen_input(leaf, at_ms) for leaf in plan.leaves)
+
+    def _unseen_input(self, leaf: Selector, at_ms: int) -> bool:
+        cells = self.recent.cells(leaf, at_ms)  # what has come since may be newer than the instant
+        live = cells.values.view(np.int64) != STALE_BITS
+        lookback_ms = self.recent.lookback_ms
+        return bool(self.store.unseen_then(cells.handles, cells.times, live, at_ms, lookback_ms).any())
 
     def _query(self, expr: str, at_ms: int) -> list[tuple[dict[str, str], float]]:
         """The answer to a template's query, over what is kept for rules and for what templates have written out."""

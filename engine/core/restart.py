@@ -42,7 +42,7 @@ def restart(parts: Parts, blindness: Blindness, now_ms: int) -> None:
     blindness.take(Blind(max(now_ms, from_ms), from_ms, now_ms), running=running)
     for chain in parts.chains:
         chain.arm_all()
-    parts.store.restarted_ms = max(now_ms, from_ms)
+    parts.store.restart(max(now_ms, from_ms))
 
 
 def _begin_anew(book: AlertBook, number: int, now_ms: int) -> int:

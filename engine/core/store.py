@@ -108,6 +108,10 @@ class Store:
         """When nobody could see anything."""
         self.restarted_ms = -1
         """When the engine began anew, as long as there are series that it has not seen since; -1 otherwise."""
+        # By series, its last sample when the engine began anew: one that is newer was seen since, whatever its stamp.
+        self._before_ms: Column[np.int64] = Column(np.int64, BEFORE_ALL_MS)
+        # Once every series was seen: the newest sample. Until then there are instants that know of older ones.
+        self._warm_ms = NEVER_MS
 
     def __len__(self) -> int:
         return len(self.table)
@@ -258,14 +262,20 @@ class Store:
         yield
         stale_after, marks = self._stale_after.taken(keep), self._marks.taken(keep)
         blind_from, blind_to = self._blind_from.taken(keep), self._blind_to.taken(keep)
+        before_ms = self._before_ms.taken(keep)
         yield
 
         def commit() -> None:
             table()
             self._last_ms, self._values, self._stale_after, self._marks = last_ms, values, stale_after, marks
-            self._blind_from, self._blind_to = blind_from, blind_to
+            self._blind_from, self._blind_to, self._before_ms = blind_from, blind_to, before_ms
 
         return commit
+
+    def restart(self, now_ms: int) -> None:
+        """The engine begins anew: nothing was seen since."""
+        self.restarted_ms, self._warm_ms = now_ms, NEVER_MS
+        self._before_ms.array[:] = self._last_ms.array
 
     def unseen(self, handles: Index, at_ms: Times | int, least_ms: int = 0) -> NDArray[np.bool_]:
         """Which series had no sample since a restart, though one is still to be expected at `at_ms`. -1 is no series.
@@ -277,17 +287,33 @@ class Store:
         """
         if not len(self.table):
             return np.zeros(0 if isinstance(handles, slice) else handles.shape, dtype=np.bool_)
-        last, after = self._last_ms.array[handles], self._stale_after.array[handles]
+        live: NDArray[np.bool_] = self._marks.array[handles] == _LIVE
+        unseen = self.unseen_then(handles, self._last_ms.array[handles], live, at_ms, least_ms)
+        return unseen if isinstance(handles, slice) else unseen & (handles >= 0)
+
+    def unseen_then(
+        self, handles: Index, last: Times, live: NDArray[np.bool_], at_ms: Times | int, least_ms: int = 0
+    ) -> NDArray[np.bool_]:
+        """The same as far as it is known at an instant, which may be before the newest samples.
+
+        Args:
+            last: Time of the last sample of each until then; far in the past where there is none.
+            live: Where that is a number.
+        """
+        after = self._stale_after.array[handles]
         expected: NDArray[np.bool_] = last + after >= at_ms
         if least_ms:
             expected |= at_ms - last - self.blind_after(handles, last) <= least_ms
-        unseen: NDArray[np.bool_] = (last < self.restarted_ms) & expected
-        unseen &= (self._marks.array[handles] == _LIVE) & (after < _AGELESS_MS)
-        return unseen if isinstance(handles, slice) else unseen & (handles >= 0)
+        unseen: NDArray[np.bool_] = (last <= self._before_ms.array[handles]) & expected & live & (after < _AGELESS_MS)
+        return unseen
 
     def end_warming(self, now_ms: int, least_ms: int) -> None:
         """Say that the engine has warmed up, if it has; `least_ms` as for `unseen`."""
-        if self.restarted_ms >= 0 and not self.unseen(slice(None), now_ms, least_ms).any():
+        if self.restarted_ms < 0:
+            return
+        if self._warm_ms == NEVER_MS and not self.unseen(slice(None), now_ms, least_ms).any():
+            self._warm_ms = int(self._last_ms.array.max(initial=now_ms))
+        if self._warm_ms <= now_ms:
             self.restarted_ms = -1
 
     # -- snapshot ----------------------------------------------------------------------------------------------
@@ -297,8 +323,8 @@ class Store:
         return {name: column.array.astype(kind).tobytes() for name, column, kind in self._named()}
 
     def of(self, handles: Handles) -> list[NDArray[Any]]:
-        """Every column at these series, in the order of `columns`."""
-        return [column.array[handles] for _, column, _ in self._named()]
+        """Every column at these series, in the order of `columns`, but for what a restart writes anew."""
+        return [column.array[handles] for _, column, _ in self._named() if column is not self._before_ms]
 
     def refill(self, texts: list[str], columns: dict[str, bytes]) -> None:
         """Take the columns of a snapshot into an empty store, for the series in `texts`.
@@ -322,6 +348,7 @@ class Store:
         yield "marks", self._marks, "i1"
         yield "blind_from", self._blind_from, "<i8"
         yield "blind_to", self._blind_to, "<i8"
+        yield "before_ms", self._before_ms, "<i8"
 
 
 def stale_mask(values: NDArray[np.float64]) -> NDArray[np.bool_] | None:

@@ -286,6 +286,21 @@ def test_it_survives_another_restart_and_ends() -> None:
     assert told(other.feed([one(211.5, "a", -1.0)])) == [(211.5, "resolved")]  # b was not seen twice, and need not be
 
 
+@pytest.mark.parametrize("expr", ["a > b", "sum(a) > sum(b)"])
+def test_a_late_sample_of_before_the_restart_is_seen_all_the_same(expr: str) -> None:
+    """It came after the restart, and is the newest that there is."""
+    rules: list[Rule | RecordingRule] = [rule(expr)]
+    core = Core(rules)
+    core.feed([at(100, a=5.0, b=1.0)])
+    core.advance(100 * SECOND)
+    again = restarted(core, rules, 110)
+    assert again.feed([one(109, "b", 2.0)]) == []
+    same = Core(rules)
+    same.restore(again.snapshot())
+    for each in (again, same):
+        assert told(each.feed([one(109.5, "a", 0.5)])) == [(110, "resolved")]
+
+
 def test_an_end_is_evidence_even_then() -> None:
     rules: list[Rule | RecordingRule] = [rule("a > b")]
     core = Core(rules)
@@ -333,6 +348,21 @@ def test_firing_alerts_of_groups_outlive_a_downtime_longer_than_the_lookback(
     made = again.feed([SampleBatch((up + 150) * SECOND, ('a{i="x"}',), np.array([0.0]), 15 * SECOND)])
     made += again.advance((up + 180) * SECOND)
     assert sorted((one.rule, one.kind) for one in made) == [("A", "resolved"), ("B", "resolved")]
+
+
+@pytest.mark.parametrize("fed_s", [0, 16, 46])
+def test_instants_before_the_first_sample_after_a_restart_do_not_know_of_it(fed_s: int) -> None:
+    """How a feed and an advance fall changes nothing: the sample may be there before its instant has come."""
+    again = Core([], groups=[group()])
+    again.restore(played(3).snapshot(), 780 * SECOND)
+    made = again.advance((780 + fed_s) * SECOND)
+    made += again.feed([SampleBatch(826 * SECOND, ('a{i="x"}',), np.array([5.0]), 15 * SECOND)])
+    made += again.advance(790 * SECOND)
+    made += again.advance(812 * SECOND)
+    made += again.advance(840 * SECOND)
+    assert made == []
+    made += again.feed([SampleBatch(841 * SECOND, ('a{i="x"}',), np.array([0.0]), 15 * SECOND)])
+    assert {one.kind for one in again.advance(856 * SECOND)} == {"resolved"}
 
 
 def test_they_end_when_their_inputs_do_not_come_back() -> None:
