@@ -230,6 +230,7 @@ class Blindness:
         self._clock_ahead = jump.ahead_ms > 0
         if jump.to_ms > jump.from_ms:
             events.append(Blind(jump.to_ms, jump.from_ms, jump.to_ms, "*", jump.reason))
+            shared.waking.wake()
         elif not self._clock_ahead:
             return  # the wall clock has caught up: recovered, at the next look
         else:  # nothing was missed, but people should know why times do not agree

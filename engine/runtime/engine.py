@@ -48,6 +48,7 @@ from engine.runtime.statefiles import StateLock, StatusFile
 from engine.runtime.stepping import Stepper
 from engine.runtime.supervisor import ProbeSpec, Shared
 from engine.runtime.threads import ThreadPool
+from engine.runtime.waking import Waking
 from engine.status import AlertStatus, EngineStatus
 
 __all__ = ["Engine"]
@@ -262,6 +263,7 @@ class Engine:
             reporter=Reporter(),
             rng=self._rng,
             progress=ProgressBook(),
+            waking=Waking(),
         )
         sentinel, folder = build_sentinel(self.config, shared), settings.state_dir
         specs = build_sinks(self.config, self._extra_sinks, shared, pool)

@@ -13,10 +13,12 @@ import math
 import random
 from typing import NamedTuple
 
-__all__ = ["BACKOFF_MAX_S", "BACKOFF_MIN_S", "Grid", "Tick", "backoff_s", "offset_s"]
+__all__ = ["BACKOFF_MAX_S", "BACKOFF_MIN_S", "WOKEN_WITHIN_S", "Grid", "Tick", "backoff_s", "offset_s"]
 
 BACKOFF_MIN_S = 1.0
 BACKOFF_MAX_S = 60.0
+WOKEN_WITHIN_S = 1.0
+"""So soon after the machine has woken up every probe measures, or within half its interval: not all at one moment."""
 _JITTER = 0.25  # a delay is spread by a quarter to either side, so that what failed together does not return together
 
 
@@ -50,7 +52,8 @@ class Grid:
             raise ValueError(f"an interval is longer than {interval_s} s")
         self.interval_s = interval_s
         self._start_s = start_s
-        self._origin_s = start_s + offset_s(name, interval_s)
+        self._offset_s = offset_s(name, interval_s)
+        self._origin_s = start_s + self._offset_s
         self._last: int | None = None  # index of the last tick given out
 
     def next(self, now_s: float) -> Tick:
@@ -62,6 +65,17 @@ class Grid:
         missed = index - self._last - 1
         self._last = index
         return Tick(self._origin_s + index * self.interval_s, missed)
+
+    def hurry(self, now_s: float) -> float:
+        """Nothing was measured for longer than the clock says: return when the tick given out last comes instead.
+
+        The one on the grid comes all the same if it is at least half an interval later.
+        """
+        early_s = now_s + self._offset_s / self.interval_s * min(WOKEN_WITHIN_S, self.interval_s / 2)
+        due_s = now_s if self._last is None else self._origin_s + self._last * self.interval_s
+        if self._last is not None and due_s - early_s >= self.interval_s / 2:
+            self._last -= 1
+        return min(early_s, due_s)
 
     def skip_to(self, time_s: float) -> None:
         """Leave out the ticks before `time_s` on purpose: they do not count as missed."""

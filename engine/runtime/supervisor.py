@@ -22,6 +22,7 @@ from engine.runtime.report import Reporter
 from engine.runtime.schedule import Grid, backoff_s
 from engine.runtime.sentinel import tells_down
 from engine.runtime.turns import in_turns
+from engine.runtime.waking import Waking
 from engine.status import ProbeStatus
 
 __all__ = ["CLOSE_TIMEOUT_S", "OPEN_TIMEOUT_S", "REOPEN_AFTER_FAILURES", "ProbeRunner", "ProbeSpec", "Shared"]
@@ -63,6 +64,7 @@ class Shared(NamedTuple):
     reporter: Reporter
     rng: random.Random
     progress: ProgressBook
+    waking: Waking
 
     def report(self, events: Iterable[Health]) -> None:
         """Send health events down the road; once it is closed they are kept for the pipeline's last word."""
@@ -137,7 +139,8 @@ class ProbeRunner:
         while True:
             tick = grid.next(clock.monotonic())
             self._ticks_missed += tick.missed
-            await asyncio.sleep(max(0.0, tick.due_s - clock.monotonic()))
+            if await self._shared.waking.sleep(max(0.0, tick.due_s - clock.monotonic())):
+                await asyncio.sleep(max(0.0, grid.hurry(clock.monotonic()) - clock.monotonic()))
             if self._shared.containment.is_hung(self.component):
                 self._ticks_missed += 1
                 self._note_failure(Failure("hung", "an earlier call has not ended, and ignores being cancelled"))

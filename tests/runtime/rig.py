@@ -18,6 +18,7 @@ from engine.runtime.ledger.values import Limits, Notice
 from engine.runtime.progress import ProgressBook
 from engine.runtime.report import Reporter
 from engine.runtime.supervisor import Shared
+from engine.runtime.waking import Waking
 from engine.status import AlertStatus
 
 
@@ -30,6 +31,7 @@ def shared(clock: Clock, *, capacity: int = 10_000, policy: Policy = "drop_oldes
         reporter=Reporter(),
         rng=random.Random(1),
         progress=ProgressBook(),
+        waking=Waking(),
     )
 
 

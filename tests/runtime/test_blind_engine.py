@@ -1,6 +1,7 @@
 """A whole engine that is disturbed: no false alert, none lost, and one alert that says so (F79, F90 to F97, F109)."""
 
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -152,6 +153,39 @@ def test_an_alert_comes_once_and_counts_what_was_seen_and_one_tells_of_the_watch
     assert ("not everything was seen for" if reason else "the wall clock was set back at") in summary
     assert reason in summary
     assert "CET" in summary, "in the zone of the configuration"
+
+
+@pytest.mark.parametrize("interval_s", [5, 60, 3_600])
+def test_when_the_machine_wakes_up_probes_measure_at_once_f92(interval_s: int) -> None:
+    """Its clock of durations stood still: by that the next measurement would be as far away as it was before."""
+
+    async def main(clock: VirtualClock) -> tuple[list[float], int, int]:
+        stamps: list[int] = []
+
+        def measure() -> list[Sample]:
+            stamps.append(clock.now_ms())
+            return [Sample(clock.now_ms(), "x", 1.0, interval_s * 1_000)]
+
+        engine = Engine(load_text(RULES), clock=clock, sinks={"kept": Timed()})
+        engine.add_probe("p", FunctionProbe(measure), f"{interval_s}s")
+        async with engine:
+            while len(stamps) < 3:
+                await clock.sleep(interval_s / 10)
+            clock.suspend(8 * HOUR_MS)
+            woken_ms, before = clock.now_ms() + 8 * HOUR_MS, len(stamps)
+            await clock.sleep(1.5)
+            early = len(stamps) - before
+            await clock.sleep(10 * interval_s)
+            probe = engine.status().probes[0]
+        return [(at - woken_ms) / 1_000 for at in stamps[before:]], early, probe.ticks_missed
+
+    after_s, early, missed = run_virtual(main)
+    assert early == 1
+    assert 0 <= after_s[0] <= 1.5
+    assert missed == 0
+    gaps = [b - a for a, b in itertools.pairwise(after_s)]
+    assert interval_s / 2 - 0.01 <= gaps[0] <= 1.5 * interval_s + 0.01
+    assert gaps[1:] == pytest.approx([interval_s] * len(gaps[1:]), abs=0.01)
 
 
 UNDISTURBING = {

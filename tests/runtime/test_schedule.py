@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.runtime.schedule import BACKOFF_MAX_S, BACKOFF_MIN_S, Grid, backoff_s, offset_s
+from engine.runtime.schedule import BACKOFF_MAX_S, BACKOFF_MIN_S, WOKEN_WITHIN_S, Grid, backoff_s, offset_s
 
 INTERVALS = st.sampled_from([0.1, 0.25, 1.0, 5.0, 7.3, 15.0, 60.0, 3600.0])
 
@@ -89,6 +89,36 @@ def test_skipped_ticks_are_not_missed_ones() -> None:
     tick = grid.next(first.due_s + 0.1)
     assert tick.due_s == pytest.approx(first.due_s + 5)
     assert tick.missed == 0
+
+
+@given(name=st.text(max_size=10), interval=INTERVALS, slept_at=st.floats(0, 1))
+def test_after_a_sleep_of_the_machine_the_next_tick_comes_at_once_and_the_grid_stays_f92(
+    name: str, interval: float, slept_at: float
+) -> None:
+    grid = Grid(name, interval, 0.0)
+    grid.next(0.0)
+    first = grid.next(0.0).due_s
+    second = grid.next(first).due_s
+    now = first + slept_at * interval
+    early = grid.hurry(now)
+    assert early <= now + WOKEN_WITHIN_S
+    assert early <= second
+    following = grid.next(max(now, early))
+    assert following.missed == 0
+    assert interval / 2 - 1e-6 <= following.due_s - early <= 1.5 * interval + 1e-6
+    assert (following.due_s - second) / interval == pytest.approx(
+        round((following.due_s - second) / interval), abs=1e-6
+    )
+
+
+def test_probes_do_not_all_measure_at_one_moment_after_a_sleep() -> None:
+    early = set()
+    for number in range(20):
+        grid = Grid(f"probe-{number}", 60.0, 0.0)
+        grid.next(0.0)
+        grid.next(0.0)
+        early.add(round(grid.hurry(5.0), 3))
+    assert len(early) > 15
 
 
 @pytest.mark.parametrize("interval", [0.0, -1.0, float("nan")])
