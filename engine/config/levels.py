@@ -68,6 +68,9 @@ def check_terms(values: Mapping[str, Any], inherent: Condition | None, path: Key
 
 def _check_missing(values: Mapping[str, Any], path: KeyPath, converter: Converter) -> None:
     on_missing, missing_for, hold_max = (values.get(key) for key in ("on_missing", "missing_for", "hold_max"))
+    if on_missing == "reset" and hold_max is not None and hold_max is not BAD:
+        message = 'has no meaning with on_missing = "reset", which holds nothing'
+        converter.report.error((*path, "hold_max"), message, "leave out hold_max, or on_missing")
     if missing_for is None or missing_for is BAD or on_missing is BAD:
         return
     at: KeyPath = (*path, "missing_for")

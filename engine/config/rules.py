@@ -23,14 +23,16 @@ if TYPE_CHECKING:
 
 __all__ = ["check_recording", "rule_config"]
 
-_LATER = "this version does not have it yet"
 _OF_ALERTS = (
     *("when", "for", "of", "clear", "levels", "keep_firing_for"),
     *("on_missing", "missing_for", "hold_max", "on_restart", "outage_tolerance", "annotations"),
 )
 # Keys that are not ours, but that people will write, and what to write instead.
 _HINTS = {
-    "mode": _LATER,
+    "mode": (
+        "leave it out: a rule of run.toml is judged at every sample; "
+        "for one on a grid, write a rule file and name it in rule_files of [engine]"
+    ),
     "alert": "the table's name is the alert's name: [rule.NAME]",
     "name": "the table's name is the rule's name: [rule.NAME]",
     "query": 'did you mean "expr"?',

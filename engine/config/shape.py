@@ -147,7 +147,7 @@ class LevelTable(Options, frozen=True, kw_only=True, rename={"for_": "for"}):
         clear: What resets the level; by default the rule's, else that `when` does not hold.
     """
 
-    severity: _Severity
+    severity: Annotated[_Severity, Meta(examples=["warning"])]
     when: _Comparison | None = None
     for_: Duration | None = None
     clear: _Comparison | None = None

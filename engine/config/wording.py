@@ -130,7 +130,12 @@ def nearest_word(text: str, words: Iterable[Any]) -> str:
 def example(field: mi.Field) -> str:
     """How to write a missing key, where that is not obvious."""
     key = field.encode_name
-    return f'write {key} = "${{NAME}}" or {key}_file = "path"' if is_secret(field) else ""
+    if is_secret(field):
+        return f'write {key} = "${{NAME}}" or {key}_file = "path"'
+    kind = field.type
+    schema = (kind.extra_json_schema or {}) if isinstance(kind, mi.Metadata) else {}
+    texts = schema.get("examples", ())
+    return f'write {key} = "{texts[0]}"' if texts else ""
 
 
 def _bare_fits(kind: mi.Type, text: str) -> bool:

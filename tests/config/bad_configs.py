@@ -1287,6 +1287,21 @@ on_missing = "hld"
         'run.toml:3: rule.A.on_missing: expected "count", "fire", "hold" or "reset", got "hld" (did you mean "hold"?)',
     ),
     bad(
+        "rule_hold_max_of_nothing",
+        """\
+[rule.A]
+expr = "up == 0"
+on_missing = "reset"
+hold_max = "1h"
+[rule.B]
+expr = "up == 0"
+on_missing = "count"
+hold_max = "1h"
+[sink.screen]
+""",
+        'run.toml:4: rule.A.hold_max: has no meaning with on_missing = "reset", which holds nothing (leave out hold_max, or on_missing)',
+    ),
+    bad(
         "rule_hold_max_zero",
         """\
 [rule.A]
@@ -1304,7 +1319,7 @@ expr = "up == 0"
 mode = "grid"
 [sink.screen]
 """,
-        "run.toml:3: rule.A.mode: unknown key (this version does not have it yet)",
+        "run.toml:3: rule.A.mode: unknown key (leave it out: a rule of run.toml is judged at every sample; for one on a grid, write a rule file and name it in rule_files of [engine])",
     ),
     bad(
         "restart",
@@ -1393,7 +1408,7 @@ levels = [{severity="a"},{severity="b"},{severity="c"},{severity="d"},{severity=
 """,
         'run.toml:3: rule.A.levels: is empty (write levels = [{ severity = "warning", when = "> 80" }])',
         'run.toml:6: rule.B.levels[0].whne: unknown key (did you mean "when"?)',
-        "run.toml:6: rule.B.levels[0].severity: is missing; expected text",
+        'run.toml:6: rule.B.levels[0].severity: is missing; expected text (write severity = "warning")',
         'run.toml:6: rule.B.levels[1]: expected a table, got "critical"',
         "run.toml:6: rule.B.levels[2].severity: must not be empty",
         'run.toml:6: rule.B.levels[2].for: "5" has no unit (write "5s", "5m" or "5h")',

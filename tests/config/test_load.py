@@ -65,7 +65,7 @@ headers = { A = "literal", B = "${HOST}" }
 expr = "demo_value == 0"
 for = "1h30m"
 keep_firing_for = "5m"
-on_missing = "reset"
+on_missing = "count"
 hold_max = "1d"
 labels = { severity = "critical" }
 [rule.Down.annotations]
@@ -109,7 +109,7 @@ url = "${URL}"
     (down,) = config.rules
     assert (down.name, down.file, down.line) == ("Down", str(file), 29)
     assert (down.table.for_, down.table.keep_firing_for) == (5_400_000, 300_000)
-    assert (down.table.on_missing, down.table.hold_max) == ("reset", 86_400_000)
+    assert (down.table.on_missing, down.table.hold_max) == ("count", 86_400_000)
     assert down.table.annotations == {"summary": "{{ $labels.x }} is h1 at {{ $value }}"}
     ops, screen = config.sinks
     assert (ops.name, ops.type, ops.factory, screen.factory) == ("ops", "push", PushSink, ScreenSink)
