@@ -46,11 +46,12 @@ class Blindness:
                 book.flaps.skip(to_ms - from_ms)
                 book.changes.touch_rules()
             rows = parts.book.rows.taken()
-            parts.book.blind(from_ms, to_ms, rows[~np.isin(parts.book.rows.rule[rows], list(running))])
+            rows = rows[~np.isin(parts.book.rows.rule[rows], list(running))]
+            parts.book.blind(from_ms, to_ms, rows, judged_ms=parts.lander.watermark_ms)
             for chain in parts.chains:
                 for judge in chain.judges:
                     if judge.index not in running:
-                        judge.book.blind(from_ms, to_ms)
+                        judge.book.blind(from_ms, to_ms, judged_ms=parts.lander.watermark_ms)
                 chain.blind(from_ms, to_ms)
             parts.instants.blind(from_ms, to_ms)
         self.skip_instants()
@@ -63,9 +64,9 @@ class Blindness:
             return
         parts.store.skip_some(known, blind.from_ms, blind.to_ms, self._looked_ms()[known])
         for judge in parts.layouts.judges(known):
-            judge.blind(known, blind.from_ms, blind.to_ms)
+            judge.blind(known, blind.from_ms, blind.to_ms, parts.lander.watermark_ms)
         for chain, rules in parts.layouts.chains(known):
-            chain.blind_some(rules, known, blind.from_ms, blind.to_ms)
+            chain.blind_some(rules, known, blind.from_ms, blind.to_ms, parts.lander.watermark_ms)
 
     def _looked_ms(self) -> NDArray[np.int64]:
         """By series, until when it was looked at: what was stale then is stale until its next sample."""

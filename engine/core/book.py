@@ -261,12 +261,15 @@ class AlertBook:
             if len(rows):
                 yield self._pass(rows, until, None, values)
 
-    def blind(self, from_ms: int, to_ms: int, rows: Ints | None = None, *, some: bool = False) -> None:
+    def blind(
+        self, from_ms: int, to_ms: int, rows: Ints | None = None, *, some: bool = False, judged_ms: int = -1
+    ) -> None:
         """Take a blind span out of the clocks of alerts, but for those whose clock had come before it began.
 
         Args:
             rows: Whose; all if that is not said.
             some: Others could see.
+            judged_ms: Until then time has passed, so what there is of the span before it is told late.
         """
         own = self.rows
         rows = own.taken() if rows is None else rows
@@ -274,8 +277,9 @@ class AlertBook:
         self.changes.touch(own.place[rows])
         for taken, begins, lengths in own.skip(rows, from_ms, to_ms, some=some):
             for at in self.shares.among(own, taken) if self.shares.any else ():
-                self.shares.skip(int(taken[at]), int(begins[at]), int(lengths[at]))
-        self.due_ms = min(self.due_ms, self._life.arm(rows))
+                judged = own.known(taken[at : at + 1], max(judged_ms, int(own.stepped[taken[at]]))) + lengths[at]
+                self.shares.skip(own, int(taken[at]), int(begins[at]), int(lengths[at]), int(judged[0]))
+        self.due_ms = min(self.due_ms, self._life.arm(rows, judged_ms))
 
     # -- steps -------------------------------------------------------------------------------------------------
 

@@ -85,11 +85,13 @@ class Chain:
         for judge in self.judges:
             judge.arm_clocks()
 
-    def blind_some(self, rules: Touched, handles: NDArray[np.int64], from_ms: int, to_ms: int) -> None:
+    def blind_some(
+        self, rules: Touched, handles: NDArray[np.int64], from_ms: int, to_ms: int, watermark_ms: int
+    ) -> None:
         """A span in which nobody could see some series that these rules read."""
         for judge in self.judges:
             if judge.index in rules:
-                judge.blind(handles, from_ms, to_ms)
+                judge.blind(handles, from_ms, to_ms, watermark_ms)
 
     def forget_shapes(self) -> None:
         """Label sets have got other codes."""

@@ -214,13 +214,13 @@ class Judge:
             return np.full(len(touched.slots), at_ms)
         return np.maximum(self.judged[self.places.array[touched.at]], at_ms)
 
-    def blind(self, handles: Ints, from_ms: int, to_ms: int) -> None:
+    def blind(self, handles: Ints, from_ms: int, to_ms: int, watermark_ms: int) -> None:
         """Nobody could see these series in a span: it is taken out of their clocks, and nothing is judged in it."""
         touched = self.binding.touched(handles)
         if touched is None:
             return
         rows = self.book.row_of.array[self.places.array[touched.at]]
-        self.book.blind(from_ms, to_ms, rows[rows != FREE], some=True)
+        self.book.blind(from_ms, to_ms, rows[rows != FREE], some=True, judged_ms=watermark_ms)
         self.judged[self.places.array[touched.at]] = np.maximum(self.judged[self.places.array[touched.at]], to_ms)
         self.looks.judged_ms = max(self.looks.judged_ms, to_ms)
 

@@ -257,8 +257,12 @@ class Life:
             runs[at] = running and (phase == _PENDING or (phase == _INACTIVE and shares.is_on(row)))
         return levels, runs
 
-    def arm(self, rows: Ints) -> int:
-        """Compute when time alone will change these alerts; return the earliest."""
+    def arm(self, rows: Ints, after_ms: int = -1) -> int:
+        """Compute when time alone will change these alerts; return the earliest.
+
+        Args:
+            after_ms: Time has passed until then: no share changes so early, whatever has become of its past.
+        """
         own, terms = self.rows, self.terms
         rules = own.rule[rows]
         due = np.full(len(rows), NEVER_MS)
@@ -275,10 +279,10 @@ class Life:
         if self._shares.any:
             for at in self._shares.among(own, rows):
                 row = int(rows[at])
-                known = int(own.known(rows[at : at + 1], int(own.stepped[row]))[0])
+                known = int(own.known(rows[at : at + 1], max(int(own.stepped[row]), after_ms))[0])
                 again = own.phase[row] == _INACTIVE and self._shares.is_on(row)  # it was resolved, and begins anew
                 change = known if again else self._shares.due(own, row, known)
-                due[at] = min(int(due[at]), change + int(lost[at]))
+                due[at] = min(int(due[at]), max(change + int(lost[at]), after_ms + 1))
         due[own.paused[rows] != NEVER_MS] = NEVER_MS
         unknown = own.unknown[rows]
         missing = np.flatnonzero(unknown != NEVER_MS)

@@ -110,13 +110,13 @@ class QueryJudge:
         """Of the series that are to go, those that its alerts need."""
         return self.expression.witnesses([dict(labels) for labels, _ in self._places.items()], gone)
 
-    def blind(self, handles: Ints, from_ms: int, to_ms: int) -> None:
+    def blind(self, handles: Ints, from_ms: int, to_ms: int, watermark_ms: int) -> None:
         """Nobody could see these series in a span: take it out of the clocks of alerts that have no other inputs."""
         places = self._places.taken()
         rows = self.book.row_of.array[places]
         label_sets = [dict(self._places.labels(place)) for place in places.tolist()]
         covered = self.expression.rests_on(label_sets, handles, to_ms)
-        self.book.blind(from_ms, to_ms, rows[covered & (rows != FREE)], some=True)
+        self.book.blind(from_ms, to_ms, rows[covered & (rows != FREE)], some=True, judged_ms=watermark_ms)
         self._plan()
 
     # -- snapshot ----------------------------------------------------------------------------------------------

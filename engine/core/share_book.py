@@ -129,10 +129,20 @@ class ShareBook:
             return now
         return min(changes, default=NEVER_MS)
 
-    def skip(self, row: int, begin: int, length: int) -> None:
-        """Take known time out of the past of a row."""
-        for share in self._shares.get(row, ()):
-            share.skip(begin, length)
+    def skip(self, own: Rows, row: int, begin: int, length: int, judged: int) -> None:
+        """Take known time out of the past of a row.
+
+        What has fired, fired by what was known: for a level that is set, what was counted stays counted.
+
+        Args:
+            judged: Until there, in known time as it was, it was counted.
+        """
+        counted = min(max(judged - begin, 0), length)
+        for level, share in enumerate(self._shares.get(row, ())):
+            if int(own.set[row]) >> level & 1:
+                share.keep(counted)
+            else:
+                share.skip(begin, length)
 
     def drop(self, rows: Iterable[int]) -> None:
         """The alerts of these rows are over."""

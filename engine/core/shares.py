@@ -106,6 +106,10 @@ class Share(msgspec.Struct):
         ends = [*self.spans, max(now, self.spans[-1])] if self.on else self.spans
         return list(zip(ends[::2], ends[1::2], strict=True))
 
+    def keep(self, length: int) -> None:
+        """Take `length` of known time that was counted out of the axis, and count it all the same."""
+        self.spans = [edge - length for edge in self.spans]
+
     def skip(self, begin: int, length: int) -> None:
         """Take `length` of known time from `begin` on out of the past, as if it had not been."""
         edges: list[int] = []

@@ -12,6 +12,8 @@ stale. Where DESIGN does not say, it takes for granted:
   at its end, and nothing that was told is taken back.
 - A label set is remembered from its first value on, with the metrics that fed its last one. What has ended is
   remembered no longer under `fire`. Of two stale markers the later one counts.
+- What fired, fired by what was known: of a level that is set the window keeps what it has counted of a blind span
+  that is told after time has passed it.
 - The window of `of` begins with the alert: what was before is not true. An alert that is over keeps its window as long
   as anything true is left in it. What is lost, missing under `reset` or has ended has no window; nor has a level that
   was set and is cleared, which must be reached anew.
@@ -115,6 +117,7 @@ class Alert:
     kept_levels: list[bool] = field(default_factory=list)
     kept_reason: str = ""
     windows: list[int | None] = field(default_factory=list)  # by level, where the window of `of` begins
+    counted: list[set[int]] = field(default_factory=list)  # by level, milliseconds that were said to be blind too late
     unknown_from: int | None = None
     lost: bool = False
     fed: set[str] = field(default_factory=set)
@@ -143,6 +146,7 @@ class Reference:
         for _, instance, _ in newer:
             size = len(self.spec.levels)
             empty = Alert([None] * size, [False] * size, windows=[None] * size, done_ms=time_ms - 1)
+            empty.counted = [set() for _ in range(size)]
             alert = self.alerts.setdefault(instance, empty)
             at[instance] = max(time_ms, self.floor, alert.sampled_ms)
             self._pass(instance, at[instance] - 1)
@@ -163,6 +167,9 @@ class Reference:
     def blind(self, from_ms: int, to_ms: int) -> None:
         for instance in self.alerts:
             self._pass(instance, from_ms)
+            late = set(range(from_ms, min(to_ms, self.floor))) - self.unseen
+            for counted, on in zip(self.alerts[instance].counted, self.alerts[instance].on, strict=True):
+                counted |= late if on else set()
         self.floor = max(self.floor, to_ms)
         self.unseen.update(range(from_ms, to_ms))
 
@@ -309,7 +316,7 @@ class Reference:
         """For how much of the last `for` of known time level `i` was true."""
         begin, left, found, ms = alert.windows[i], self.spec.levels[i].for_ms, 0, now - 1
         while left and begin is not None and ms >= begin:
-            if ms not in self.unseen and ms not in alert.paused:
+            if (ms not in self.unseen or ms in alert.counted[i]) and ms not in alert.paused:
                 left -= 1
                 found += bool(alert.truths[ms]) and alert.truths[ms][i]
             ms -= 1

@@ -245,6 +245,16 @@ def test_a_blind_span_that_is_told_late_stops_the_clocks_all_the_same(spec: Spec
     check(spec, story)
 
 
+with_of = specs(["a"], EVERY_MISSING, (0.5, 0.8))
+
+
+@given(with_of, stories(told_late=True))
+def test_a_blind_span_that_is_told_late_takes_no_share_back(spec: Spec, story: list[Step]) -> None:
+    """Where time has passed before it is told, as in an engine: what was counted is counted for a level that is set."""
+    passed = [part for step in story for part in ([step.time_ms, step] if isinstance(step, Blind) else [step])]
+    check(spec, passed)
+
+
 @given(st.lists(any_spec, min_size=1, max_size=3), stories(told_late=True))
 def test_a_restart_after_every_atom_changes_nothing(some: list[Spec], story: list[Step]) -> None:
     rules = [compiled(spec, name) for name, spec in zip("RST", some, strict=False)]

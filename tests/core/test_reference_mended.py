@@ -76,6 +76,14 @@ MENDED: dict[str, tuple[Spec, list[Step]]] = {
     ),
     "of: what has ended is over": (one("a", 4, of=0.5), [at(0, "a", 2.0, 0), at(4, "a", ENDED, 0)]),
     "of: what is missing is over under reset": (one("a", 5, of=0.5, on_missing="reset"), [at(0, "a", 2.0)]),
+    "of: a blind span that is told late takes back nothing that fired": (
+        one("a", 20, of=0.8),
+        [*[at(ms, "a", 2.0, 5) for ms in range(21)], advance(20), blind(21, 5, 15), at(21, "a", 2.0, 9)],
+    ),
+    "of: a blind span that is told late resets nothing anew before now": (
+        one("a", 1, of=0.5, keep_ms=1),
+        [at(0, "a", 2.0), at(1, "a", 0.0), advance(2), blind(2, 1, 2)],
+    ),
     "of: a blind span resolves nothing": (
         one("a", 1, of=0.9),
         [at(3, "a", 4.0), advance(6), blind(12, 6, 10)],
