@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.core.absence import Absence, Evidence, rests_on
+from engine.core.absence import Absence, Evidence, rests_on, speaking
 from engine.core.promql.labels import Shape
 from engine.core.promql.plan import (
     Call,
@@ -154,6 +154,11 @@ class Expression:
     def rests_on(self, label_sets: Sequence[Mapping[str, str]], handles: NDArray[np.int64], at_ms: int) -> Bools:
         """Which label sets have, behind some selector, no other inputs than these series."""
         return rests_on(self.evidence, label_sets, handles, self._recent, at_ms)
+
+    def was_fed_at(self, labels: Mapping[str, str], at_ms: int) -> bool:
+        """Whether a series that speaks for a label set had its last sample at an instant."""
+        found = speaking(self.evidence, labels, self._recent, at_ms)
+        return any(bool((self._store.last_ms(handles) == at_ms).any()) for handles in found)
 
     def absence(self, at_ms: int) -> Absence:
         """Why label sets are absent from its value at an instant."""

@@ -223,14 +223,27 @@ class QueryJudge:
         if not len(places):
             return
         yield []
+        seen = self._values.array[places]
         told = self._codes(result, codes, places, time_ms)
-        values = self._values.array[places]
+        limits = self._limits(told, places, time_ms)
         zeros = np.zeros(len(places), dtype=np.int64)
-        points = Points(zeros, places, zeros + time_ms, zeros - 1, zeros, told, values, values, zeros < sampled)
+        values = self._values.array[places]
+        points = Points(zeros, places, zeros + time_ms, limits, zeros, told, values, seen, zeros < sampled)
         for part in points.chunks(POINTS_PER_CHUNK):
             yield from self.book.telling(part)
         self._forget()
         self._plan()
+
+    def _limits(self, told: NDArray[np.int16], places: Ints, time_ms: int) -> Ints:
+        """Until when is due what happens before the points: what goes stale at an instant does so after what is due at
+        it, unless a sample of its own is judged there."""
+        limits = np.full(len(places), -1)
+        rows = self.book.row_of.array[places]
+        silent = ((told == Code.UNKNOWN) | (told == Code.MISSING)) & (rows != FREE)
+        for at in np.flatnonzero(silent & (self.book.rows.due[rows] <= time_ms)).tolist():
+            if not self.expression.was_fed_at(dict(self._places.labels(int(places[at]))), time_ms):
+                limits[at] = time_ms
+        return limits
 
     def _codes(self, result: Vector, codes: NDArray[np.int16], places: Ints, time_ms: int) -> NDArray[np.int16]:
         """What each known label set is; the values that are measured are noted."""
@@ -249,6 +262,8 @@ class QueryJudge:
                 why = absence.of(dict(self._places.labels(int(places[at]))))
                 if why != Code.FALSE:
                     told[at] = self._missing if why == Code.UNKNOWN else why
+                    if not there[at]:
+                        self._values.array[places[at]] = np.nan  # nothing is known
         if self.expression.warming:
             self._withhold(told, places, time_ms)
         return told

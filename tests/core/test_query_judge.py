@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from engine.core.conditions import split_condition
 from engine.core.evaluator import Core
 from engine.core.promql.query_compile import compile_query
-from engine.core.rules import Rule, compile_recording, compile_rule
-from engine.events import STALE, SampleBatch, Transition
+from engine.core.rules import OnMissing, Rule, compile_recording, compile_rule
+from engine.events import STALE, Sample, SampleBatch, Transition
 from tests.core.test_evaluator_properties import batches, run, same, samples
 
 START_MS = 1_000_000
@@ -77,6 +77,31 @@ def test_an_input_that_ended_resolves() -> None:
         (0, "firing", "condition"),
         (1, "resolved", "ended"),
     ]
+
+
+@pytest.mark.parametrize(("missing", "expected"), [("hold", []), ("reset", [(4.001, "resolved", "missing")])])
+@pytest.mark.parametrize("other", [True, False])
+def test_what_is_due_at_the_instant_an_input_goes_stale_is_due_before_it(
+    missing: OnMissing, expected: list[tuple[float, str, str]], other: bool
+) -> None:
+    """Whatever else the rule has a sample of at that instant: its own is none."""
+    core = Core([rule("sum by (i) (a) > 1", for_ms=3_001, on_missing=missing)])
+    made = core.feed([Sample(START_MS + 1_000, 'a{i="x"}', 5.0, 1_000)])
+    if other:
+        made += core.feed([Sample(START_MS + 4_001, 'a{i="y"}', 0.0, 1_000)])
+    made += core.advance(START_MS + 5_000)
+    assert kinds(made) == [(1, "pending", "condition"), (4.001, "firing", "held"), *expected]
+
+
+@pytest.mark.parametrize("expr", ["a > 1", "sum(a) > 1"])
+@pytest.mark.parametrize("missing", ["hold", "reset", "count"])
+def test_an_alert_that_ends_without_a_value_has_none(expr: str, missing: OnMissing) -> None:
+    """The value is what is measured at that instant, whoever judges the rule."""
+    ended, silent = (Core([compile_rule("R", expr, on_missing=missing, hold_max_ms=5_000)]) for _ in range(2))
+    made = play(ended, [(0, {"a": 5.0}), (1, {"a": STALE})], 2)
+    made += play(silent, [(0, {"a": 5.0})], 20)
+    assert [one.value for one in made if one.kind == "firing"] == [5.0, 5.0]
+    assert [repr(one.value) for one in made if one.after == "inactive"] == ["nan", "nan"]
 
 
 def test_an_expression_without_a_value_changes_nothing_and_is_told() -> None:
