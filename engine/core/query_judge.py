@@ -225,25 +225,29 @@ class QueryJudge:
         yield []
         seen = self._values.array[places]
         told = self._codes(result, codes, places, time_ms)
-        limits = self._limits(told, places, time_ms)
+        later = self._later(told, places, time_ms)
+        if later.any():
+            self._values.array[places[later]] = seen[later]
+            places, told, seen = places[~later], told[~later], seen[~later]
         zeros = np.zeros(len(places), dtype=np.int64)
         values = self._values.array[places]
-        points = Points(zeros, places, zeros + time_ms, limits, zeros, told, values, seen, zeros < sampled)
-        for part in points.chunks(POINTS_PER_CHUNK):
+        points = Points(zeros, places, zeros + time_ms, zeros - 1, zeros, told, values, seen, zeros < sampled)
+        for part in points.chunks(POINTS_PER_CHUNK) if len(places) else ():
             yield from self.book.telling(part)
         self._forget()
         self._plan()
 
-    def _limits(self, told: NDArray[np.int16], places: Ints, time_ms: int) -> Ints:
-        """Until when is due what happens before the points: what goes stale at an instant does so after what is due at
-        it, unless a sample of its own is judged there."""
-        limits = np.full(len(places), -1)
-        rows = self.book.row_of.array[places]
-        silent = ((told == Code.UNKNOWN) | (told == Code.MISSING)) & (rows != FREE)
-        for at in np.flatnonzero(silent & (self.book.rows.due[rows] <= time_ms)).tolist():
-            if not self.expression.was_fed_at(dict(self._places.labels(int(places[at]))), time_ms):
-                limits[at] = time_ms
-        return limits
+    def _later(self, told: NDArray[np.int16], places: Ints, time_ms: int) -> NDArray[np.bool_]:
+        """Which label sets have gone silent at the very instant of samples of others: time tells them, after the other
+        samples of that instant and after what is due at it."""
+        later: NDArray[np.bool_] = ((told == Code.UNKNOWN) | (told == Code.MISSING)) & (
+            told != self.book.codes.array[places]
+        )
+        if self.expression.next_ms > time_ms:  # nothing is left to tell them
+            later[:] = False
+        for at in np.flatnonzero(later).tolist():
+            later[at] = not self.expression.was_fed_at(dict(self._places.labels(int(places[at]))), time_ms)
+        return later
 
     def _codes(self, result: Vector, codes: NDArray[np.int16], places: Ints, time_ms: int) -> NDArray[np.int16]:
         """What each known label set is; the values that are measured are noted."""

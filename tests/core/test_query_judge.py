@@ -93,6 +93,17 @@ def test_what_is_due_at_the_instant_an_input_goes_stale_is_due_before_it(
     assert kinds(made) == [(1, "pending", "condition"), (4.001, "firing", "held"), *expected]
 
 
+@pytest.mark.parametrize("single", [True, False])
+def test_what_has_a_sample_at_the_instant_it_would_go_stale_was_never_missing(single: bool) -> None:
+    """In whatever order the samples of that instant come."""
+    core = Core([rule("sum by (i) (a) > 1", on_missing="fire", missing_for_ms=0)])
+    core.feed([Sample(START_MS + 1_000, f'a{{i="{name}"}}', 0.0, 1_000) for name in "xy"])
+    core.feed([Sample(START_MS + 4_000, 'a{i="x"}', 0.0, 1_000)])
+    both = [Sample(START_MS + 4_001, f'a{{i="{name}"}}', 0.0, 1_000) for name in "xy"]
+    made = [one for some in ([[each] for each in both] if single else [both]) for one in core.feed(some)]
+    assert made + core.advance(START_MS + 5_000) == []
+
+
 @pytest.mark.parametrize("expr", ["a > 1", "sum(a) > 1"])
 @pytest.mark.parametrize("missing", ["hold", "reset", "count"])
 def test_an_alert_that_ends_without_a_value_has_none(expr: str, missing: OnMissing) -> None:
