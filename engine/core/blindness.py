@@ -41,6 +41,8 @@ class Blindness:
             return
         parts = self._parts
         for from_ms, to_ms in spans.without(parts.store.blind, blind.from_ms, blind.to_ms):
+            every = np.ones(len(parts.store), dtype=np.bool_)
+            parts.recent.rest(every, parts.store.last_ms(slice(None)), from_ms, to_ms)
             parts.store.skip(from_ms, to_ms, self._looked_ms())
             for book in parts.books:
                 book.flaps.skip(to_ms - from_ms)
@@ -63,6 +65,9 @@ class Blindness:
         if not len(known) or blind.to_ms <= blind.from_ms:
             return
         parts.store.skip_some(known, blind.from_ms, blind.to_ms, self._looked_ms()[known])
+        blinded = np.zeros(len(parts.store), dtype=np.bool_)
+        blinded[known] = True
+        parts.recent.rest(blinded, parts.store.last_ms(slice(None)), blind.from_ms, blind.to_ms)
         for judge in parts.layouts.judges(known):
             judge.blind(known, blind.from_ms, blind.to_ms, parts.lander.watermark_ms)
         for chain, rules in parts.layouts.chains(known):

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.core.absence import Absence, Evidence, rests_on, speaking
+from engine.core.known import KnownView, reach_ms
 from engine.core.promql.labels import Shape
 from engine.core.promql.plan import (
     Call,
@@ -36,11 +37,15 @@ from engine.core.witnesses import witnesses
 __all__ = ["Expression", "FreshView", "SavedTimers"]
 
 SWEEP, TICK = -1, -2
+AGE_MAX_MS = 31 * 86_400_000
+"""For no longer after a blind span it is asked how old the samples before it are."""
 _DATES = frozenset({"day_of_month", "day_of_week", "day_of_year", "days_in_month", "hour", "minute", "month", "year"})
 # Functions that give a result where there is no sample at all.
 _OF_NOTHING = frozenset({"absent", "absent_over_time", "pi", "time", "vector"})
 # Functions whose value changes while nothing comes in, or whose meaning is that nothing does.
 _OF_TIME = frozenset({"time", "timestamp", "absent", "absent_over_time"})
+
+_TOTALS = frozenset({"changes", "count_over_time", "delta", "increase", "rate", "resets", "sum_over_time"})
 
 
 class FreshView:
@@ -109,6 +114,9 @@ class Expression:
         self.evidence = evidence
         nodes = list(walk(plan.root))
         self._ticks = any(map(_changes_with_time, nodes))
+        self._reach_ms = reach_ms(plan)
+        self.totals = any(isinstance(node, Call) and node.function in _TOTALS for node in nodes)
+        """Whether its values may be less only because less was seen."""
         self._needs_no_sample = not plan.leaves or any(map(_is_of_nothing, nodes))
         self._refresh_ms = NEVER_MS
         self._sweep_ms = NEVER_MS
@@ -141,6 +149,17 @@ class Expression:
         if self._last is not None and self._last[0] == at_ms:
             return self._last[1]
         return evaluate_instant(self.plan, self._view, at_ms, constants=self._constants)
+
+    def known(self, at_ms: int) -> Vector | None:
+        """What it would be worth at an instant if blind spans had not been; None where that is no other question."""
+        store = self._store
+        if not self._ticks or store.blind_ms <= at_ms - self._reach_ms - AGE_MAX_MS:
+            return None
+        ages = [int(store.stale_after(self._recent.handles(leaf)).max(initial=0)) for leaf in self.plan.leaves]
+        if store.blind_ms <= at_ms - self._reach_ms - max(ages, default=0):
+            return None
+        value = KnownView(self._recent, store, at_ms).value(self.plan, constants=self._constants)
+        return value if isinstance(value, Vector) else None
 
     def forget_shapes(self) -> None:
         """Label sets have got other codes: what was made of the old ones means nothing any more."""

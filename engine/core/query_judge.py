@@ -18,6 +18,7 @@ from engine.core.alerts import Code
 from engine.core.book import AlertBook
 from engine.core.columns import Column
 from engine.core.conditions import Verdict
+from engine.core.doubt import Doubt
 from engine.core.expression import Expression, SavedTimers
 from engine.core.label_places import LabelPlaces, Labels, SavedPlaces
 from engine.core.notices import Output
@@ -213,8 +214,10 @@ class QueryJudge:
             result = self.expression.value(time_ms)
             if not isinstance(result, Vector):
                 raise EvaluationError("a rule's expression gives a vector")
-            codes = self._verdict.codes(result.values, result.present)
-            holds = np.flatnonzero(codes & Code.WHENS)
+            codes = self._judged(result)
+            known = self.expression.known(time_ms)
+            doubt = Doubt(result, codes, known, self._judged, totals=self.expression.totals)
+            holds = np.flatnonzero(((codes & Code.WHENS) != 0) & ~doubt.rows)
             self._place(result, np.flatnonzero(result.present) if self._remembers else holds)
         except EvaluationError as error:  # the rule's own fault: nothing changes
             self._tally.breach(f"rule.{self.rule.name}", "evaluation_failed", 1, str(error))
@@ -224,11 +227,13 @@ class QueryJudge:
             return
         yield []
         seen = self._values.array[places]
-        told = self._codes(result, codes, places, time_ms)
-        later = self._later(told, places, time_ms)
+        told, stays = self._codes(result, codes, places, time_ms, doubt)
+        later = ~stays & self._later(told, places, time_ms)
         if later.any():
             self._values.array[places[later]] = seen[later]
-            places, told, seen = places[~later], told[~later], seen[~later]
+        tells = ~stays & ~later
+        if not tells.all():
+            places, told, seen = places[tells], told[tells], seen[tells]
         zeros = np.zeros(len(places), dtype=np.int64)
         values = self._values.array[places]
         points = Points(zeros, places, zeros + time_ms, zeros - 1, zeros, told, values, seen, zeros < sampled)
@@ -236,6 +241,9 @@ class QueryJudge:
             yield from self.book.telling(part)
         self._forget()
         self._plan()
+
+    def _judged(self, result: Vector) -> NDArray[np.int16]:
+        return self._verdict.codes(result.values, result.present)
 
     def _later(self, told: NDArray[np.int16], places: Ints, time_ms: int) -> NDArray[np.bool_]:
         """Which label sets have gone silent at the very instant of samples of others: time tells them, after the other
@@ -249,28 +257,38 @@ class QueryJudge:
             later[at] = not self.expression.was_fed_at(dict(self._places.labels(int(places[at]))), time_ms)
         return later
 
-    def _codes(self, result: Vector, codes: NDArray[np.int16], places: Ints, time_ms: int) -> NDArray[np.int16]:
-        """What each known label set is; the values that are measured are noted."""
+    def _codes(
+        self, result: Vector, codes: NDArray[np.int16], places: Ints, time_ms: int, doubt: Doubt
+    ) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
+        """What each known label set is, and which of them stay what they were, whatever that is; the values that are
+        measured are noted."""
         rows = self._row_of.array[places]
         there = rows != FREE
         there[there] = result.present[rows[there]]
         told = np.full(len(places), Code.FALSE, dtype=np.int16)
         told[there] = codes[rows[there]]
-        self._values.array[places[there]] = result.values[rows[there]]
+        stays = np.zeros(len(places), dtype=np.bool_)
+        stays[there] = doubt.rows[rows[there]]
+        noted = there & ~stays
+        self._values.array[places[noted]] = result.values[rows[noted]]
         doubtful = (told & Code.WHENS) == 0
         if self._remembers:
             doubtful &= ~there | (self.book.row_of.array[places] != FREE)
         if doubtful.any():
             absence = self.expression.absence(time_ms)
             for at in np.flatnonzero(doubtful).tolist():
-                why = absence.of(dict(self._places.labels(int(places[at]))))
+                labels = dict(self._places.labels(int(places[at])))
+                why = absence.of(labels)
+                if not stays[at]:
+                    stays[at] = (not there[at] or why != Code.FALSE) and labels in doubt
+                stays[at] &= why != Code.ENDED
                 if why != Code.FALSE:
                     told[at] = self._missing if why == Code.UNKNOWN else why
-                    if not there[at]:
+                    if not there[at] and not stays[at]:
                         self._values.array[places[at]] = np.nan  # nothing is known
         if self.expression.warming:
             self._withhold(told, places, time_ms)
-        return told
+        return told, stays
 
     def _withhold(self, told: NDArray[np.int16], places: Ints, time_ms: int) -> None:
         """After a restart, what would end a firing alert is not known as long as one of its inputs was not seen."""

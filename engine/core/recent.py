@@ -26,6 +26,7 @@ from engine.core.promql.vector import Bools, Floats, Vector
 from engine.core.promql.window import Window
 from engine.core.ragged import Ragged, SavedRagged
 from engine.core.selection import Selected
+from engine.core.spans import Edges, add, back
 from engine.events import STALE_BITS
 from engine.series import SeriesTable, metric_of, split_series
 
@@ -43,6 +44,7 @@ _NEW, _UNREAD = -1, -2
 class _Route(NamedTuple):
     """Where a part of a landing goes: which of its samples, into which columns of a block."""
 
+    number: int
     block: Block | Ragged
     metric: str
     columns: Index | None
@@ -69,6 +71,7 @@ class SavedKept(msgspec.Struct):
     metric: str
     handles: bytes
     block: SavedBlock | SavedRagged
+    idle: list[int] = []
 
 
 class SavedRecent(msgspec.Struct):
@@ -119,11 +122,18 @@ class Recent:
         """What subqueries found, as long as it is true."""
         self.horizon_ms = -1
         """No query will ask for an instant before this."""
+        # By number of a block, blind spans in which nothing came in: what was there before takes no more room.
+        self._idle: dict[int, Edges] = {}
 
     @property
     def interner(self) -> Interner:
         """Of every shape it gives."""
         return self._interner
+
+    @property
+    def left_open(self) -> bool:
+        """Whether a sample at the very start of a lookback or range does not count."""
+        return self._left_open
 
     def want(self, selector: Selector, span_ms: int) -> None:
         """Keep what a selector selects, for `span_ms` before the horizon. To be called before anything has landed."""
@@ -163,9 +173,23 @@ class Recent:
                 self._routes[id(handles)] = known
             routes = known[1]
         for route in routes:
-            route.block.expire(self.horizon_ms - self._span_ms(route.metric) - (not self._left_open))
+            first_ms = self.horizon_ms - self._span_ms(route.metric) - (not self._left_open)
+            idle = self._idle.get(route.number)
+            route.block.expire(first_ms if idle is None else back(idle, first_ms))
             route.block.append(time_ms, route.columns, values[route.positions])
             self.steps.landed(route.metric, time_ms)
+
+    def rest(self, blind: Bools, last_ms: NDArray[np.int64], from_ms: int, to_ms: int) -> None:
+        """Keep for longer what came before a blind span in which nothing came.
+
+        Args:
+            blind: By handle, what nobody could see.
+            last_ms: By handle, the time of the last sample.
+        """
+        for number, kept in enumerate(self._blocks):
+            handles = kept.handles.array
+            if blind[handles].all() and int(last_ms[handles].max(initial=from_ms)) <= from_ms:
+                add(self._idle.setdefault(number, []), from_ms, to_ms)
 
     def basis(self, selector: Selector) -> Basis:
         """What the answer to a selector depends on beside samples."""
@@ -225,6 +249,8 @@ class Recent:
             if not left.all():
                 block = yield from block.taking(np.flatnonzero(left))
             blocks[old] = len(made._blocks), block
+            if old in self._idle:
+                made._idle[len(made._blocks)] = self._idle[old]
             made._put(metric, block, numbers[handles.array[left]])
             yield
         for key, selected in self._selected.items():
@@ -245,6 +271,7 @@ class Recent:
             forget_values()
             self._blocks, self._blocks_of, self._ragged_of = made._blocks, made._blocks_of, made._ragged_of
             self._block_of, self._column_of, self._selected = made._block_of, made._column_of, made._selected
+            self._idle = made._idle
             self._routes.clear()
             self.steps.clear()
 
@@ -258,8 +285,13 @@ class Recent:
         return SavedRecent(
             horizon_ms=self.horizon_ms,
             blocks=[
-                SavedKept(kept.metric, kept.handles.array.astype("<i8").tobytes(), kept.block.saved())
-                for kept in self._blocks
+                SavedKept(
+                    kept.metric,
+                    kept.handles.array.astype("<i8").tobytes(),
+                    kept.block.saved(),
+                    self._idle.get(number, []),
+                )
+                for number, kept in enumerate(self._blocks)
             ],
             orders={text: order for text, order in orders.items() if order != sorted(order)},
         )
@@ -283,6 +315,8 @@ class Recent:
             if (self._block_of.array[handles] != _NEW).any() or len(np.unique(handles)) < len(handles):
                 raise ValueError("a series in two blocks")
             numbers[old] = self._put(kept.metric, _block(kept.block, len(handles)), handles)
+            if kept.idle:
+                self._idle[numbers[old]] = list(kept.idle)
             for selected in self._selected.values():
                 selected.add(kept.metric, numbers[old], self._blocks[numbers[old]].block, 0, handles)
         for key, selected in self._selected.items():
@@ -315,7 +349,7 @@ class Recent:
         metric, block, _ = self._blocks[number]
         column = int(self._column_of.array[handle])
         columns = None if block.width == 1 else slice(column, column + 1)
-        return [_Route(block, metric, columns, slice(0, 1))]
+        return [_Route(number, block, metric, columns, slice(0, 1))]
 
     def _route(self, handles: NDArray[np.int64]) -> Iterator[_Route]:
         """Where these series go, with places for those that are new."""
@@ -339,7 +373,7 @@ class Recent:
             whole = len(columns) == block.width and bool((columns == np.arange(block.width)).all())
             # The block of those that came alone may become wider.
             whole = whole and not isinstance(block, Ragged)
-            yield _Route(block, metric, None if whole else as_index(columns), as_index(positions))
+            yield _Route(number, block, metric, None if whole else as_index(columns), as_index(positions))
 
     def _place(self, metric: str, handles: NDArray[np.int64]) -> None:
         """Give new series a block, or columns of the one for those that come alone."""

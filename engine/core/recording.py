@@ -15,6 +15,7 @@ import numpy as np
 
 from engine.core.alerts import Code
 from engine.core.expression import Expression, SavedTimers
+from engine.core.known import label_set, label_sets
 from engine.core.promql.labels import NAME, Codes, Shape
 from engine.core.promql.vector import EvaluationError, Floats, Scalar, Value, Vector
 from engine.core.rules import RecordingRule
@@ -86,6 +87,8 @@ class Recorder:
         self._texts_of = self._unnamed  # the shape whose rows were named last
         self._texts: dict[int, str] = {}
         self._recorded_ms = -1
+        self._doubted: tuple[str, ...] = ()
+        """Series that are not in the last result, and of which nobody knows whether they are gone."""
 
     def record(self, time_ms: int) -> list[Recorded] | None:
         """Evaluate at an instant, not before the last; return what is to land there.
@@ -95,6 +98,9 @@ class Recorder:
         """
         try:
             result = self._vector(self.expression.value(time_ms))
+            known = self.expression.known(time_ms)
+            if known is not None:
+                result = self._seen(result, known)
             names = self._named(result)
         except ValueError as error:
             self._tally.breach(f"rule.{self.rule.name}", "evaluation_failed", 1, str(error))
@@ -103,7 +109,7 @@ class Recorder:
         after_ms = self.expression.stale_after_ms(time_ms)
         made = [
             Recorded(time_ms, series, np.full(len(series), STALE), mark, after_ms, since_ms)
-            for mark, series in self._gone(names, time_ms)
+            for mark, series in self._gone(names, time_ms, known)
         ]
         self._names = names
         if names.series:
@@ -120,7 +126,9 @@ class Recorder:
             settled_ms: When its chain was evaluated last.
         """
         timers = self.expression.saved()
-        return SavedRecorder(self.rule.plan.expr, settled_ms, timers, list(self._names.series), self._recorded_ms)
+        return SavedRecorder(
+            self.rule.plan.expr, settled_ms, timers, [*self._names.series, *self._doubted], self._recorded_ms
+        )
 
     def load(self, saved: SavedRecorder) -> None:
         """Take back what `saved` gave. What was recorded under another expression is marked as gone if it is."""
@@ -165,17 +173,34 @@ class Recorder:
     def _text(self, shape: Shape, row: int) -> str:
         text = self._texts.get(row)
         if text is None:
-            labels = {**shape.labels(row), **self.rule.labels, NAME: ""}
-            text = self._texts[row] = series_text(self.rule.record, labels)
+            text = self._texts[row] = self._made(shape, row)
         return text
 
-    def _gone(self, names: _Names, time_ms: int) -> Iterator[tuple[Mark, tuple[str, ...]]]:
-        """The series that are no longer recorded, by what is known of them."""
-        if names.series is self._names.series:
+    def _made(self, shape: Shape, row: int) -> str:
+        return series_text(self.rule.record, {**shape.labels(row), **self.rule.labels, NAME: ""})
+
+    def _seen(self, result: Vector, known: Vector) -> Vector:
+        """A result without what is new in it only because nobody looked."""
+        there, before = label_sets(known), set(self._names.series)
+        present = result.present.copy()
+        for row in result.rows().tolist():
+            if label_set(result.shape.labels(row)) not in there and self._made(result.shape, row) not in before:
+                present[row] = False
+        return result if bool((present == result.present).all()) else result._replace(present=present)
+
+    def _gone(self, names: _Names, time_ms: int, known: Vector | None) -> Iterator[tuple[Mark, tuple[str, ...]]]:
+        """The series that are no longer recorded, by what is known of them; not those that may be gone only because
+        nobody looked."""
+        if names.series is self._names.series and not self._doubted:
             return
         self._owners.update(dict.fromkeys(names.series, self.rule))
         there = set(names.series)
-        gone = [text for text in self._names.series if text not in there]
+        gone = [text for text in (*self._names.series, *self._doubted) if text not in there]
+        self._doubted = ()
+        if gone and known is not None:
+            stays = label_sets(known)
+            self._doubted = tuple(text for text in gone if label_set(self._inputs_labels(text)) in stays)
+            gone = [text for text in gone if text not in self._doubted]
         if not gone:
             return
         absence = self.expression.absence(time_ms)

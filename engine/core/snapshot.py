@@ -29,7 +29,7 @@ from engine.events import Transition
 
 __all__ = ["VERSION", "keys_of", "put", "recorders_of", "take"]
 
-VERSION: Final = 4
+VERSION: Final = 5
 SavedRule: TypeAlias = SavedPointwise | SavedWhole
 
 

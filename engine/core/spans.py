@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SPANS_MAX", "Edges", "add", "after", "remove", "without"]
+__all__ = ["SPANS_MAX", "Edges", "add", "after", "back", "remove", "without"]
 
 Edges: TypeAlias = list[int]
 Ints: TypeAlias = NDArray[np.int64]
@@ -45,6 +45,16 @@ def without(edges: Edges, from_ms: int, to_ms: int) -> list[tuple[int, int]]:
             parts.append((begin, edges[at]))
         begin = edges[at + 1]
     return [*parts, (begin, to_ms)] if begin < to_ms else parts
+
+
+def back(edges: Edges, at_ms: int) -> int:
+    """The last instant of which the time until the end of the spans, without them, is that of `at_ms` with them: so
+    much earlier as there are spans between the two."""
+    for at in range(len(edges) - 2, -1, -2):
+        if edges[at + 1] <= at_ms:
+            break
+        at_ms -= edges[at + 1] - edges[at]
+    return at_ms
 
 
 def after(edges: Edges, times: Ints) -> Ints:

@@ -255,6 +255,10 @@ class Store:
         blind: Times = spans.after(self.blind, every) + own - both
         return blind
 
+    def blind_spans(self, handles: Handles) -> tuple[Times, Times]:
+        """Of each series the last span in which nobody could see it, though others could be seen: (from, to)."""
+        return self._blind_from.array[handles], self._blind_to.array[handles]
+
     def compacting(self, keep: NDArray[np.bool_]) -> Compacting:
         """Prepare to forget series, in steps; what is returned does it at once."""
         table = yield from self.table.compacting(keep.tolist())

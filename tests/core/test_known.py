@@ -1,0 +1,163 @@
+"""The law of blind spans for what looks back: windows hold less after a span, and nothing happens because of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.core import spans
+from engine.core.evaluator import Core
+from engine.core.rules import compile_recording, compile_rule
+from engine.events import Blind, SampleBatch, Transition
+
+SECOND = 1_000
+HOLDING = [
+    "max_over_time(x[10s]) > 5",
+    "avg_over_time(x[10s]) > 5",
+    "sum(max_over_time(x[10s])) > 5",
+    "rate(c[10s]) > 0.5",
+    "increase(c[20s]) > 8",
+    "count_over_time(x[10s]) > 8",
+    "sum by (i) (sum_over_time(x[10s])) > 80",
+    "present_over_time(x[10s])",
+    "changes(x[10s]) < 1",
+    "x offset 10s > 5",
+    "max_over_time(x[1m:5s]) > 5",
+    "(rate(c[10s]) or vector(0)) > 0.5",
+]
+SILENT = [
+    "absent(x)",
+    "absent_over_time(x[10s])",
+    "absent_over_time(x[10s]) or absent(x)",
+    "time() - timestamp(x) > 5",
+    "count_over_time(x[10s]) < 3",
+    "rate(c[10s]) < 0.5",
+    "changes(c[10s]) < 2",
+]
+LENGTHS = [7, 8 * 3_600]
+
+
+def seconds(first: int, end: int, by: int = 0, every: int = 1, x: float = 9.0) -> list[SampleBatch]:
+    """A value and a counter of which nothing is lost, once a second; `by` seconds later."""
+    return [
+        SampleBatch((at + by) * SECOND + 100, ("x", "c"), np.array([x, float(at)]), every * SECOND)
+        for at in range(first, end, every)
+    ]
+
+
+def play(core: Core, batches: list[SampleBatch]) -> list[Transition]:
+    made = []
+    for batch in batches:
+        made += core.feed([batch]) + core.advance(batch.time_ms)
+    return made
+
+
+def told(made: list[Transition], by: int = 0) -> list[tuple[float, str, str]]:
+    return [(one.time_ms / SECOND - by, one.kind, one.reason) for one in made]
+
+
+def assert_alike(made: list[tuple[float, str, str]], expected: list[tuple[float, str, str]], by: float) -> None:
+    """The same happened, but for a step of time."""
+    assert [row[1:] for row in made] == [row[1:] for row in expected]
+    assert [row[0] for row in made] == pytest.approx([row[0] for row in expected], abs=by)
+
+
+def blinded(expr: str, how: str, length: int, *, every: int = 1, **more: Any) -> tuple[Core, list[Transition]]:
+    """A core that saw half a minute and then nothing for some seconds from 130 s on, and what it made of that."""
+
+    def make() -> Core:
+        return Core([compile_rule("R", expr, **more)])
+
+    core = make()
+    play(core, seconds(108, 130, every=every))
+    core.advance(130 * SECOND)
+    end = (130 + length) * SECOND
+    if how == "restart":
+        data, core = core.snapshot(), make()
+        core.restore(data, end)
+        return core, core.advance(end)
+    made = core.feed([Blind(end, 130 * SECOND, end, "*" if how == "blind" else "probe.p", "", ("x", "c"))])
+    return core, made + core.advance(end)
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("how", ["blind", "scoped", "restart"])
+@pytest.mark.parametrize("expr", [*HOLDING, *SILENT])
+def test_what_was_so_before_a_span_is_so_after_it(expr: str, how: str, length: int) -> None:
+    """F79, F92: neither at its end, when no sample has come, nor while windows fill again."""
+    length = min(length, 60) if how == "scoped" else length
+    on_missing = "fire" if how == "blind" else "reset"
+    core, made = blinded(expr, how, length, on_missing=on_missing)
+    assert core.alert_counts()["firing"] == (expr in HOLDING)
+    made += core.advance((130 + length) * SECOND + 50) + play(core, seconds(130, 152, length))
+    assert told(made) == []
+
+
+@pytest.mark.parametrize("how", ["blind", "scoped", "restart"])
+@pytest.mark.parametrize(
+    ("expr", "after_s"),
+    [("absent_over_time(x[10s])", 10), ("absent_over_time(x[1m])", 60), ("time() - timestamp(x) > 2", 2)],
+)
+def test_a_silence_that_goes_on_is_told_once_it_was_seen_for_long_enough(expr: str, after_s: int, how: str) -> None:
+    core, made = blinded(expr, how, 600)
+    assert made == []
+    ((at, kind, _),) = told(core.advance(900 * SECOND), 600)
+    assert kind == "firing"
+    assert at == pytest.approx(129.1 + after_s, abs=1)
+
+
+@pytest.mark.parametrize("how", ["blind", "scoped", "restart"])
+def test_a_value_that_is_there_is_evidence(how: str) -> None:
+    for for_ms, kinds in ((0, ["resolved"]), (60_000, ["cleared"])):
+        core, _ = blinded("max_over_time(x[10s]) > 5", how, 60, for_ms=for_ms)
+        made = play(core, seconds(130, 131, 60, x=1.0))
+        assert [(kind, reason) for _, kind, reason in told(made)] == [(kinds[0], "recovered")]
+
+
+@pytest.mark.parametrize("expr", HOLDING)
+def test_a_pending_alert_goes_on_counting(expr: str) -> None:
+    for how in ("blind", "restart"):
+        core, made = blinded(expr, how, 60, for_ms=60_000)
+        seeing = Core([compile_rule("R", expr, for_ms=60_000)])
+        expected = [one for one in told(play(seeing, seconds(108, 220))) if one[1] == "firing"]
+        made += play(core, seconds(130, 220, 60))
+        assert_alike(told(made, 60), expected, 1.1)
+
+
+def test_what_is_recorded_of_a_window_is_no_more_gone_than_the_window() -> None:
+    def make() -> Core:
+        return Core(
+            [
+                compile_recording("r", "x:max", "max_over_time(x[10s])"),
+                compile_recording("d", "x:dead", "absent_over_time(x[10s])"),
+                compile_rule("High", "x:max > 5", on_missing="reset"),
+                compile_rule("Dead", "x:dead == 1"),
+            ]
+        )
+
+    core = make()
+    assert [one.rule for one in play(core, seconds(100, 130))] == ["High"]
+    made = core.feed([Blind(190 * SECOND, 130 * SECOND, 190 * SECOND)]) + core.advance(190 * SECOND)
+    assert made + play(core, seconds(130, 170, 60)) == []
+
+
+@pytest.mark.parametrize("expr", [*HOLDING[:3], HOLDING[7], *HOLDING[9:11], *SILENT[:4]])
+def test_a_span_before_a_silence_might_as_well_not_have_been(expr: str) -> None:
+    """Whatever comes of a silence comes as long after a span as it would have come without one."""
+    for on_missing in ("hold", "reset", "count", "fire"):
+        more: dict[str, Any] = {"on_missing": on_missing}
+        seeing, core = (Core([compile_rule("R", expr, **more)]) for _ in range(2))
+        for one in (seeing, core):
+            play(one, seconds(100, 125))
+            one.advance(125 * SECOND)
+        assert core.feed([Blind(185 * SECOND, 125 * SECOND, 185 * SECOND)]) + core.advance(185 * SECOND) == []
+        made, expected = told(core.advance(285 * SECOND), 60), told(seeing.advance(225 * SECOND))
+        assert_alike(made, expected, 6)
+
+
+def test_looking_back_leaves_out_what_lies_between() -> None:
+    edges = [100, 110, 130, 190]
+    assert [spans.back(edges, at) for at in (195, 190, 189, 180, 161, 150, 139)] == [195, 190, 129, 120, 91, 80, 69]
+    assert spans.back([], 5) == 5
