@@ -7,7 +7,7 @@ instant at which they have passed. What is absent is false, for whatever reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -72,6 +72,7 @@ class GroupRunner:
             bounded by the store alone.
         unseen: Whether some input of a rule was not seen since a restart, though a sample is still to be expected at an
             instant.
+        known: What an expression would be worth if blind spans had not been; None where that is no other question.
         query: Answers `query` in templates, given the text and the instant.
         subquery_step_ms: The step of subqueries that have none.
     """
@@ -88,6 +89,7 @@ class GroupRunner:
         external_labels: Mapping[str, str],
         external_url: str = "",
         unseen: Callable[[QueryPlan, int], bool] = lambda _plan, _at_ms: False,
+        known: Callable[[QueryPlan, int], Vector | None] = lambda _plan, _at_ms: None,
         query: Callable[[str, int], list[tuple[dict[str, str], float]]],
         subquery_step_ms: int = 60_000,
     ) -> None:
@@ -99,6 +101,7 @@ class GroupRunner:
         self._external_url = external_url
         self._query = query
         self._unseen = unseen
+        self._known = known
         self._subquery_step_ms = subquery_step_ms
         self._constants: Constants = {}
         self._written: list[tuple[str, ...]] = [() for _ in group.rules]
@@ -117,11 +120,12 @@ class GroupRunner:
             query_ms = at_ms - self.group.query_offset_ms
             try:
                 value = self._value(rule, query_ms)
-                result = self._vector(value)
+                result, known = self._vector(value), self._known(rule.plan, query_ms)
                 if rule.kind == "record":
-                    yield [], self._recorded(index, rule, result, query_ms)
+                    yield [], self._recorded(index, rule, result, query_ms, known)
                     continue
-                made = self.alerting[index].evaluate(result, at_ms, warming=self._unseen(rule.plan, query_ms))
+                warming = self._unseen(rule.plan, query_ms)
+                made = self.alerting[index].evaluate(result, at_ms, warming=warming, known=known)
             except ValueError as error:  # no value, or labels that no series can have: nothing changes
                 self._tally.breach(f"rule.{rule.name}", "evaluation_failed", 1, str(error))
                 continue
@@ -205,49 +209,64 @@ class GroupRunner:
         )
         return text
 
-    def _recorded(self, index: int, rule: GridRule, result: Vector, at_ms: int) -> SampleBatch | None:
-        known = self._names.get(index)
-        if known is not None and known.are_of(result):
-            values = result.values[known.rows]
-            return SampleBatch(at_ms, known.names, values, self.group.interval_ms)
+    def _recorded(
+        self, index: int, rule: GridRule, result: Vector, at_ms: int, known: Vector | None
+    ) -> SampleBatch | None:
+        named = self._names.get(index)
+        if named is not None and named.are_of(result):
+            values = result.values[named.rows]
+            return SampleBatch(at_ms, named.names, values, self.group.interval_ms)
         made: dict[str, float] = {}
+        stays: Collection[str] = ()
         for sample_labels, number in result.items():
-            labels = {**sample_labels, **{name: template.text for name, template in rule.labels.items()}}
-            labels.pop(NAME, None)
-            text = series_text(rule.name, labels)
+            text = _series(rule, sample_labels)
             if text in made:
                 raise EvaluationError("vector contains metrics with the same labelset after applying rule labels")
             made[text] = number
+        if known is not None:  # neither new nor gone only because nobody looked
+            stays = {_series(rule, sample_labels) for sample_labels, _ in known.items()}
+            made = {text: number for text, number in made.items() if text in stays or self.wrote(index, text)}
         self._names.pop(index, None)
         limit = self.group.limit
         if 0 < limit < len(made):
             self._tally.breach(f"rule.{rule.name}", "series_over_limit", len(made) - limit)
             self._tally.count("samples_dropped_total_series_over_limit", len(made) - limit)
             made = dict(list(made.items())[:limit])
-        elif result.ordered is None and set(made).issuperset(self._written[index]) and made:
+        elif known is None and result.ordered is None and set(made).issuperset(self._written[index]) and made:
             batch = self._batch(index, made, at_ms)
             self._names[index] = _Names(result.shape, result.present.copy(), result.rows(), self._written[index])
             return batch
-        return self._batch(index, made, at_ms)
+        return self._batch(index, made, at_ms, stays)
 
     def _alert_series(self, index: int, at_ms: int) -> SampleBatch | None:
         if not self._keeps(ALERTS) and not self._keeps(ALERTS_FOR_STATE):
             return None
         return self._batch(index, self.alerting[index].series(), at_ms)
 
-    def _batch(self, index: int, made: dict[str, float], at_ms: int) -> SampleBatch | None:
-        """Samples, and a stale marker for each series that was there last time."""
+    def _batch(self, index: int, made: dict[str, float], at_ms: int, stays: Collection[str] = ()) -> SampleBatch | None:
+        """Samples, and a stale marker for each series that was there last time.
+
+        Args:
+            stays: Of these nobody knows whether they are gone.
+        """
         gone = [text for text in self._written[index] if text not in made]
+        kept = [text for text in gone if text in stays]
         if gone and self._unseen(self.group.rules[index].plan, at_ms):
-            self._written[index] = (*made, *gone)  # after a restart nobody knows yet whether they are gone
-            if not made:
-                return None
-            return SampleBatch(at_ms, tuple(made), np.array(list(made.values())), self.group.interval_ms)
+            kept = gone  # after a restart nobody knows yet whether they are gone
+        if kept:
+            gone = [text for text in gone if text not in kept]
         names = (*made, *gone)
         if self._written[index] == names:
             names = self._written[index]  # the same tuple again, which is recognised
-        self._written[index] = tuple(made) if gone else names
+        self._written[index] = (*made, *kept) if gone or kept else names
         if not names:
             return None
         values = np.array([*made.values(), *[STALE] * len(gone)], dtype=np.float64)
         return SampleBatch(at_ms, names, values, self.group.interval_ms)
+
+
+def _series(rule: GridRule, sample_labels: Mapping[str, str]) -> str:
+    """The series that a recording rule makes of a label set."""
+    labels = {**sample_labels, **{name: template.text for name, template in rule.labels.items()}}
+    labels.pop(NAME, None)
+    return series_text(rule.name, labels)

@@ -20,6 +20,7 @@ from engine.core.book import AlertBook
 from engine.core.columns import Column
 from engine.core.conditions import Level, asks_for_less, split_condition
 from engine.core.groups import GridRule
+from engine.core.known import LabelSet, label_set, label_sets
 from engine.core.label_places import LabelPlaces, Labels, SavedPlaces
 from engine.core.notices import Output
 from engine.core.points import Points
@@ -117,7 +118,7 @@ class GridAlerts:
         self._texts: dict[Labels, dict[str, str]] = {}
         self._refused: set[Labels] = set()
         self._withheld: dict[Labels, None] = {}
-        """Firing alerts that may have ended while nobody could see; they are told so once that is known."""
+        """Alerts that may have ended while nobody could see; they are told so once that is known."""
 
     def labels_of(self, slot: int) -> Mapping[str, str]:
         """The labels of an alert."""
@@ -127,15 +128,22 @@ class GridAlerts:
         """The values of alerts: now, or when they were last active."""
         return np.array([self._value(self._places.labels(slot)) for slot in slots.tolist()], dtype=np.float64)
 
-    def evaluate(self, result: Vector, at_ms: int, *, warming: bool = False) -> list[Output]:
+    def evaluate(
+        self, result: Vector, at_ms: int, *, warming: bool = False, known: Vector | None = None
+    ) -> list[Output]:
         """Tell the alerts whose label sets came or went, and let time pass.
 
         Args:
             warming: Not all inputs were seen since a restart: that a label set has gone ends no firing alert.
+            known: The result if blind spans had not been, where that may be another: what is new or gone only because
+                nobody looked begins and ends nothing.
 
         Raises:
             EvaluationError: Two label sets are the same with the rule's labels. Then nothing has changed.
         """
+        if known is not None:
+            result = self._seen(result, known, at_ms)
+        stays = None if known is None else label_sets(known)
         rows = np.flatnonzero(result.present)
         if result.shape is self._shape and not self._labels_vary:
             came = np.flatnonzero(result.present & ~self._present).tolist()
@@ -157,8 +165,11 @@ class GridAlerts:
         newly = self._replace(result.shape, entered, went)
         if self._texts_vary:
             self._texts.update((labels, self._rendered(labels, self._value(labels))) for labels in self._row_of)
-        left |= {labels: self._last_values[labels] for labels in self._withheld if labels not in entered}
-        self._withheld = dict.fromkeys(labels for labels in left if warming and self._fires(labels))
+        waiting = (labels for labels in self._withheld if labels in self._last_values and labels not in entered)
+        left |= {labels: self._last_values[labels] for labels in waiting}
+        self._withheld = dict.fromkeys(
+            labels for labels in left if (warming and self._fires(labels)) or self._stays(labels, stays)
+        )
         self._measure(result.values)
         made = self._tell(newly, left, at_ms)
         self._note_active(newly)
@@ -335,11 +346,28 @@ class GridAlerts:
             if (place := self._places.find(labels)) != FREE:
                 self._active.array[place] = FREE
 
+    def _seen(self, result: Vector, known: Vector, at_ms: int) -> Vector:
+        """A result without what is new in it only because nobody looked."""
+        there, present = label_sets(known), result.present.copy()
+        for row in result.rows().tolist():
+            own = result.shape.labels(row)
+            if label_set(own) not in there:
+                present[row] = self._alert_labels(own, float(result.values[row]), at_ms) in self._row_of
+        return result._replace(present=present)
+
+    def _stays(self, labels: Labels, known: Mapping[LabelSet, int] | None) -> bool:
+        """Whether an alert's label set is there in known time."""
+        return known is not None and self._row(labels) != FREE and label_set(self._sample_labels[labels]) in known
+
     def _fires(self, labels: Labels) -> bool:
         """Whether the alert of a label set is firing."""
-        place = self._places.find(labels)
-        row = int(self.book.row_of.array[place]) if place != FREE else FREE
+        row = self._row(labels)
         return row != FREE and int(self.book.rows.phase[row]) == Phase.FIRING
+
+    def _row(self, labels: Labels) -> int:
+        """The row of the alert of a label set in the book; FREE if there is none."""
+        place = self._places.find(labels)
+        return int(self.book.row_of.array[place]) if place != FREE else FREE
 
     def _forget(self, over: Iterable[Labels]) -> None:
         """Of these label sets, forget those that have no alert and are not active."""

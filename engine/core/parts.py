@@ -25,6 +25,7 @@ from engine.core.groups import GridGroup, Instants
 from engine.core.inputs import Inputs
 from engine.core.judge import Judge
 from engine.core.kin import Kin, kin_of
+from engine.core.known import KnownView, reach_ms
 from engine.core.landing import Lander
 from engine.core.layouts import Layouts
 from engine.core.promql.parse import PromQLError
@@ -195,8 +196,8 @@ class Parts:
 
     def _want(self, plan: QueryPlan, offset_ms: int, slack_ms: int = 0) -> None:
         """Keep what a query looks back at. The last sample of a series is kept for the lookback without asking."""
-        for leaf, reach_ms in zip(plan.leaves, plan.reaches_ms, strict=True):
-            back_ms = FOR_EVER_MS if reach_ms is None else reach_ms + offset_ms
+        for leaf, reach in zip(plan.leaves, plan.reaches_ms, strict=True):
+            back_ms = FOR_EVER_MS if reach is None else reach + offset_ms
             self.recent.want(leaf, back_ms + slack_ms)
 
     def _add_group(
@@ -220,6 +221,7 @@ class Parts:
             external_labels=external_labels,
             external_url=external_url,
             unseen=self._unseen,
+            known=self._known,
             query=self._query,
             subquery_step_ms=self._subquery_step_ms,
         )
@@ -242,6 +244,16 @@ class Parts:
         live = cells.values.view(np.int64) != STALE_BITS
         lookback_ms = self.recent.lookback_ms
         return bool(self.store.unseen_then(cells.handles, cells.times, live, at_ms, lookback_ms).any())
+
+    def _known(self, plan: QueryPlan, at_ms: int) -> Vector | None:
+        """What an expression would be worth at an instant of a group if blind spans had not been; None where that is
+        no other question."""
+        lookback_ms = self.recent.lookback_ms
+        if self.store.blind_ms <= at_ms - reach_ms(plan) - lookback_ms:
+            return None
+        view = KnownView(self.recent, self.store, at_ms, lookback_ms)
+        value = view.value(plan, default_step_ms=self._subquery_step_ms, constants={})
+        return value if isinstance(value, Vector) else None
 
     def _query(self, expr: str, at_ms: int) -> list[tuple[dict[str, str], float]]:
         """The answer to a template's query, over what is kept for rules and for what templates have written out."""

@@ -9,6 +9,8 @@ import pytest
 
 from engine.core import spans
 from engine.core.evaluator import Core
+from engine.core.groups import GridGroup, GridRule
+from engine.core.promql.query_compile import compile_query
 from engine.core.rules import compile_recording, compile_rule
 from engine.events import Blind, SampleBatch, Transition
 
@@ -155,6 +157,60 @@ def test_a_span_before_a_silence_might_as_well_not_have_been(expr: str) -> None:
         assert core.feed([Blind(185 * SECOND, 125 * SECOND, 185 * SECOND)]) + core.advance(185 * SECOND) == []
         made, expected = told(core.advance(285 * SECOND), 60), told(seeing.advance(225 * SECOND))
         assert_alike(made, expected, 6)
+
+
+# --- groups of rule files -----------------------------------------------------------------------------------------
+
+
+def group() -> Core:
+    alerts = {"High": "x > 5", "Mean": "avg_over_time(x[1m]) > 5", "Of": "doubled > 5", "Gone": "absent(x)"}
+    alerts |= {"Silent": "absent_over_time(x[1m])", "NotDoubled": "absent(doubled)", "Sure": "x > 5"}
+    rules = [GridRule(kind="record", name="doubled", plan=compile_query("x * 2"))]
+    rules += [
+        GridRule(kind="alert", name=name, plan=compile_query(expr), for_ms=120_000 * (name == "Sure"))
+        for name, expr in alerts.items()
+    ]
+    return Core([], groups=[GridGroup(name="g", rules=tuple(rules), interval_ms=15_000)])
+
+
+@pytest.mark.parametrize("first_s", [1, 31])
+@pytest.mark.parametrize("length", [40, 600, 8 * 3_600])
+@pytest.mark.parametrize("how", ["blind", "restart"])
+def test_groups_see_no_span_that_is_longer_than_they_look_back(how: str, length: int, first_s: int) -> None:
+    """F92: firing ones stay, pending ones pause, and what is absent for that reason alone is not."""
+    core, end = group(), 160 + length
+    made = play(core, seconds(100, 160))
+    assert sorted(one.rule for one in made if one.kind == "firing") == ["High", "Mean", "Of"]
+    core.advance(160 * SECOND)
+    if how == "restart":
+        data, core = core.snapshot(), group()
+        core.restore(data, end * SECOND)
+        made = []
+    else:
+        made = core.feed([Blind(end * SECOND, 160 * SECOND, end * SECOND)])
+    made += core.advance((end + first_s) * SECOND) + play(core, seconds(160 + first_s, 330, length))
+    anew = ["Sure"] if how == "restart" and length > 3_600 else []
+    assert [one.rule for one in made if one.kind == "pending"] == anew
+    assert [(one.rule, one.kind) for one in made if one.kind != "pending"] == [("Sure", "firing")]
+    seen_s = made[-1].time_ms / SECOND - length - 105
+    assert 120 <= seen_s <= (120 + 31 + 15) + (60 if anew else 0)
+
+
+@pytest.mark.parametrize("how", ["blind", "restart"])
+def test_in_groups_a_silence_that_goes_on_is_told_too(how: str) -> None:
+    core = group()
+    play(core, seconds(100, 160))
+    core.advance(160 * SECOND)
+    if how == "restart":
+        data, core = core.snapshot(), group()
+        core.restore(data, 760 * SECOND)
+    else:
+        core.feed([Blind(760 * SECOND, 160 * SECOND, 760 * SECOND)])
+    made = core.advance(1_200 * SECOND)
+    at = {(one.rule, one.kind): one.time_ms / SECOND - 600 for one in made}
+    assert at["Silent", "firing"] == pytest.approx(159 + 60, abs=20)
+    assert at["Gone", "firing"] == pytest.approx(159 + 300, abs=20)
+    assert at["High", "resolved"] == pytest.approx(159 + 300, abs=20)
 
 
 def test_looking_back_leaves_out_what_lies_between() -> None:
