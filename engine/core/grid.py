@@ -2,7 +2,7 @@
 
 At each instant a group's rules are evaluated in order, so that a rule sees what the recording rules before it made at
 that instant. Conditions are looked at there and only there: `for` and `keep_firing_for` come true at the first
-instant at which they have passed. What is absent is false, for whatever reason.
+instant at which they have passed. What is absent is false, for whatever reason but one: that nobody looked.
 """
 
 from __future__ import annotations

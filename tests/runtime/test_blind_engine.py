@@ -44,6 +44,37 @@ for = "20s"
 expr = "rate(served_total[1m]) < 0.5"
 for = "1m"
 """
+LOOKING_BACK = """
+[engine]
+rule_files = ["{path}"]
+[rule.Silent]
+expr = "absent_over_time(x[5s])"
+[rule.Aged]
+expr = "time() - timestamp(x) > 5"
+[rule.Few]
+expr = "count_over_time(x[10s]) < 3 and x offset 20s > 0"
+[rule.Mean]
+expr = "avg_over_time(x[10s]) > 5"
+on_missing = "reset"
+[rule.Rate]
+expr = "rate(served_total[10s]) > 0.5"
+on_missing = "fire"
+missing_for = "500ms"
+for = "3m"
+"""
+RULE_FILE = """
+groups:
+  - name: blind
+    interval: 5s
+    rules:
+      - {record: "x:max", expr: "max_over_time(x[10s])"}
+      - {alert: FileHot, expr: "x > 5", for: 30s}
+      - {alert: FileMean, expr: "avg_over_time(x[10s]) > 5"}
+      - {alert: FileOf, expr: "x:max > 5"}
+      - {alert: FileRate, expr: "rate(served_total[20s]) > 0.5"}
+      - {alert: FileGone, expr: "absent(x)"}
+      - {alert: FileSilent, expr: "absent_over_time(x[20s])"}
+"""
 
 
 class Timed(RecordingSink):
@@ -186,6 +217,47 @@ def test_when_the_machine_wakes_up_probes_measure_at_once_f92(interval_s: int) -
     gaps = [b - a for a, b in itertools.pairwise(after_s)]
     assert interval_s / 2 - 0.01 <= gaps[0] <= 1.5 * interval_s + 0.01
     assert gaps[1:] == pytest.approx([interval_s] * len(gaps[1:]), abs=0.01)
+
+
+def looked_back(disturb: Callable[[VirtualClock], None], path: Path) -> list[tuple[str, str, str]]:
+    """What became of every rule, in four minutes of which the last is another."""
+
+    async def main(clock: VirtualClock) -> Timed:
+        sink = Timed()
+
+        def measure() -> list[Sample]:
+            now_ms, now_s = clock.now_ms(), clock.monotonic()
+            return [
+                Sample(now_ms, "x", 9.0 if now_s < 290 else 1.0, 1_000),
+                Sample(now_ms, "served_total", now_s, 1_000),
+            ]
+
+        path.write_text(RULE_FILE, encoding="utf-8")
+        engine = Engine(load_text(LOOKING_BACK.format(path=path)), clock=clock, sinks={"kept": sink})
+        engine.add_probe("p", FunctionProbe(measure), "1s")
+        async with engine:
+            await clock.sleep(60.3)
+            disturb(clock)
+            await clock.sleep(300)
+        return sink
+
+    return sorted((t.rule, t.kind, t.reason) for t in run_virtual(main).transitions if t.rule != ALERT)
+
+
+def test_what_looks_back_says_the_same_whatever_disturbs_it_f79_f92(tmp_path: Path) -> None:
+    """Ranges, silence as a condition and groups of rule files: nothing fires, resolves or comes twice."""
+    expected = looked_back(NOTHING, tmp_path / "rules.yml")
+    assert [row for row in expected if row[0] in ("FileHot", "Mean", "Rate")] == [
+        ("FileHot", "firing", "held"),
+        ("FileHot", "pending", "condition"),
+        ("FileHot", "resolved", "recovered"),
+        ("Mean", "firing", "condition"),
+        ("Mean", "resolved", "recovered"),
+        ("Rate", "firing", "held"),
+        ("Rate", "pending", "condition"),
+    ]
+    for name in ("F79 held for 10 s", "F79 held for 60 s", "F92 asleep for 8 h", "F90 set by +1 h", "F90 set to 1970"):
+        assert looked_back(DISTURBANCES[name][0], tmp_path / "rules.yml") == expected, name
 
 
 UNDISTURBING = {
