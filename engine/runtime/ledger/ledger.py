@@ -127,6 +127,10 @@ class Ledger:
         Cancelling this does not undo anything. It may take as long as the disk does: the caller has a deadline.
         """
         if not self._open:
+            try:
+                self._post(self._store.close, lambda *_: None)  # an opening that was cancelled happens all the same
+            except LedgerError:
+                pass  # there was none, or it is closed
             await self._worker.stop()
             return False
         self._urgent = True
@@ -204,9 +208,8 @@ class Ledger:
 
     def status(self) -> LedgerStatus:
         """How it is now."""
-        store, busy_s = self._store, 0.0
-        if self._busy_since_s is not None:
-            busy_s = self._clock.monotonic() - self._busy_since_s
+        store = self._store
+        busy_s = 0.0 if self._busy_since_s is None else self._clock.monotonic() - self._busy_since_s
         kept = "disk" if not store.in_memory else "degraded" if store.trouble else "memory"
         return LedgerStatus(
             kept,

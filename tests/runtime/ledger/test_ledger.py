@@ -322,6 +322,32 @@ async def test_a_start_that_fails_says_why_and_leaves_no_thread(tmp_path: Path) 
     assert [thread for thread in threading.enumerate() if thread.name == "longwatch ledger" and thread.is_alive()] == []
 
 
+@pytest.mark.parametrize("turns", range(4))
+async def test_an_opening_that_is_cancelled_leaves_nothing_open(tmp_path: Path, turns: int) -> None:
+    """A host that ends its loop before the engine has begun to watch."""
+    opened: list[sqlite3.Connection] = []
+
+    class Noted(sqlite3.Connection):
+        def close(self) -> None:
+            opened.remove(self)
+            super().close()
+
+        def __init__(self, *args: Any, **options: Any) -> None:
+            opened.append(self)
+            super().__init__(*args, **options)
+
+    ledger, _ = make(tmp_path / "state.db", Noted)
+    opening = asyncio.create_task(ledger.open())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    await ledger.close()
+    assert opened == []
+    assert [thread for thread in threading.enumerate() if thread.name == "longwatch ledger"] == []
+
+
 async def test_a_backup_is_made_while_it_runs(tmp_path: Path) -> None:
     ledger, _ = make(tmp_path / "state.db")
     await ledger.open()
