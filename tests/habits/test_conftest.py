@@ -1,4 +1,4 @@
-"""What tests/conftest.py promises: mocked HTTP works with this aiohttp, and a task left behind is noticed."""
+"""What tests/conftest.py promises: mocked HTTP works with this aiohttp, and what is left behind is noticed."""
 
 import re
 import subprocess
@@ -41,6 +41,7 @@ async def test_a_mocked_failure_is_raised() -> None:
 
 LEAKY = """
 import asyncio
+import sqlite3
 
 async def test_leaves_a_task():
     leaky.append(asyncio.create_task(asyncio.Event().wait(), name="forgotten"))
@@ -56,11 +57,21 @@ async def test_cancels_its_task_without_waiting():
 def test_has_no_loop():
     pass
 
+async def test_leaves_a_connection():
+    await asyncio.to_thread(lambda: sqlite3.connect("forsaken.db", uri=True))
+
+def test_commits_and_does_not_close():
+    with sqlite3.connect("half_closed.db"):
+        pass
+
+def test_closes_its_connection():
+    sqlite3.connect(":memory:").close()
+
 leaky = []
 """
 
 
-def test_a_task_left_behind_fails_its_test(tmp_path: Path) -> None:
+def test_what_is_left_behind_fails_its_test(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_bytes((ROOT / "tests/conftest.py").read_bytes())
     (tmp_path / "test_leaky.py").write_text(LEAKY)
     command = ["-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(tmp_path), str(tmp_path)]
@@ -70,7 +81,13 @@ def test_a_task_left_behind_fails_its_test(tmp_path: Path) -> None:
         text=True,
         timeout=50,
         check=False,
+        cwd=tmp_path,
     )
-    assert "4 passed, 1 error" in done.stdout, done.stdout + done.stderr
-    assert "forgotten" in done.stdout
-    assert re.search(r"^ERROR .*::test_leaves_a_task( - .*)?$", done.stdout, re.MULTILINE)
+    assert "7 passed, 3 errors" in done.stdout, done.stdout + done.stderr
+    for test, left in (
+        ("test_leaves_a_task", "forgotten"),
+        ("test_leaves_a_connection", "forsaken.db"),
+        ("test_commits_and_does_not_close", "half_closed.db"),
+    ):
+        assert re.search(rf"^ERROR .*::{test}( - .*)?$", done.stdout, re.MULTILINE)
+        assert left in done.stdout

@@ -281,7 +281,7 @@ def test_an_hour_asked_for_is_waited_in_the_queue_and_nobody_else_waits_f32() ->
         for rig in (slow, beside):
             rig.runner.end()
             await asyncio.wait(rig.tasks)
-            await rig.runner.close()
+            await rig.cut()
 
     run_virtual(main)
 
