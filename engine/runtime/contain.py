@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import math
 import re
 from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
@@ -23,7 +24,7 @@ from engine.text import clean
 
 log = logging.getLogger(__name__)
 
-__all__ = ["Containment", "Failure", "Outcome", "describe", "settle"]
+__all__ = ["Asked", "Containment", "Failure", "Outcome", "describe", "settle"]
 
 T = TypeVar("T")
 TEXT_CHARS_MAX = 200
@@ -50,6 +51,19 @@ GRACE_S = 2.0
 """How long a call may take to end after its cancellation before it is left behind."""
 
 
+class Asked(NamedTuple):
+    """What a `SinkError` says of a next attempt, as the types that its own docstring promises.
+
+    Args:
+        status: 100 to 599, or 0.
+        retry_after_s: Not below 0, and not NaN; it may be infinite.
+    """
+
+    status: int = 0
+    retryable: bool = True
+    retry_after_s: float = 0.0
+
+
 class Failure(NamedTuple):
     """Why a call gave no value.
 
@@ -63,6 +77,14 @@ class Failure(NamedTuple):
     reason: str
     message: str
     error: BaseException | None = None
+
+    @property
+    def asked(self) -> Asked | None:
+        """What the sink asked for; None if no `SinkError` was raised. What is no number counts as not said."""
+        if not isinstance(self.error, SinkError):
+            return None
+        status, after_s = _number(self.error, "status"), _number(self.error, "retry_after_s")
+        return Asked(int(status) if 100 <= status < 600 else 0, _flag(self.error, "retryable"), max(0.0, after_s))
 
 
 class Outcome(NamedTuple, Generic[T]):
@@ -85,6 +107,23 @@ def describe(error: BaseException) -> Failure:
         return Failure("raised", clean(f"{type(error).__name__}{code} raised{_place(error)}"), error)
     except Exception:  # noqa: BLE001  # a foreign exception may fail even at being described
         return Failure("raised", "an exception that can't be described", error)
+
+
+def _number(error: BaseException, name: str) -> float:
+    """An attribute that ought to be a number, which is a promise of foreign code: "30" is one, None is none."""
+    try:
+        number = float(getattr(error, name))
+    except Exception:  # noqa: BLE001  # whatever it is, it may refuse
+        return 0.0
+    return 0.0 if math.isnan(number) else number
+
+
+def _flag(error: BaseException, name: str) -> bool:
+    """An attribute that ought to be a bool; where it can't be told, another attempt does no harm."""
+    try:
+        return bool(getattr(error, name))
+    except Exception:  # noqa: BLE001  # as above
+        return True
 
 
 class Contained(Exception):  # it is no error of ours, and never raised

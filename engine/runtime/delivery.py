@@ -10,7 +10,6 @@ from collections.abc import Callable, Coroutine, Generator, Sequence
 from typing import Any, Final, NamedTuple
 
 from engine.conformance import sink_faults
-from engine.errors import SinkError
 from engine.events import Record
 from engine.ports import Periodic, Receiver, Recorder, RecordKind, Sink
 from engine.runtime.desk import Desk
@@ -185,10 +184,10 @@ class SinkRunner:
                 return
             attempt += 1
             desk.tell(outcome.failure.reason, f"can't open: {outcome.failure.message}")
-            error = outcome.failure.error
             if last:
                 break
-            final = isinstance(error, SinkError) and not error.retryable  # a person must act; look now and then
+            asked = outcome.failure.asked
+            final = asked is not None and not asked.retryable  # a person must act; look now and then
             await desk.pause(BACKOFF_MAX_S if final else desk.retry_pause_s(outcome.failure, attempt))
         desk.gave_up = True
         desk.note_change()

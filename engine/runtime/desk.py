@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from engine.errors import SinkError
 from engine.events import HealthStatus
 from engine.ports import Notices, Sink
 from engine.runtime.contain import Failure, Outcome, describe
@@ -98,7 +97,7 @@ class Desk:
             return
         try:
             notices = [(clean(str(reason), 64), clean(str(message))) for reason, message in sink.take_notices()]
-        except Exception as error:  # noqa: BLE001  # foreign code, called from our own task
+        except BaseException as error:  # noqa: BLE001  # foreign code, called from our own task
             notices = [("notices", describe(error).message)]
         now_ms = self.shared.clock.now_ms()
         for reason, message in notices:
@@ -112,5 +111,6 @@ class Desk:
 
     def retry_pause_s(self, failure: Failure, attempt: int) -> float:
         """How long to wait before the next attempt, with what the receiver asked for."""
-        asked = failure.error.retry_after_s if isinstance(failure.error, SinkError) else 0.0
-        return max(backoff_s(attempt, self.shared.rng), min(asked, RETRY_AFTER_S_MAX))
+        asked = failure.asked
+        asked_s = 0.0 if asked is None else min(asked.retry_after_s, RETRY_AFTER_S_MAX)
+        return max(backoff_s(attempt, self.shared.rng), asked_s)

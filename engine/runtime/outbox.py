@@ -13,7 +13,7 @@ from typing import Final
 
 from engine.events import Transition
 from engine.ports import Notification, Periodic, Receiver, Resuming
-from engine.runtime.contain import describe
+from engine.runtime.contain import Outcome, describe
 from engine.runtime.contain import settle as settle_tasks
 from engine.runtime.desk import Desk
 from engine.runtime.gate import Gate
@@ -22,7 +22,7 @@ from engine.runtime.ledger.errors import LedgerError
 from engine.runtime.ledger.group import Job
 from engine.runtime.ledger.sending import Counts, Hasten, Look, look, settle
 from engine.runtime.ledger.values import Instant, Message, Settlement
-from engine.runtime.retry import Answer, Bucket, Verdict, answer_of, decide
+from engine.runtime.retry import WAIT_S_MAX, Answer, Bucket, Verdict, answer_of, decide
 
 __all__ = ["DELIVER_TIMEOUT_S", "OutboxWorker"]
 
@@ -236,23 +236,31 @@ class OutboxWorker:
     # --- one attempt ----------------------------------------------------------------------------------
 
     async def _send(self, message: Message) -> None:
-        """Make one attempt, and note what follows from it."""
-        desk = self.desk
+        """Make one attempt, and note what follows from it. Whatever happens, the message's place is free again."""
         try:
-            outcome = await desk.call(
-                lambda: self.receiver.deliver(message.message_id, message.body), DELIVER_TIMEOUT_S
-            )
+            deliver = functools.partial(self.receiver.deliver, message.message_id, message.body)
+            settlement = self._judge(message, await self.desk.call(deliver, DELIVER_TIMEOUT_S))
         except asyncio.CancelledError:
             self._gate.abandoned()
             raise
-        answer, tries = answer_of(outcome.failure), message.attempts + 1
+        except Exception as error:  # noqa: BLE001  # our own bug: this receiver must not be silent for ever because of it
+            self._gate.abandoned()
+            self.desk.tell("crashed", f"what came of a message could not be judged: {describe(error).message}")
+            wait_s = min(WAIT_S_MAX, 2.0 ** min(message.attempts, 32))
+            settlement = Settlement(message.id, "retry", "crashed", self._next_try(message, wait_s))
+        finally:
+            self._sending.pop(message.id, None)
+            self._work.set()
+        self._settlements.append(settlement)
+
+    def _judge(self, message: Message, outcome: Outcome[None]) -> Settlement:
+        """What follows from an attempt."""
+        desk, answer, tries = self.desk, answer_of(outcome.failure), message.attempts + 1
         age_s = (desk.shared.clock.now_ms() - message.created_ms) / 1000 if message.attempts else 0.0
         verdict = decide(answer, tries=tries, age_s=age_s, rng=desk.shared.rng)
         self._hasten_more(self._gate.note(answer, verdict, desk.shared.clock.monotonic(), desk.shared.rng))
         text = "" if outcome.failure is None else outcome.failure.message
-        self._settlements.append(self._settlement(message, answer, verdict, text))
-        self._sending.pop(message.id, None)
-        self._work.set()
+        return self._settlement(message, answer, verdict, text)
 
     def _settlement(self, message: Message, answer: Answer, verdict: Verdict, text: str) -> Settlement:
         desk = self.desk

@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import Generator, Sequence
 from typing import Final
 
-from engine.errors import SinkError
 from engine.events import Record
 from engine.ports import Recorder, RecordKind
 from engine.runtime.contain import Failure
@@ -134,6 +133,6 @@ class RecordWorker:
 
 
 def _worth_another(failure: Failure, attempt: int) -> bool:
-    if isinstance(failure.error, SinkError):
-        return failure.error.retryable
+    if (asked := failure.asked) is not None:
+        return asked.retryable
     return failure.reason in {"timeout", "hung"} or attempt < ATTEMPTS_MAX

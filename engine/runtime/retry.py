@@ -11,7 +11,6 @@ import math
 import random
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from engine.errors import SinkError
 from engine.runtime.contain import Failure
 
 __all__ = [
@@ -91,10 +90,7 @@ def answer_of(failure: Failure | None) -> Answer:
     """What a call of a sink's `deliver` came to, as an answer. An exception of its own is worth another attempt."""
     if failure is None:
         return Answer()
-    error = failure.error
-    if isinstance(error, SinkError):
-        return Answer(failure.reason or "raised", error.status, error.retryable, error.retry_after_s)
-    return Answer(failure.reason or "raised")
+    return Answer(failure.reason or "raised", *(failure.asked or ()))
 
 
 def decide(answer: Answer, *, tries: int, age_s: float, rng: random.Random) -> Verdict:

@@ -10,7 +10,6 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
-from engine.errors import SinkError
 from engine.ports import Periodic, Progress
 from engine.runtime.contain import Failure
 from engine.runtime.desk import Desk
@@ -85,5 +84,5 @@ class TickWorker:
     def _pause_s(self, failure: Failure, failures: int) -> float:
         """No longer than the interval, unless the other side asked for more."""
         pause_s = self._desk.retry_pause_s(failure, failures)
-        asked = isinstance(failure.error, SinkError) and failure.error.retry_after_s > 0
-        return pause_s if asked else min(pause_s, self._interval_s())
+        asked = failure.asked
+        return pause_s if asked is not None and asked.retry_after_s > 0 else min(pause_s, self._interval_s())

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
-from engine.errors import SinkError, nearest
+from engine.errors import nearest
 from engine.events import Transition
 from engine.ports import Notification, Receiver
 from engine.runtime.commands.server import Emit
@@ -117,7 +117,7 @@ class Driller:
         failure = outcome.failure
         if failure is None:
             return _row(runner, what, "delivered", ms=ms)
-        status = failure.error.status if isinstance(failure.error, SinkError) else 0
+        status = 0 if failure.asked is None else failure.asked.status
         return _row(runner, what, "failed", ms=ms, status=status, reason=failure.reason, message=failure.message)
 
 
