@@ -86,14 +86,15 @@ class Composer:
     def _message(
         self, worker: Told, notification: Notification, known: Known, last_seq: int, *, anew: bool
     ) -> list[NewMessage]:
-        """The message, or nothing if it can't be made: then it is counted, and not tried again."""
-        body = _render(worker.receiver, worker.desk, notification)
-        if body is not None and len(body) > (limit := self._keeper.ledger.limits.body_bytes_max):
-            worker.desk.lose("oversize", 1)
-            worker.desk.tell("oversize", f"a message of {len(body)} bytes is over {limit}")
-            body = None
+        """The message, or nothing if it can't be made: then it is counted, and not tried again. A fallback's body is
+        another one, so each may be there without the other."""
+        body, fallback = self._body(worker, notification), worker.fallback
+        instead = None
+        if fallback is not None:
+            instead = self._body(fallback, msgspec.structs.replace(notification, receiver=fallback.name))
         if body is None:
             self._unsayable += [(worker.name, known[id(one)][1]) for one in notification.transitions]
+        if body is None and instead is None:
             return []
         first, part = known[id(notification.transitions[0])][0], 0
         if anew or not first:  # no number tells it from others
@@ -108,26 +109,31 @@ class Composer:
         # keep the order of each alert, which a finer key could not, since no two messages tell of the same ones.
         order_key = notification.group_key
         message_id = ledger.message_id(worker.name, first, part)
-        message = NewMessage(worker.name, order_key, message_id, body, tuple(covers), now_ms)
-        return [message, *self._in_its_place(worker.fallback, message, notification)]
+        message = NewMessage(worker.name, order_key, message_id, body or b"", tuple(covers), now_ms)
+        made = [] if body is None else [message]
+        if fallback is not None and instead is not None:
+            made.append(self._in_its_place(fallback.name, message, instead, at_once=body is None))
+        return made
 
-    def _in_its_place(self, fallback: Told | None, message: NewMessage, told: Notification) -> list[NewMessage]:
+    def _body(self, worker: Told, notification: Notification) -> bytes | None:
+        """What is sent; None, told and counted, if the receiver can't make it or nobody could keep it."""
+        body = _render(worker.receiver, worker.desk, notification)
+        if body is not None and len(body) > (limit := self._keeper.ledger.limits.body_bytes_max):
+            worker.desk.lose("oversize", 1)
+            worker.desk.tell("oversize", f"a message of {len(body)} bytes is over {limit}")
+            return None
+        return body
+
+    def _in_its_place(self, fallback: str, message: NewMessage, body: bytes, *, at_once: bool) -> NewMessage:
         """What another receiver is told after a while, unless the message has been taken by then."""
-        if fallback is None:
-            return []
-        body = _render(fallback.receiver, fallback.desk, msgspec.structs.replace(told, receiver=fallback.name))
-        if body is None:
-            return []
-        now, wait_ms = self._keeper.now(), int(1000 * FALLBACK_S)
-        return [
-            message._replace(
-                receiver=fallback.name,
-                order_key=f"{message.receiver}:{message.order_key}",
-                message_id=fallback_id(message.message_id),
-                body=body,
-                not_before=Instant(now.wall_ms + wait_ms, now.boot_id, now.up_ms + wait_ms),
-            )
-        ]
+        now, wait_ms = self._keeper.now(), 0 if at_once else int(1000 * FALLBACK_S)
+        return message._replace(
+            receiver=fallback,
+            order_key=f"{message.receiver}:{message.order_key}",
+            message_id=fallback_id(message.message_id),
+            body=body,
+            not_before=Instant(now.wall_ms + wait_ms, now.boot_id, now.up_ms + wait_ms),
+        )
 
 
 def _render(receiver: Receiver, desk: Desk, notification: Notification) -> bytes | None:

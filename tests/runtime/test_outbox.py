@@ -391,6 +391,31 @@ def test_a_fallback_is_told_at_once_what_the_other_will_never_take(error: SinkEr
     run_virtual(main)
 
 
+@pytest.mark.parametrize("verbose", ["first", "second"])
+def test_a_body_that_is_too_large_costs_its_own_receiver_and_not_the_other(verbose: str) -> None:
+    class Verbose(Receiver):
+        def render(self, notification: Notification) -> bytes:
+            body = super().render(notification)
+            return body + b" " * (Limits().body_bytes_max if b"wordy" in body else 0)
+
+    async def main(clock: VirtualClock) -> None:
+        first, second = (Verbose if verbose == name else Receiver for name in ("first", "second"))
+        two = Two(clock, first([busy()] * 20), second())
+        await two.offer(firing("A"), firing("B", kind="wordy"))
+        await clock.sleep(7_200)
+        desks = {runner.spec.name: runner.desk for runner in two.runners}
+        assert {name: desk.dropped for name, desk in desks.items()} == {"first": {}, "second": {}} | {
+            verbose: {"oversize": 1}
+        }
+        delivered = [len(runner.spec.sink.delivered) for runner in two.runners]  # type: ignore[attr-defined]
+        assert delivered == ([1, 2] if verbose == "first" else [2, 1])
+        assert (f"sink.{verbose}", "failed", "oversize") in await health_of(two.parts)
+        assert two.policy.book.unchecked("first") == {}, "nobody looks for it any more"
+        await two.finish()
+
+    run_virtual(main)
+
+
 def test_a_rate_limit_spaces_messages_and_loses_none_f46() -> None:
     async def main(clock: VirtualClock) -> None:
         at: list[float] = []
