@@ -74,8 +74,38 @@ class Composer:
             last_seq: The highest number that was decided on.
             anew: It should have been told before; these messages are others than those that it was not told by.
         """
-        parts = grouped(transitions, worker.name, self._external_labels, send_resolved=worker.send_resolved)
-        for notification in parts:
+        told = set[str]()
+        try:
+            for made in self._parts(worker, transitions, known, last_seq, anew=anew):
+                told.update(cover.alert_key for message in made for cover in message.covers)
+                yield made
+        except Exception as error:  # noqa: BLE001  # our own bug: it may cost what it is about, and nothing else
+            _tell_crash(worker, error)
+            told.update(key for name, key in self._unsayable if name == worker.name)
+            left = [one for one in transitions if known[id(one)][1] not in told]
+            yield from self._one_by_one(worker, left, known, last_seq, anew=anew)
+
+    def _one_by_one(
+        self, worker: Told, transitions: Sequence[Transition], known: Known, last_seq: int, *, anew: bool
+    ) -> Iterator[list[NewMessage]]:
+        """What can't be made alone either is left to the reconcile, which calls with `anew`: then it is given up."""
+        lost = 0
+        for one in transitions:
+            try:
+                yield from list(self._parts(worker, [one], known, last_seq, anew=anew))
+            except Exception as error:  # noqa: BLE001  # as above
+                _tell_crash(worker, error)
+                lost += 1
+                if anew:
+                    self._unsayable.append((worker.name, known[id(one)][1]))
+        if anew:
+            worker.desk.lose("crashed", lost)
+
+    def _parts(
+        self, worker: Told, transitions: Sequence[Transition], known: Known, last_seq: int, *, anew: bool
+    ) -> Iterator[list[NewMessage]]:
+        grouping = grouped(transitions, worker.name, self._external_labels, send_resolved=worker.send_resolved)
+        for notification in grouping:
             yield [] if notification is None else self._message(worker, notification, known, last_seq, anew=anew)
 
     def take_unsayable(self) -> list[tuple[str, str]]:
@@ -134,6 +164,10 @@ class Composer:
             body=body,
             not_before=Instant(now.wall_ms + wait_ms, now.boot_id, now.up_ms + wait_ms),
         )
+
+
+def _tell_crash(worker: Told, error: Exception) -> None:
+    worker.desk.tell("crashed", f"a message could not be made: {describe(error).message}")
 
 
 def _render(receiver: Receiver, desk: Desk, notification: Notification) -> bytes | None:

@@ -104,9 +104,12 @@ class Policy:
             while self._inbox:
                 self._deciding = True
                 committed = self._inbox.popleft()
-                await self._decide_in_parts(committed)
+                try:
+                    await self._decide_in_parts(committed)
+                except Exception as error:  # noqa: BLE001  # our own bug, which must not leave out what it was about
+                    self._leave_to_reconcile(committed, error)
                 self._waiting -= len(committed.keys)
-                self._deciding = False
+                self._deciding = False  # not after a cancellation: the cursor must not pass what was not decided
             if self._draining and self.idle:
                 return
             self._work.clear()
@@ -164,6 +167,14 @@ class Policy:
             while self._in_flight >= DECISIONS_MAX:
                 self._work.clear()
                 await self._work.wait()
+
+    def _leave_to_reconcile(self, committed: Committed, error: Exception) -> None:
+        count = len(committed.keys)
+        for seq, key, one in zip(*committed, strict=True):
+            if one.kind in TOLD:
+                self.book.note(key, Entry(seq or self._seq, one))
+        text = f"{count} transitions are told later: {describe(error).message}"
+        self._keeper.tell("crashed", text, failed=True, count=count)
 
     async def keep_up(self) -> None:
         """Note how far policy has come where nobody had to be told. Raises `LedgerError`."""
