@@ -179,10 +179,13 @@ class Pipeline:
         tasks.policy.cancel()
         for sink in parts.sinks:
             sink.drain()
-        await self._settle(tasks.telling, tell_until)
-        for task in tasks.telling:
+        telling: list[asyncio.Task[Any]] = [*tasks.telling]
+        if parts.commands is not None:
+            telling += parts.commands.telling()
+        await self._settle(telling, tell_until)
+        for task in telling:
             task.cancel()
-        await self._settle(tasks.telling, flush_until)
+        await self._settle(telling, flush_until)
         self._record_losses()
         for sink in parts.sinks:
             sink.end()

@@ -52,6 +52,8 @@ class Driller:
         if self._under_way:
             raise CommandRefused("busy", "a drill is under way already")
         chosen = self._chosen(arguments.sink)
+        if any(runner.desk.draining for runner in chosen):
+            raise CommandRefused("stopping", "the engine is stopping: nothing was sent")
         self._under_way = True
         try:
             async with asyncio.TaskGroup() as group_:
@@ -75,7 +77,13 @@ class Driller:
         first = await self._send(runner, _firing(self._engine, runner.spec.name, begun_ms), token)
         if hold_ms:
             await emit(first)
-        last = await self._end(runner, first, begun_ms, hold_ms, token)
+        try:
+            last = await self._end(runner, first, begun_ms, hold_ms, token)
+        except asyncio.CancelledError:
+            if first.outcome != "skipped":
+                words = "a drill was cut off: it may have been told of a drill's alert, and not of its end"
+                runner.desk.tell("drill_cut", words, status="degraded")
+            raise
         rows = [row for row in (first if not hold_ms else None, last) if row is not None]
         for row in rows:  # at once, so that rows of one receiver stand together
             await emit(row)
@@ -90,9 +98,14 @@ class Driller:
         if not getattr(runner.spec.sink, "send_resolved", True):
             return _row(runner, "resolved", "not_wanted", message="it is not told of resolved alerts (send_resolved)")
         if first.outcome == "delivered":  # else it may have taken it all the same: the end is told in any case, and now
-            await asyncio.sleep(hold_ms / 1000)
+            await self._hold(runner, hold_ms)
         end = _resolved(self._engine, runner.spec.name, begun_ms, self._shared.clock.now_ms())
         return await self._send(runner, end, token)
+
+    async def _hold(self, runner: SinkRunner, hold_ms: int) -> None:
+        """Wait, but no longer than until the stop: who was told that it fires is told the end, too."""
+        if not runner.desk.draining:
+            await runner.desk.pause(hold_ms / 1000)
 
     async def _send(self, runner: SinkRunner, transition: Transition, token: str) -> DrillRow:
         what: Literal["firing", "resolved"] = "firing" if transition.after == "firing" else "resolved"

@@ -59,11 +59,13 @@ class Command(NamedTuple):
         arguments: What it takes.
         run: Does it, given that, and returns the result. Raises `CommandRefused` or `LedgerError`.
         timeout_s: How long it may take.
+        tells: It tells people, and comes to its end soon once the sinks are drained: a stop waits for it.
     """
 
     arguments: type[msgspec.Struct]
     run: Callable[[Any, Emit], Awaitable[msgspec.Struct]]
     timeout_s: float
+    tells: bool = False
 
 
 class CommandServer:
@@ -83,8 +85,13 @@ class CommandServer:
         self._commands = commands
         self._shared = shared
         self._open = 0
+        self._telling: set[asyncio.Task[Any]] = set()
         self.refused = 0
         """Clients that were sent away: too many, or somebody else's."""
+
+    def telling(self) -> list[asyncio.Task[Any]]:
+        """The commands under way that tell people."""
+        return list(self._telling)
 
     async def run(self) -> None:
         """Listen, for ever; where that can't be done, say so and try again now and then."""
@@ -139,6 +146,7 @@ class CommandServer:
                     await talk.send(answer)
         finally:
             self._open -= 1
+            self._telling -= {asyncio.current_task()}
 
     async def _answer(self, talk: _Conversation) -> Answer | None:
         """What came of the request; None if there was none."""
@@ -148,6 +156,8 @@ class CommandServer:
                 return None
             command, arguments, name = self._understood(line)
             log.info("command %s by %s", name, talk.who)
+            if command.tells and (task := asyncio.current_task()) is not None:
+                self._telling.add(task)
             async with asyncio.timeout(command.timeout_s):
                 result = await command.run(arguments, talk.row)
             return Done(msgspec.Raw(msgspec.json.encode(result)))

@@ -75,7 +75,7 @@ def commands(reach: Reach) -> dict[str, Command]:
         "outbox.list": Command(ListArguments, functools.partial(_list, reach), ANSWER_S),
         "outbox.replay": Command(IdsArguments, functools.partial(_replay, reach), ANSWER_S),
         "outbox.drop": Command(IdsArguments, functools.partial(_drop, reach), ANSWER_S),
-        "drill": Command(DrillArguments, driller.run, drill_s),
+        "drill": Command(DrillArguments, driller.run, drill_s, tells=True),
         "backup": Command(BackupArguments, functools.partial(_backup, reach), BACKUP_S),
     }
 

@@ -13,11 +13,13 @@ import pytest
 from engine import Engine, Sample
 from engine.config.load import load_text
 from engine.errors import ConfigError, SinkError
+from engine.events import Health
 from engine.runtime.commands.client import NoAnswer, NotRunning, ask
 from engine.runtime.commands.wire import (
     SOCKET_FILE,
     DrillArguments,
     DrillResult,
+    DrillRow,
     IdsArguments,
     ListArguments,
     ListResult,
@@ -111,23 +113,52 @@ async def test_without_a_state_folder_there_is_no_socket(tmp_path: Path, monkeyp
         assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_stop_does_not_wait_for_a_drill(tmp_path: Path) -> None:
-    sink = RecordingSink()
-    rows = []
-    running = engine(tmp_path, sink)
+async def stopped_while_drilled(running: Engine, folder: Path) -> tuple[list[DrillRow], msgspec.Raw | NoAnswer, float]:
+    """Stop an engine while a drill of ten minutes is held; its rows, its answer, and how long the stop took."""
     await running.start()
     await runs(running)
+    rows: list[DrillRow] = []
     loop, begun = asyncio.get_running_loop(), asyncio.Event()
 
     def on_row(row: msgspec.Raw) -> None:
-        rows.append(row)
+        rows.append(msgspec.json.decode(row, type=DrillRow))
         loop.call_soon_threadsafe(begun.set)
 
-    drill = partial(ask, tmp_path, "drill", DrillArguments(hold_ms=600_000), timeout_s=700.0, on_row=on_row)
+    drill = partial(ask, folder, "drill", DrillArguments(hold_ms=600_000), timeout_s=700.0, on_row=on_row)
     with ThreadPoolExecutor(1) as pool:
         asked = loop.run_in_executor(pool, drill)
         await begun.wait()
+        begun_s = loop.time()
         await running.stop()
-        with pytest.raises(NoAnswer, match="it may be stopping"):
-            await asked
-    assert len(rows) == 1
+        took_s = loop.time() - begun_s
+        try:
+            return rows, await asked, took_s
+        except NoAnswer as error:
+            return rows, error, took_s
+
+
+async def test_a_stop_ends_a_drill_and_who_was_told_of_it_is_told_its_end(tmp_path: Path) -> None:
+    sink = RecordingSink()
+    rows, answer, took_s = await stopped_while_drilled(engine(tmp_path, sink), tmp_path)
+    assert [(row.what, row.outcome) for row in rows] == [("firing", "delivered"), ("resolved", "delivered")]
+    assert isinstance(answer, msgspec.Raw)
+    assert msgspec.json.decode(answer, type=DrillResult) == DrillResult(1, 1)
+    assert [one.transitions[0].after for one in sink.notifications] == ["firing", "inactive"]
+    assert len(sink.delivered) == 2
+    assert took_s < 2, "it does not wait for the time that was asked for"
+
+
+async def test_a_receiver_that_hangs_at_the_end_of_a_drill_holds_no_stop_and_that_is_told(tmp_path: Path) -> None:
+    class Hangs(RecordingSink):
+        async def deliver(self, message_id: str, body: bytes) -> None:
+            if self.delivered:
+                await asyncio.Event().wait()
+            await super().deliver(message_id, body)
+
+    sink = Hangs()
+    rows, answer, took_s = await stopped_while_drilled(engine(tmp_path, sink), tmp_path)
+    assert [(row.what, row.outcome) for row in rows] == [("firing", "delivered")]
+    assert isinstance(answer, NoAnswer)
+    assert took_s < 4
+    told = [record for record in sink.records if isinstance(record, Health) and record.reason == "drill_cut"]
+    assert len(told) == 1
