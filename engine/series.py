@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from engine.text import clean
 
-__all__ = ["SeriesTable", "fingerprint", "labels_of", "metric_of", "series_text", "split_series"]
+__all__ = ["SeriesError", "SeriesTable", "fingerprint", "labels_of", "metric_of", "series_text", "split_series"]
 
 LABEL_NAME_CHARS_MAX = 128
 LABEL_VALUE_CHARS_MAX = 1024
@@ -33,6 +33,10 @@ _PAIR = re.compile(rf"(?:([a-zA-Z_][a-zA-Z0-9_]*)|{_QUOTED})={_QUOTED}(,(?!$)|\}
 _QUOTED_METRIC = re.compile(rf"{_QUOTED}(,(?!$)|\}}$)")
 
 
+class SeriesError(ValueError):
+    """There is no series with this name or these labels. The words are ours, and hold none of theirs."""
+
+
 def series_text(name: str, labels: Mapping[str, str] | Iterable[tuple[str, str]] = ()) -> str:
     """Return the canonical text of a series.
 
@@ -41,7 +45,7 @@ def series_text(name: str, labels: Mapping[str, str] | Iterable[tuple[str, str]]
         labels: Label names and values; empty values are left out, as in Prometheus they equal absence.
 
     Raises:
-        ValueError: An empty or overlong name, a reserved label, or more than `LABELS_MAX` labels.
+        SeriesError: An empty or overlong name, a reserved label, or more than `LABELS_MAX` labels.
     """
     name = _name(name, "a metric name")
     plain = _PLAIN_METRIC.fullmatch(name) is not None
@@ -54,9 +58,9 @@ def series_text(name: str, labels: Mapping[str, str] | Iterable[tuple[str, str]]
         if value
     }
     if len(pairs) > LABELS_MAX:
-        raise ValueError(f"{len(pairs)} labels; at most {LABELS_MAX} are allowed")
+        raise SeriesError(f"{len(pairs)} labels; at most {LABELS_MAX} are allowed")
     if "__name__" in pairs:
-        raise ValueError("the metric name is not a label here; pass it as the name")
+        raise SeriesError("the metric name is not a label here; pass it as the name")
     parts = [f'{_label_name(label)}="{value.translate(_ESCAPE)}"' for label, value in sorted(pairs.items())]
     if not plain:
         return "{" + ",".join([_quoted(name), *parts]) + "}"
@@ -67,7 +71,7 @@ def _name(name: str, what: str) -> str:
     """A name, clean. A length that is too long only because of what cleaning adds is too long, too."""
     name = clean(name)
     if not name or len(name) > LABEL_NAME_CHARS_MAX:
-        raise ValueError(f"{what} has 1 to {LABEL_NAME_CHARS_MAX} characters, not {len(name)}")
+        raise SeriesError(f"{what} has 1 to {LABEL_NAME_CHARS_MAX} characters, not {len(name)}")
     return name
 
 

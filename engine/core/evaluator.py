@@ -33,6 +33,7 @@ from engine.core.rules import RecordingRule, Rule
 from engine.core.seats import Seat, seats_of
 from engine.core.snapshot import put, take
 from engine.core.store import NEVER_MS
+from engine.core.tally import words_of
 from engine.core.telling import POINTS_PER_CHUNK, Telling
 from engine.errors import StateError
 from engine.events import Blind, Event, Health, Sample, SampleBatch, Transition
@@ -222,7 +223,7 @@ class Core:
         try:
             yield from self._parts.eviction.pass_time(before_ms, self._lander.watermark_ms)
         except Exception as error:  # noqa: BLE001  # told as health
-            self._tally.breach("store", "eviction_failed", 1, str(error))
+            self._tally.breach("store", "eviction_failed", 1, words_of(error))
 
     def _begin(self, time_ms: int) -> None:
         """Time begins, with the first event or the first advance."""

@@ -21,7 +21,7 @@ from engine.core.promql.plan import QueryPlan
 from engine.core.promql.query import Constants, evaluate_instant
 from engine.core.promql.source import Source
 from engine.core.promql.vector import Bools, EvaluationError, Scalar, Value, Vector
-from engine.core.tally import Tally
+from engine.core.tally import Tally, words_of
 from engine.events import STALE, SampleBatch
 from engine.series import series_text
 
@@ -127,7 +127,7 @@ class GroupRunner:
                 warming = self._unseen(rule.plan, query_ms)
                 made = self.alerting[index].evaluate(result, at_ms, warming=warming, known=known)
             except ValueError as error:  # no value, or labels that no series can have: nothing changes
-                self._tally.breach(f"rule.{rule.name}", "evaluation_failed", 1, str(error))
+                self._tally.breach(f"rule.{rule.name}", "evaluation_failed", 1, words_of(error))
                 continue
             yield made, self._alert_series(index, query_ms)
 

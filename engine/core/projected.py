@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from engine.core.parts import Parts
+from engine.core.tally import words_of
 from engine.ports import Projector
 
 __all__ = ["PROJECTORS", "Projected"]
@@ -45,7 +46,7 @@ class Projected:
             try:
                 data = projector.snapshot()
             except Exception as error:  # noqa: BLE001  # foreign code
-                self._parts.tally.breach("projector", "projector_failed", 1, f"{name}: {error}")
+                self._parts.tally.breach("projector", "projector_failed", 1, f"{name}: {words_of(error)}")
                 continue
             if data and data != self._told.get(name, b""):
                 self._told[name] = data
@@ -60,6 +61,6 @@ class Projected:
         try:
             projector.restore(data)
         except Exception as error:  # noqa: BLE001  # foreign code
-            self._parts.tally.breach("projector", "projector_failed", 1, f"{name}: {error}")
+            self._parts.tally.breach("projector", "projector_failed", 1, f"{name}: {words_of(error)}")
             return False
         return True

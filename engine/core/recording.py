@@ -20,7 +20,7 @@ from engine.core.promql.labels import NAME, Codes, Shape
 from engine.core.promql.vector import EvaluationError, Floats, Scalar, Value, Vector
 from engine.core.rules import RecordingRule
 from engine.core.store import Mark
-from engine.core.tally import Tally
+from engine.core.tally import Tally, words_of
 from engine.events import STALE
 from engine.series import series_text, split_series
 
@@ -103,7 +103,7 @@ class Recorder:
                 result = self._seen(result, known)
             names = self._named(result)
         except ValueError as error:
-            self._tally.breach(f"rule.{self.rule.name}", "evaluation_failed", 1, str(error))
+            self._tally.breach(f"rule.{self.rule.name}", "evaluation_failed", 1, words_of(error))
             return None
         since_ms, self._recorded_ms = self._recorded_ms, time_ms
         after_ms = self.expression.stale_after_ms(time_ms)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from engine.core.promql.vector import EvaluationError
+from engine.errors import LongwatchError
 from engine.events import Health
+from engine.series import SeriesError
 from engine.text import clean
 
-__all__ = ["SavedTally", "Tally"]
+__all__ = ["SavedTally", "Tally", "words_of"]
 
 _BREACHES: Final = {
     "series_limit": "samples of new series are dropped; raise engine.series_max",
@@ -28,6 +31,14 @@ class SavedTally(NamedTuple):
 
     counters: dict[str, int]
     breaches: list[tuple[str, str, int, str]]
+
+
+def words_of(error: Exception) -> str:
+    """What can be told of an error: the text of our own, of any other its type. A foreign text may have in it what
+    the error was about, a password say."""
+    if isinstance(error, EvaluationError | SeriesError | LongwatchError):
+        return str(error)
+    return f"{type(error).__name__} raised"
 
 
 class Tally:

@@ -250,7 +250,7 @@ class Broken(EventCounter):
     """Somebody's projector that can neither say what it knows nor take it back."""
 
     def snapshot(self) -> bytes:
-        raise ArithmeticError("a bug")
+        raise ArithmeticError("https://user:hunter2@db/")
 
     restore = None  # type: ignore[assignment]
 
@@ -266,7 +266,10 @@ def test_what_projectors_have_counted_goes_on() -> None:
         core.feed([Deployment(time_ms=second * SECOND, service="s", version="v1")])
         write(rows, core)
     assert [text.split(".")[-1] for key, text in rows if not key] == ["EventCounter#0"]
-    assert [one.reason for one in core.take_health()] == ["projector_failed"]
+    told = core.take_health()
+    assert [one.reason for one in told] == ["projector_failed"]
+    assert "Broken#0: ArithmeticError raised" in told[0].message
+    assert "hunter2" not in told[0].message
     again = made()
     assert again.take_alerts(stored(rows), 103_000, 160_000) == []
     assert again.feed([batch(161_000, a=1.0)]) + again.advance(161_000) == []
