@@ -84,7 +84,8 @@ class Gauge:
         """For how long conditions of alerts held until an instant, and for how long nothing was known."""
         own = self._rows
         lengths = times - own.active[rows]
-        if not own.lost[rows].any() and bool((own.since[rows] == own.active[rows]).all()):  # nearly always
+        whole = (own.since[rows] == own.active[rows]) & (own.paused[rows] >= times)
+        if not own.lost[rows].any() and bool(whole.all()):  # nearly always
             return lengths, np.zeros_like(lengths)
         now = own.known(rows, times)
         since, known = own.since[rows], now - own.born[rows]

@@ -171,3 +171,10 @@ def test_facts_of_a_rule_that_was_edited_begin_anew() -> None:
     again.restore(first.snapshot())
     story = [Sample(START + 1_000, SERIES[0], 8.0, 1_000), Sample(START + 2_000, SERIES[0], 1.0, 1_000)]
     assert [each.facts for each in again.feed(story)] == [Facts(8.0, 8.0, 1, 2_000, 0)]
+
+
+def test_of_a_lost_alert_the_time_in_which_nothing_was_known_is_not_true() -> None:
+    core = Core([compile_rule("High", "a > 6", hold_max_ms=5_000)])
+    core.feed([Sample(START, SERIES[0], 7.0, 1_000)])
+    (lost,) = core.advance(START + 20_000)
+    assert (lost.kind, lost.facts) == ("lost", Facts(7.0, 7.0, 1, 3_001, 5_000))
