@@ -163,7 +163,7 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
         mean: The arithmetic mean of these values, one for each sample; NaN where there was none.
         samples: How many there were. Only numbers count.
         true_ms: For how long the condition held, as far as that is known.
-        unknown_ms: For how long the clocks stood because nothing was known.
+        unknown_ms: For how long the clocks stood because nothing was known. Samples that did not come are not counted.
     """
 
     peak: float

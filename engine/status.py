@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from engine.events import AlertState, HealthStatus
+from engine.events import AlertState, Facts, HealthStatus
 
 __all__ = ["AlertStatus", "ChannelStatus", "EngineStatus", "LedgerState", "ProbeStatus", "SinkStatus", "alert_counts"]
 
@@ -25,6 +25,7 @@ class AlertStatus(msgspec.Struct, frozen=True):
         severity: Of the highest level that is set, for a rule with levels.
         flapping: It has been going back and forth, see `engine.core.flaps`.
         fired_ms: When it began to fire; 0 if it has not yet.
+        facts: What was measured since `active_since_ms`, of one that fires.
     """
 
     rule: str
@@ -42,6 +43,7 @@ class AlertStatus(msgspec.Struct, frozen=True):
     flapping: bool = False
     fading: bool = False
     fired_ms: int = 0
+    facts: Facts | None = None
 
     @property
     def shown_labels(self) -> dict[str, str]:

@@ -29,6 +29,14 @@ LIFE_FILE: Final = "life.json"
 _FILE_BYTES_MAX: Final = 64 * 1024 * 1024
 
 
+class FactsLine(msgspec.Struct, frozen=True):
+    """Of `Facts`, what `status` tells; in JSON what is no number is null."""
+
+    peak: float | None = None
+    mean: float | None = None
+    samples: int = 0
+
+
 class AlertLine(AlertHead, frozen=True):
     """Of an alert, what `status` tells."""
 
@@ -37,6 +45,7 @@ class AlertLine(AlertHead, frozen=True):
     value: float | None = None
     severity: str = ""
     paused: bool = False
+    facts: FactsLine | None = None
 
 
 class StatusFull(StatusHead, frozen=True):
@@ -172,12 +181,19 @@ def _alert_lines(alerts: Sequence[AlertLine], at_ms: int) -> list[str]:
         labels = labels_words(alert.labels | severity, leave_out=("alertname",))
         facts = [f"for {age_words(at_ms, alert.active_since_ms)}"]
         facts += [] if alert.value is None else [f"value {alert.value:.6g}"]
+        facts += _measured(alert.facts)
         facts += ["its clock stands: nothing is known"] if alert.paused else []
         words = " ".join(part for part in (alert.rule, labels) if part)
         lines.append(f"    {alert.state.upper():<8} {words}, {', '.join(facts)}")
     if rest := len(alerts) - ALERTS_SHOWN:
         lines += [f"    and {rest} more; --json has them"] if rest > 0 else []
     return lines
+
+
+def _measured(facts: FactsLine | None) -> list[str]:
+    if facts is None or facts.peak is None or facts.mean is None:
+        return []
+    return [f"peak {facts.peak:.6g}, mean {facts.mean:.6g} of {facts.samples} samples"]
 
 
 def outbox_lines(states: Sequence[OutboxState], now_ms: int) -> list[str]:

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable
 from typing import Final, Literal, TypeAlias
 
 import msgspec
+import numpy as np
 
 from engine.core.alert_rows import OFF
 from engine.core.alerts import STATES, Code, Phase
 from engine.core.forecast import Next, forecast
 from engine.core.seats import Clocks, Input, Key, Seat
 from engine.core.store import NEVER_MS
-from engine.events import AlertState
+from engine.events import AlertState, Facts
 
 __all__ = ["AlertView", "LevelView", "Truth", "describe"]
 
@@ -57,6 +58,7 @@ class AlertView(msgspec.Struct, frozen=True, kw_only=True):
         unknown_ms: Since when nothing is known, blind spans since then left out.
         paused_ms: Since when the clocks stand, likewise.
         lost_ms: How much pauses and blind spans have taken out of the clocks.
+        facts: What was measured since `active_since_ms`, of one that fires.
         next: What happens if the condition stays as it is.
         inputs: The series that speak for it.
     """
@@ -74,6 +76,7 @@ class AlertView(msgspec.Struct, frozen=True, kw_only=True):
     unknown_ms: int = 0
     paused_ms: int = 0
     lost_ms: int = 0
+    facts: Facts | None = None
     next: Next | None = None
     inputs: tuple[Input, ...] = ()
 
@@ -99,8 +102,9 @@ def describe(
     nothing = math.nan, int(Code.UNKNOWN if seat.group is None else Code.FALSE)
     own = {row: measured.pop(key, nothing) for row, key in keys.items()}
     nexts = forecast(seat, {row: code for row, (_, code) in own.items()})
+    facts = seat.book.gauge.facts(clocks.rows, np.full(len(clocks.rows), at_ms)) if len(clocks.rows) else []
     made = [
-        _alert(seat, clocks, column, keys[row], *own[row], nexts.get(row), at_ms)
+        _alert(seat, clocks, column, keys[row], *own[row], facts[column], nexts.get(row), at_ms)
         for column, row in enumerate(clocks.rows.tolist())
         if wanted(keys[row])
     ]
@@ -114,7 +118,15 @@ def describe(
 
 
 def _alert(
-    seat: Seat, clocks: Clocks, column: int, key: Key, value: float, code: int, following: Next | None, at_ms: int
+    seat: Seat,
+    clocks: Clocks,
+    column: int,
+    key: Key,
+    value: float,
+    code: int,
+    facts: Facts,
+    following: Next | None,
+    at_ms: int,
 ) -> AlertView:
     phase, level = Phase(int(clocks.phase[column])), int(clocks.level[column])
     lost, paused = int(clocks.lost[column]), int(clocks.paused[column])
@@ -136,6 +148,7 @@ def _alert(
         unknown_ms=0 if unknown == NEVER_MS else unknown,
         paused_ms=0 if paused == NEVER_MS else paused,
         lost_ms=lost + (at_ms - min(paused, at_ms)),
+        facts=facts if phase >= Phase.FIRING else None,
         next=following,
     )
 

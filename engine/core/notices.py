@@ -381,10 +381,13 @@ class Notices:
         own = book.rows
         rules, places = own.rule[rows].tolist(), own.place[rows].tolist()
         slots = book.slot_of.array[own.place[rows]].tolist()
-        values = self.measured(book, own.rule[rows], own.place[rows], np.full(len(rows), now_ms)).tolist()
+        times = np.full(len(rows), now_ms)
+        values = self.measured(book, own.rule[rows], own.place[rows], times).tolist()
+        facts = self._facts(book, rows, times, own.fired[rows] > 0)
+        columns = zip(rows.tolist(), rules, places, slots, values, facts, strict=True)
         return [
-            status_of(book, self._flaps, number, row, named.labels, named.key, value, now_ms)
-            for row, number, place, slot, value in zip(rows.tolist(), rules, places, slots, values, strict=True)
+            status_of(book, self._flaps, number, row, named.labels, named.key, value, known, now_ms)
+            for row, number, place, slot, value, known in columns
             for named in (self.named(number, place, slot),)
         ]
 

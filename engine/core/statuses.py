@@ -9,6 +9,7 @@ import numpy as np
 from engine.core.alert_rows import OFF
 from engine.core.alerts import Phase
 from engine.core.store import NEVER_MS
+from engine.events import Facts
 from engine.status import AlertStatus
 
 if TYPE_CHECKING:
@@ -19,13 +20,22 @@ __all__ = ["status_of", "with_severity"]
 
 
 def status_of(
-    book: AlertBook, flaps: Flaps, number: int, row: int, labels: dict[str, str], key: str, value: float, now_ms: int
+    book: AlertBook,
+    flaps: Flaps,
+    number: int,
+    row: int,
+    labels: dict[str, str],
+    key: str,
+    value: float,
+    facts: Facts | None,
+    now_ms: int,
 ) -> AlertStatus:
     """The alert of a row.
 
     Args:
         flaps: Know whether it goes back and forth, by its rule's number and `key`, which is its labels.
         value: What its expression measures now.
+        facts: What it has measured, if it fires.
     """
     own, rule = book.rows, book.rules[number]
     phase, level = Phase(int(own.phase[row])), int(own.level[row])
@@ -61,6 +71,7 @@ def status_of(
         flapping=flaps.is_on(number, key, now_ms),
         fading=phase is Phase.PENDING and rule.of < 1 and not book.shares.is_on(row),
         fired_ms=int(own.fired[row]),
+        facts=facts,
     )
 
 

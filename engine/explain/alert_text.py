@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Final
 
 from engine.core.explain import AlertView, LevelView
+from engine.events import Facts
 from engine.explain.answer import AlertAnswer, RuleAnswer
 from engine.explain.tape import Change, Miss
 from engine.explain.times import Times, length
@@ -66,8 +67,16 @@ def _standing(alert: AlertAnswer, rule: RuleAnswer, times: Times) -> Iterator[st
         yield f"{'not firing' if now.state == 'inactive' else 'not true now'}{why or ', the expression has no value'}"
     if now.state == "firing":
         yield f"firing since {times.of(now.fired_ms)}" + ("" if now.keeping else f"; {_ending(now, rule)}")
+    if now.facts is not None:
+        yield _facts(now.facts)
     if now.lost_ms and now.state != "inactive":
         yield f"{length(now.lost_ms)} do not count: data was missing, or nobody could see"
+
+
+def _facts(facts: Facts) -> str:
+    """What was measured since it turned true."""
+    numbers = f"peak {_number(facts.peak)}, mean {_number(facts.mean)} of {facts.samples} samples; "
+    return f"{numbers if facts.samples else 'no sample; '}true for {length(facts.true_ms)}"
 
 
 def _windowed(now: AlertView) -> bool:

@@ -17,6 +17,7 @@ from engine.cli.arguments import parse
 from engine.cli.asking import age_words, columns
 from engine.clock import SystemClock
 from engine.errors import SinkError
+from engine.events import Facts
 from engine.runtime.commands import client
 from engine.runtime.commands.wire import LIST_MAX, SOCKET_FILE, StatusArguments
 from engine.runtime.downtime import LifeSign
@@ -114,10 +115,11 @@ def test_every_action_says_what_it_does(capfd: pytest.CaptureFixture[str]) -> No
 
 
 def test_status_is_the_engines_own_word(folder: Path, run: Any) -> None:
-    now_ms = SystemClock().now_ms()
+    now_ms, nan, labels = SystemClock().now_ms(), float("nan"), {"alertname": "HighCpu", "instance": "a"}
     alerts = (
-        AlertStatus("HighCpu", {"alertname": "HighCpu", "instance": "a"}, "firing", now_ms - 250_000, 0, 0, 97.25),
-        AlertStatus("Odd", {"alertname": "Odd"}, "pending", now_ms - 5_000, 0, 0, float("nan"), paused=True),
+        AlertStatus("HighCpu", labels, "firing", now_ms - 250_000, 0, 0, 97.25, facts=Facts(99.1, 93.4, 250, 1, 0)),
+        AlertStatus("Gone", {}, "firing", now_ms - 9_000, 0, 0, nan, facts=Facts(nan, nan, 0, 0, 9_000)),
+        AlertStatus("Odd", {"alertname": "Odd"}, "pending", now_ms - 5_000, 0, 0, nan, paused=True),
     )
     sinks = (SinkStatus("ops", "webhook", "degraded", "http_503"),)
     status = EngineStatus("trade-1", 4711, "running", now_ms - 3_700_000, now_ms, alerts=alerts, sinks=sinks)
@@ -129,8 +131,9 @@ def test_status_is_the_engines_own_word(folder: Path, run: Any) -> None:
         assert out[0] == "trade-1: running, degraded, started 1h1m ago, process 4711"
         assert out[1].split() == ["sink", "ops", "webhook", "degraded", "http_503"]
         assert out[3:] == [
-            "  alerts: 1 firing, 1 pending",
-            "    FIRING   HighCpu instance=a, for 4m10s, value 97.25",
+            "  alerts: 2 firing, 1 pending",
+            "    FIRING   HighCpu instance=a, for 4m10s, value 97.25, peak 99.1, mean 93.4 of 250 samples",
+            "    FIRING   Gone, for 9s",
             "    PENDING  Odd, for 5s, its clock stands: nothing is known",
             "  ledger: on disk",
             "  outbox: ops: 1 dead, 1 waiting, the oldest 3m20s old",

@@ -122,10 +122,11 @@ def test_not_firing_and_how_near_it_came(config: Path, capfd: pytest.CaptureFixt
 
 
 def test_firing_and_what_ends_it(config: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert about(config, capfd, "HighCpu", "c")[:3] == [
+    assert about(config, capfd, "HighCpu", "c")[:4] == [
         "FIRING instance=c",
         "  value 95, true since 06:30:00",
         "  firing since 06:35:00; it resolves when it is not > 90",
+        "  peak 95, mean 95 of 121 samples; true for 29m20s",
     ]
 
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.core.evaluator import Core
+from engine.core.explain import describe
 from engine.core.rules import LevelTerms, Rule, compile_rule
 from engine.events import STALE, Blind, Event, Facts, Sample, SampleBatch, Transition
 
@@ -171,6 +172,31 @@ def test_facts_of_a_rule_that_was_edited_begin_anew() -> None:
     again.restore(first.snapshot())
     story = [Sample(START + 1_000, SERIES[0], 8.0, 1_000), Sample(START + 2_000, SERIES[0], 1.0, 1_000)]
     assert [each.facts for each in again.feed(story)] == [Facts(8.0, 8.0, 1, 2_000, 0)]
+
+
+def known_of(core: Core) -> tuple[list[Facts | None], list[Facts | None]]:
+    """What a status and what `explain` say of each alert now."""
+    (seat,) = core.seats()
+    told = [view.facts for view in describe(seat, core.watermark_ms) if view.state != "inactive"]
+    return [status.facts for status in core.alerts()], told
+
+
+def test_an_alert_that_fires_says_what_it_has_measured_so_far() -> None:
+    core = Core([compile_rule("High", "a > 6", for_ms=2_000)])
+    for second, value in enumerate([7.0, 8.0]):
+        core.feed([Sample(START + second * 1_000, SERIES[0], value, 1_000)])
+    core.advance(START + 1_000)
+    assert known_of(core) == ([None], [None]), "nobody is told anything of one that is pending"
+    core.feed([Sample(START + 2_000, SERIES[0], 9.0, 1_000)])
+    core.advance(START + 2_500)
+    expected = [Facts(9.0, 8.0, 3, 2_500, 0)]
+    assert known_of(core) == (expected, expected)
+    core.advance(START + 6_000)  # three intervals after the last sample nothing is known any more
+    expected = [Facts(9.0, 8.0, 3, 5_001, 999)]
+    assert known_of(core) == (expected, expected)
+    (over,) = core.feed([Sample(START + 7_000, SERIES[0], 1.0, 1_000)])
+    assert over.facts == Facts(9.0, 8.0, 3, 5_001, 1_999)
+    assert known_of(core) == ([], [])
 
 
 def test_of_a_lost_alert_the_time_in_which_nothing_was_known_is_not_true() -> None:
