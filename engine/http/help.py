@@ -62,6 +62,7 @@ HELP: Final = {
     "longwatch_ledger_refused_total": "Transitions and transactions that found no room.",
     "longwatch_ledger_log_bytes": "Size of the write-ahead log, at the last look.",
     "longwatch_alerts_told_anew_total": "Alerts that a receiver should have been told of before, and was told then.",
+    "longwatch_alerts_unchecked_dropped_total": "Alerts forgotten before it was known whether receivers know them.",
     # the engine itself
     "longwatch_uptime_seconds": "Time since the start.",
     "longwatch_loop_lag_seconds": "How late the last turn of the event loop was.",

@@ -9,13 +9,14 @@ from engine.events import Transition
 from engine.runtime.ledger.values import Cover
 from engine.status import AlertStatus
 
-__all__ = ["ENTRIES_MAX", "Book", "Entry", "missing", "transition_of"]
+__all__ = ["ENTRIES_MAX", "Book", "Entry", "Late", "missing", "transition_of"]
 
 ENTRIES_MAX: Final = 100_000
 
 
 class Entry(NamedTuple):
-    """What was decided last of an alert. `seq` 0: it fires since before the start."""
+    """What was decided last of an alert. `seq` 0: no number is known of it, since it fires since before the start, or
+    could not be kept; what a receiver was told is compared by what it is then."""
 
     seq: int
     transition: Transition
@@ -57,6 +58,16 @@ class Book:
         if self.still(receiver, key, entry):
             del self._unchecked[receiver][key]
 
+    def number(self, receiver: str, entries: Mapping[str, Entry], seq: int) -> None:
+        """These are being told; those without a number will be known by this one."""
+        for key, entry in entries.items():
+            if not entry.seq and self.still(receiver, key, entry):
+                self._unchecked[receiver][key] = entry._replace(seq=seq)
+
+    def fires(self, key: str) -> bool:
+        """Whether the last thing that was decided of an alert is that it fires."""
+        return key in self._firing
+
     def give_up(self, receiver: str, key: str) -> None:
         """The receiver can't be told of this alert."""
         self._unchecked[receiver].pop(key, None)
@@ -67,6 +78,37 @@ class Book:
             del entries[next(iter(entries))]
             self.forgotten_total += 1
         entries[key] = entry
+
+
+class Late:
+    """What was decided out of its turn, until everything older is decided: only the last of each alert counts."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, tuple[int, Entry]] = {}
+        self.forgotten_total = 0
+        """Alerts for which there was no room here, either."""
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._entries
+
+    def put(self, order: int, key: str, entry: Entry) -> None:
+        """Keep one; they come in their own order."""
+        self._entries.pop(key, None)
+        if len(self._entries) >= ENTRIES_MAX:
+            del self._entries[next(iter(self._entries))]
+            self.forgotten_total += 1
+        self._entries[key] = (order, entry)
+
+    def take(self, before: int | None = None) -> list[tuple[str, Entry]]:
+        """Those that are older than a decision of the core's, or all."""
+        taken = []
+        for key, (order, entry) in self._entries.items():
+            if before is not None and order >= before:
+                break
+            taken.append((key, entry))
+        for key, _ in taken:
+            del self._entries[key]
+        return taken
 
 
 def missing(
@@ -84,7 +126,7 @@ def missing(
         elif entry.seq:
             yield key, entry, known is None or known.seq < entry.seq
         else:
-            yield key, entry, known is None or known.kind != "firing"
+            yield key, entry, known is None or known.kind != entry.transition.kind or entry.transition.changes_level
 
 
 def transition_of(status: AlertStatus) -> Transition:

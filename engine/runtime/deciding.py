@@ -16,7 +16,7 @@ from engine.codec import EventCodec
 from engine.events import Transition
 from engine.runtime.composing import Composer, Told
 from engine.runtime.contain import describe
-from engine.runtime.decided import Book, Entry, transition_of
+from engine.runtime.decided import Book, Entry, Late, transition_of
 from engine.runtime.keeping import TOLD, Committed, Keeper
 from engine.runtime.ledger.group import Job
 from engine.runtime.ledger.holding import Outcome
@@ -53,6 +53,8 @@ class Policy:
         self._composer = Composer(keeper, external_labels)
         self.book = Book(worker.name for worker in self.workers)
         """What was decided, for the reconcile."""
+        self.late = Late()
+        """What could not be decided on in its turn, until it can be noted."""
         self.resumed = asyncio.Event()
         """Set once everything that the run before has left is decided."""
         self.anew_total = 0
@@ -67,16 +69,22 @@ class Policy:
         self._work = asyncio.Event()
         keeper.follow(self.take)
 
+    @property
+    def forgotten_total(self) -> int:
+        """Alerts of which too many waited to be compared with what receivers know."""
+        return self.book.forgotten_total + self.late.forgotten_total
+
     def take(self, committed: Committed) -> None:
         """Decide on these next; never waits. If too many wait, because a disk hangs, the reconcile has to tell them."""
-        if self._waiting + len(committed.keys) > TRANSITIONS_MAX:
-            count = len(committed.keys)
-            for seq, key, one in zip(*committed, strict=True):
+        full = self._waiting + len(committed.keys) > TRANSITIONS_MAX
+        if full or committed.late:
+            for seq, key, one in committed.each():
                 if one.kind in TOLD:
-                    self.book.note(key, Entry(seq or self._seq + 1, one))
-            self._keeper.tell(
-                "overflow", f"{count} transitions are told later: too many wait", failed=True, count=count
-            )
+                    self.late.put(committed.order, key, Entry(seq, one))
+            if full:
+                text = f"{len(committed.keys)} transitions are told later: too many wait"
+                self._keeper.tell("overflow", text, failed=True, count=len(committed.keys))
+            self._work.set()
             return
         self._waiting += len(committed.keys)
         self._inbox.append(committed)
@@ -104,16 +112,25 @@ class Policy:
             while self._inbox:
                 self._deciding = True
                 committed = self._inbox.popleft()
+                self._note_late(committed.order)
                 try:
                     await self._decide_in_parts(committed)
                 except Exception as error:  # noqa: BLE001  # our own bug, which must not leave out what it was about
                     self._leave_to_reconcile(committed, error)
                 self._waiting -= len(committed.keys)
                 self._deciding = False  # not after a cancellation: the cursor must not pass what was not decided
-            if self._draining and self.idle:
-                return
+            if self.idle:
+                self._note_late()
+                if self._draining:
+                    return
             self._work.clear()
             await self._work.wait()
+
+    def _note_late(self, before: int | None = None) -> None:
+        """What was late, and older than a decision of the core's, is for the reconcile now: all that is older still
+        has been decided."""
+        for key, entry in self.late.take(before):
+            self.book.note(key, entry)
 
     async def _resume(self) -> None:
         """Go on where the run before was cut off: what is committed and not decided (T1 without its T2)."""
@@ -141,19 +158,16 @@ class Policy:
     # --- T2 -------------------------------------------------------------------------------------------
 
     async def _decide_in_parts(self, committed: Committed) -> None:
-        seqs, keys, transitions = committed
         for start, end in _cuts(committed):
-            await self._decide(Committed(seqs[start:end], keys[start:end], transitions[start:end]))
+            await self._decide(committed.part(start, end))
 
     async def _decide(self, committed: Committed) -> None:
         """Render what these transitions ask to be told, and hand it to the ledger with the cursor."""
-        seqs, _, transitions = committed
-        known = {id(one): (seq, key) for seq, key, one in zip(*committed, strict=True)}
+        seqs, transitions = committed.seqs, committed.transitions
+        known = {id(one): (seq, key) for seq, key, one in committed.each()}
         self._seq = max([self._seq, *seqs])
         messages: list[NewMessage] = []
-        entries = {
-            key: Entry(seq or self._seq, one) for seq, key, one in zip(*committed, strict=True) if one.kind in TOLD
-        }
+        entries = {key: Entry(seq or self._seq, one) for seq, key, one in committed.each() if one.kind in TOLD}
         for worker in self.workers:
             for made in self._composer.messages(worker, transitions, known, self._seq):
                 messages += made
@@ -188,9 +202,11 @@ class Policy:
         """Tell a receiver what it should know and does not, with ids of their own; no turn of the loop goes by."""
         known = {id(entry.transition): (entry.seq, key) for key, entry in entries.items()}
         transitions = [entry.transition for entry in entries.values()]
-        for messages in self._composer.messages(worker, transitions, known, self._seq, anew=True):
+        last_seq = max(1, self._seq)
+        for messages in self._composer.messages(worker, transitions, known, last_seq, anew=True):
             if messages:
                 self._submit(messages, cursor=False)
+        self.book.number(worker.name, entries, last_seq)
         for receiver, key in self._composer.take_unsayable():
             self.book.give_up(receiver, key)
         self.anew_total += len(entries)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from engine.clock import SystemClock
@@ -45,11 +45,25 @@ class Committed(NamedTuple):
     Args:
         seqs: Of each its number; 0 for one that could not be kept.
         keys: Of each the key of its alert: the fingerprint of its labels.
+        order: Which of the core's decisions these are, counted from 1; 0 for those of a run before.
+        late: The ledger had no room for them, so that they come before older ones that wait in it.
     """
 
     seqs: Sequence[int]
     keys: Sequence[str]
     transitions: Sequence[Transition]
+    order: int = 0
+    late: bool = False
+
+    def each(self) -> Iterator[tuple[int, str, Transition]]:
+        """Number, key and transition of each."""
+        return zip(self.seqs, self.keys, self.transitions, strict=True)
+
+    def part(self, start: int, end: int) -> Committed:
+        """Some of them."""
+        return self._replace(
+            seqs=self.seqs[start:end], keys=self.keys[start:end], transitions=self.transitions[start:end]
+        )
 
 
 class Keeper:
@@ -84,10 +98,11 @@ class Keeper:
         self._shared = shared
         self._receivers = receivers
         self._codec = EventCodec()
+        self._orders = 0
         self._then: Callable[[Committed], None] = lambda committed: None
 
     def follow(self, then: Callable[[Committed], None]) -> None:
-        """Tell of each commit, in the order of the core's decisions."""
+        """Tell of each commit, in the order of the core's decisions but for those that are late."""
         self._then = then
 
     async def run(self) -> None:
@@ -123,10 +138,14 @@ class Keeper:
         rows = await in_turns(self._encoding(transitions))
         urgent = any(transition.kind in TOLD for transition in transitions)
         keys = [row.fingerprint for row in rows]
-        then = functools.partial(self._committed, transitions, keys, changed.counters.get(WATCHED_UNTIL))
+        self._orders += 1
+        told = Committed((), keys, transitions, self._orders)
+        then = functools.partial(self._committed, told, changed.counters.get(WATCHED_UNTIL))
         self.untold += len(transitions)
         if not self.ledger.record(changed._replace(transitions=rows), then, urgent=urgent):
-            then(Outcome(None, False, LedgerError("overflow", "too many transitions wait")))
+            late = told._replace(late=True)
+            outcome = Outcome(None, False, LedgerError("overflow", "too many transitions wait"))
+            self._committed(late, changed.counters.get(WATCHED_UNTIL), outcome)
 
     def _changed(self, until_ms: int) -> Step:
         """The rows of the step."""
@@ -147,20 +166,18 @@ class Keeper:
                 yield
         return rows
 
-    def _committed(
-        self, transitions: Sequence[Transition], keys: Sequence[str], until_ms: int | None, outcome: Outcome
-    ) -> None:
+    def _committed(self, committed: Committed, until_ms: int | None, outcome: Outcome) -> None:
         if self.alerts is not None and until_ms is not None:  # else the ledger was not told how far the core has come
             self.alerts.told(until_ms, outcome)
-        if not transitions:
+        if not (count := len(committed.transitions)):
             return
-        self.untold -= len(transitions)
-        seqs: Sequence[int] = outcome.value if outcome.error is None else [0] * len(transitions)
+        self.untold -= count
+        seqs: Sequence[int] = outcome.value if outcome.error is None else [0] * count
         if outcome.error is not None:  # fail open: what can't be kept is told from memory
-            self.refused_total += len(transitions)
-            text = f"{len(transitions)} transitions could not be kept: {outcome.error}"
-            self.tell(outcome.error.reason, text, failed=True, count=len(transitions))
-        self._then(Committed(seqs, keys, transitions))
+            self.refused_total += count
+            text = f"{count} transitions could not be kept: {outcome.error}"
+            self.tell(outcome.error.reason, text, failed=True, count=count)
+        self._then(committed._replace(seqs=seqs))
 
     # --- how it is ------------------------------------------------------------------------------------
 

@@ -118,6 +118,7 @@ class Overview:
             "longwatch_ledger_resets_total": status.resets_total,
             "longwatch_ledger_refused_total": status.refused_total,
             "longwatch_alerts_told_anew_total": self._parts.policy.anew_total,
+            "longwatch_alerts_unchecked_dropped_total": self._parts.policy.forgotten_total,
         }
 
     def _of_network(self) -> dict[str, float]:

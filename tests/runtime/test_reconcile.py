@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from engine.errors import SinkError
-from engine.runtime.decided import Book, Entry, missing, transition_of
+from engine.runtime.decided import Book, Entry, Late, missing, transition_of
 from engine.runtime.keeping import Committed
 from engine.runtime.ledger.values import Cover, Limits
 from engine.status import AlertStatus
@@ -213,3 +213,65 @@ def test_what_waits_to_be_decided_is_bounded_and_what_is_over_is_told_later(monk
         await rig.finish()
 
     run_virtual(main)
+
+
+def test_what_came_last_holds_when_it_overtakes_what_waits_to_be_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main(clock: VirtualClock) -> None:
+        monkeypatch.setattr("engine.runtime.deciding.TRANSITIONS_MAX", 2)
+        sink = Receiver()
+        rig = Rig(clock, sink)
+        await clock.sleep(0.1)
+        begins = [firing("A"), firing("B")]
+        rig.policy.take(Committed([1, 2], [one.fingerprint for one in begins], begins, 1))
+        rig.policy.take(Committed([3], [begins[0].fingerprint], [resolved("A")], 2))  # no room for it any more
+        await clock.sleep(120)
+        assert sorted(told(sink.delivered)) == [("A", "firing"), ("A", "resolved"), ("B", "firing")]
+        assert rig.policy.book.fires(begins[1].fingerprint)
+        assert not rig.policy.book.fires(begins[0].fingerprint), "the older one has not come after it"
+        await rig.finish()
+
+    run_virtual(main)
+
+
+def test_what_the_ledger_had_no_room_for_does_not_overtake_what_waits_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main(clock: VirtualClock) -> None:
+        monkeypatch.setattr("engine.runtime.ledger.ledger.TRANSITIONS_MAX", 1)
+        sink = Receiver()
+        rig = Rig(clock, sink)
+        await clock.sleep(0.1)
+        for one in (firing("First"), firing("A"), resolved("A"), firing("B")):  # one is under way, one waits
+            await rig.keeper.record([one], 1)
+        assert rig.keeper.refused_total == 2
+        await clock.sleep(120)
+        assert [kind for rule, kind in told(sink.delivered) if rule == "A"] == ["firing", "resolved"]
+        assert ("B", "firing") in told(sink.delivered)
+        await rig.finish()
+
+    run_virtual(main)
+
+
+def test_of_what_was_late_a_change_of_level_is_told_once() -> None:
+    async def main(clock: VirtualClock) -> None:
+        sink = Receiver()
+        rig = Rig(clock, sink)
+        rig.offer(msgspec.structs.replace(firing("A"), severity="warning"))
+        await clock.sleep(1)
+        level = msgspec.structs.replace(firing("A"), before="firing", severity="critical", severity_before="warning")
+        rig.policy.take(Committed([0], [level.fingerprint], [level], 2, late=True))
+        await clock.sleep(600)
+        assert told(sink.delivered) == [("A", "firing"), ("A", "firing")]
+        await rig.finish()
+
+    run_virtual(main)
+
+
+def test_what_is_late_is_bounded_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.runtime.decided.ENTRIES_MAX", 2)
+    late = Late()
+    for order, key in enumerate("abcb", 1):
+        late.put(order, key, Entry(0, firing(key)))
+    assert late.forgotten_total == 1
+    assert "a" not in late
+    assert [key for key, _ in late.take(4)] == ["c"]
+    assert [key for key, _ in late.take()] == ["b"]
+    assert late.take() == []
