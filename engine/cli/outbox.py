@@ -29,7 +29,7 @@ from engine.runtime.commands.wire import (
 __all__ = ["run_outbox"]
 
 ASK_S: Final = 35.0
-_OVERTAKEN: Final = "stays dead: its receiver was told something newer of the same alerts"
+_OVERTAKEN: Final = "stays dead: its receiver was told something newer of alerts in it; of the others it is told anew"
 _MISSING: Final = "nothing to do: there is no such message, or it waits already"
 
 

@@ -297,7 +297,7 @@ class Engine:
             status_file = StatusFile(folder, self.status, shared, pool, alerts.quiet)
         timeout_s = settings.shutdown_timeout.seconds
         listener = build_listener(self.config, shared, stepper, [*probes, *sinks], keeper, self.status, self._phase)
-        commands = build_commands(self.config, shared, sinks, keeper.ledger, self.status)
+        commands = build_commands(self.config, shared, sinks, keeper.ledger, self.status, policy.book.doubt)
         parts = (shared, stepper, probes, sinks, keeper, policy, status_file, pool, timeout_s)
         return Parts(*parts, sentinel, listener, commands)
 

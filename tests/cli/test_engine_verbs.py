@@ -177,7 +177,7 @@ def test_replay_and_drop_say_what_came_of_each(folder: Path, run: Any) -> None:
         assert run("outbox", "replay", "2", "4", "99") == (
             1,
             [
-                "4: stays dead: its receiver was told something newer of the same alerts",
+                "4: stays dead: its receiver was told something newer of alerts in it; of the others it is told anew",
                 "2: nothing to do: there is no such message, or it waits already",
                 "99: nothing to do: there is no such message, or it waits already",
             ],

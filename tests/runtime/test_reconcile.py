@@ -1,6 +1,8 @@
 """The second net: what a receiver was not told is told, once, and nothing is told twice because of it (F47)."""
 
 import asyncio
+import functools
+import json
 import random
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from engine.errors import SinkError
 from engine.runtime.decided import Book, Entry, Late, missing, transition_of
 from engine.runtime.keeping import Committed
+from engine.runtime.ledger.operator import replay
 from engine.runtime.ledger.values import Cover, Limits
 from engine.status import AlertStatus
 from engine.testing import RecordingSink, VirtualClock, run_virtual
@@ -96,6 +99,27 @@ def test_a_dead_letter_is_a_persons_and_not_told_anew() -> None:
         await clock.sleep(600)
         assert (len(sink.attempts), sink.delivered) == (3, [])
         assert rig.worker.counts.held == 1
+        await rig.finish()
+
+    run_virtual(main)
+
+
+def test_what_a_dead_letter_said_beside_what_was_overtaken_is_told_anew_when_it_is_replayed() -> None:
+    async def main(clock: VirtualClock) -> None:
+        sink = Receiver([SinkError("http_400", "bad", retryable=False, status=400)] * 3)
+        rig = Rig(clock, sink)
+        rig.offer(firing("R", instance="a"), firing("R", instance="b"))
+        await clock.sleep(60)
+        rig.offer(resolved("R", instance="a"))
+        await clock.sleep(60)
+        assert told(sink.delivered) == [("R", "resolved")]
+        done = await rig.keeper.ledger.call(functools.partial(replay, ids=[1]))
+        assert done.superseded == (1,)
+        rig.policy.book.doubt("s")
+        await clock.sleep(120)
+        assert told(sink.delivered) == [("R", "resolved"), ("R", "firing")]
+        last = json.loads(sink.delivered[-1][1])
+        assert [one["labels"]["instance"] for one in last["transitions"]] == ["b"]
         await rig.finish()
 
     run_virtual(main)

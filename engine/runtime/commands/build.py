@@ -24,11 +24,13 @@ def build_commands(
     sinks: Sequence[SinkRunner],
     ledger: Ledger,
     status: Callable[[], EngineStatus],
+    doubt: Callable[[str], None],
 ) -> CommandServer | None:
     """None if the engine has no state folder: there is no place for a socket then.
 
     Args:
         status: Says how the engine is now.
+        doubt: Has it looked at whether a receiver knows what it should.
     """
     from engine import __version__
 
@@ -36,8 +38,14 @@ def build_commands(
     if folder is None:
         return None
 
-    reach = Reach(status, ledger, sinks, shared, partial(_wake, sinks), name, config.engine.external_labels)
+    wake, labels = partial(_wake, sinks), config.engine.external_labels
+    reach = Reach(status, ledger, sinks, shared, wake, partial(_doubt, doubt), name, labels)
     return CommandServer(folder, Greeting(__version__, PROTOCOL, os.getpid(), name), commands(reach), shared)
+
+
+def _doubt(doubt: Callable[[str], None], receivers: Collection[str]) -> None:
+    for name in receivers:
+        doubt(name)
 
 
 def _wake(sinks: Sequence[SinkRunner], again: Collection[str]) -> None:

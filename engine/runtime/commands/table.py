@@ -55,6 +55,7 @@ class Reach(NamedTuple):
         status: Says how the engine is now.
         wake: Called when somebody has changed the outbox, with the receivers that are to be sent to again, also if they
             had said that they want nothing more.
+        doubt: Called with receivers that may not know what they should, so that this is looked at.
     """
 
     status: Callable[[], EngineStatus]
@@ -62,6 +63,7 @@ class Reach(NamedTuple):
     sinks: Sequence[SinkRunner]
     shared: Shared
     wake: Callable[[Collection[str]], None]
+    doubt: Callable[[Collection[str]], None]
     engine: str
     external_labels: Mapping[str, str]
 
@@ -106,15 +108,17 @@ async def _list(reach: Reach, arguments: ListArguments, emit: Emit) -> ListResul
 
 
 async def _replay(reach: Reach, arguments: IdsArguments, emit: Emit) -> ReplayResult:
-    done, receivers = await _call(reach, functools.partial(_replayed, ids=arguments.ids))
+    done, receivers, overtaken = await _call(reach, functools.partial(_replayed, ids=arguments.ids))
     if receivers:
         reach.wake(receivers)
+    if overtaken:
+        reach.doubt(overtaken)
     return ReplayResult(*done)
 
 
-def _replayed(connection: sqlite3.Connection, ids: Sequence[int]) -> tuple[Replayed, frozenset[str]]:
+def _replayed(connection: sqlite3.Connection, ids: Sequence[int]) -> tuple[Replayed, frozenset[str], frozenset[str]]:
     done = replay(connection, ids)
-    return done, receivers_of(connection, done.waiting)
+    return done, receivers_of(connection, done.waiting), receivers_of(connection, done.superseded)
 
 
 async def _drop(reach: Reach, arguments: IdsArguments, emit: Emit) -> DropResult:

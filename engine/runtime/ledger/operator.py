@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from engine.runtime.ledger.sending import message_of
+from engine.runtime.ledger.sending import covers_of, message_of
 from engine.runtime.ledger.values import AlertRow, Limits, Message, OutboxStatus
 
 __all__ = [
@@ -44,8 +44,8 @@ class Outbox(NamedTuple):
 
 
 class Replayed(NamedTuple):
-    """What came of a replay: messages that wait again, those that newer news has overtaken, those that are not there
-    or wait already."""
+    """What came of a replay: messages that wait again, those that newer news has overtaken at least in part, those that
+    are not there or wait already."""
 
     waiting: tuple[int, ...]
     superseded: tuple[int, ...]
@@ -131,6 +131,8 @@ _GET: Final = """
 SELECT id, receiver, order_key, message_id, body, covers, created_ms, attempts, status, reason, crc
 FROM outbox WHERE id = ?"""
 _TOLD: Final = "SELECT seq FROM delivered WHERE receiver = ? AND alert_key = ?"
+_FIRST: Final = """
+SELECT id, covers FROM outbox WHERE receiver = ? AND order_key = ? AND status = 'waiting' ORDER BY id LIMIT 1"""
 _REPLAY: Final = """
 UPDATE outbox
 SET status = 'waiting', reason = '', attempts = 0, next_try_ms = 0, next_try_boot = '', next_try_up_ms = 0
@@ -154,8 +156,8 @@ def summary(connection: sqlite3.Connection) -> list[Outbox]:
 def replay(connection: sqlite3.Connection, ids: Sequence[int]) -> Replayed:
     """Let dead and parked messages wait again, as if never tried, in their old place.
 
-    One is left dead if its receiver has been told something newer of each of its alerts: an old "firing" must not
-    come after the "resolved".
+    One is left dead, as superseded, if its receiver has been told something newer of any of its alerts, or may be in
+    this moment: an old "firing" must not come after the "resolved". What else it said is the reconcile's to tell.
     """
     waiting, superseded, missing = [], [], []
     for number in ids:
@@ -163,7 +165,8 @@ def replay(connection: sqlite3.Connection, ids: Sequence[int]) -> Replayed:
         message = message_of(found[0]) if found else None
         if message is None or message.status == "waiting":
             missing.append(number)
-        elif _is_overtaken(connection, message):
+        elif _is_overtaken(connection, message) or _stands_before_newer(connection, message):
+            connection.execute(_SUPERSEDE, (number,))
             superseded.append(number)
         else:
             connection.execute(_REPLAY, (number,))
@@ -174,14 +177,23 @@ def replay(connection: sqlite3.Connection, ids: Sequence[int]) -> Replayed:
 def _is_overtaken(connection: sqlite3.Connection, message: Message) -> bool:
     for cover in message.covers:
         told = connection.execute(_TOLD, (message.receiver, cover.alert_key)).fetchall()
-        if not told or told[0][0] <= cover.seq:
-            return False
-    return bool(message.covers)
+        if told and told[0][0] > cover.seq:
+            return True
+    return False
+
+
+def _stands_before_newer(connection: sqlite3.Connection, message: Message) -> bool:
+    """Whether it would wait before newer news that may be under way: of an order the first that waits."""
+    first = connection.execute(_FIRST, (message.receiver, message.order_key)).fetchall()
+    if not first or first[0][0] < message.id:
+        return False
+    newer = {cover.alert_key: cover.seq for cover in covers_of(first[0][1])}
+    return any(newer.get(cover.alert_key, cover.seq) > cover.seq for cover in message.covers)
 
 
 def supersede(connection: sqlite3.Connection) -> int:
-    """Give up what waits and has been overtaken: while the file could not be read, newer news was sent from memory.
-    Returns how many messages that were; they are dead, so a person can see them."""
+    """Give up what waits and has been overtaken, if only in part: while the file could not be read, newer news was sent
+    from memory. Returns how many messages that were; they are dead, so a person can see them."""
     overtaken, after_id = [], 0
     while found := list_outbox(connection, after_id, PRUNE_ROWS):
         overtaken += [each.id for each in found if each.status == "waiting" and _is_overtaken(connection, each)]

@@ -13,7 +13,19 @@ import msgspec
 from engine.runtime.ledger.errors import LedgerError
 from engine.runtime.ledger.values import Cover, Instant, Limits, Message, Settlement, checksum, fallback_id
 
-__all__ = ["Counts", "Hasten", "Look", "count", "due", "look", "message_of", "next_due_ms", "settle", "standing"]
+__all__ = [
+    "Counts",
+    "Hasten",
+    "Look",
+    "count",
+    "covers_of",
+    "due",
+    "look",
+    "message_of",
+    "next_due_ms",
+    "settle",
+    "standing",
+]
 
 # Of each order key the first that waits. A time to try again counts in the boot it was made in by the boot clock;
 # in another by the wall clock, unless that puts it further ahead than anybody waits.
@@ -77,8 +89,13 @@ def message_of(row: tuple[Any, ...]) -> Message:
     number, receiver, order_key, message_id, body, covers, created_ms, attempts, status, reason, crc = row
     if crc != checksum(number, receiver, order_key, message_id, body, covers, created_ms):
         raise LedgerError("corrupt", f"message {number} is not what was stored")
-    decoded = tuple(Cover(*cover) for cover in _COVERS.decode(covers))
-    return Message(number, receiver, order_key, message_id, body, decoded, created_ms, attempts, status, reason)
+    said = covers_of(covers)
+    return Message(number, receiver, order_key, message_id, body, said, created_ms, attempts, status, reason)
+
+
+def covers_of(data: bytes) -> tuple[Cover, ...]:
+    """What a message says, from its column."""
+    return tuple(Cover(*cover) for cover in _COVERS.decode(data))
 
 
 # --- what came of it ----------------------------------------------------------------------------------
@@ -227,7 +244,7 @@ def count(connection: sqlite3.Connection, receiver: str) -> Counts:
 
 _DELIVERED: Final = "SELECT alert_key, kind, seq FROM delivered WHERE receiver = ?"
 _WAITING: Final = "SELECT covers FROM outbox WHERE receiver = ? AND status = 'waiting' ORDER BY id"
-_ALL: Final = "SELECT covers FROM outbox WHERE receiver = ? ORDER BY id"
+_ALL: Final = "SELECT covers FROM outbox WHERE receiver = ? AND reason <> 'superseded' ORDER BY id"
 
 
 def standing(connection: sqlite3.Connection, receiver: str, *, held: bool = False) -> dict[str, Cover]:
@@ -235,7 +252,8 @@ def standing(connection: sqlite3.Connection, receiver: str, *, held: bool = Fals
     reconcile. Dead and parked messages do not count: nobody was told of those.
 
     Args:
-        held: They count all the same: it is a person's turn to do something about them.
+        held: They count all the same, since it is a person's turn to do something about them; but for those that were
+            overtaken in part, which nobody sends again.
     """
     told = {key: Cover(key, kind, seq) for key, kind, seq in connection.execute(_DELIVERED, (receiver,)).fetchall()}
     for (covers,) in connection.execute(_ALL if held else _WAITING, (receiver,)).fetchall():

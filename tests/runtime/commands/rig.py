@@ -36,6 +36,7 @@ class Host:
         self.more = table
         self.clock = SystemClock()
         self.woken: list[set[str]] = []
+        self.doubted: list[set[str]] = []
         self.on_disk = on_disk
         self.ledger: Ledger
         self.parts: Shared
@@ -83,7 +84,7 @@ class Host:
         ]
         self.ledger = keeper.ledger
         await self.ledger.open()
-        reach = Reach(self.status, self.ledger, runners, parts, self._wake, "trade-1", {"env": "test"})
+        reach = Reach(self.status, self.ledger, runners, parts, self._wake, self._doubt, "trade-1", {"env": "test"})
         greeting = Greeting("9.9", PROTOCOL, os.getpid(), "trade-1")
         self.server = CommandServer(self.folder, greeting, {**commands(reach), **self.more}, parts)
         openings = [asyncio.create_task(runner.jobs()[0].run()) for runner in runners]
@@ -101,6 +102,9 @@ class Host:
 
     def _wake(self, receivers: Collection[str]) -> None:
         self.woken.append(set(receivers))
+
+    def _doubt(self, receivers: Collection[str]) -> None:
+        self.doubted.append(set(receivers))
 
 
 @contextlib.contextmanager

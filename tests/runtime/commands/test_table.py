@@ -114,6 +114,7 @@ def test_an_old_firing_is_not_replayed_after_its_resolve(tmp_path: Path) -> None
         host.settle(Settlement(1, "dead", "http_400"), Settlement(2, "done"))
         told = get(tmp_path, "outbox.replay", IdsArguments(ids=(1,)), ReplayResult)
         assert told == ReplayResult((), (1,), ())
+        assert host.doubted == [{"ops"}], "what else it said is to be told anew"
 
 
 def test_what_is_dropped_is_gone(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from engine.runtime.ledger.errors import LedgerError
 from engine.runtime.ledger.operator import align, drop, list_outbox, prune, replay
 from engine.runtime.ledger.sending import standing
 from engine.runtime.ledger.store import Store
-from engine.runtime.ledger.values import AlertRow, Cover, Instant, NewMessage, Settlement
+from engine.runtime.ledger.values import AlertRow, Cover, Instant, Message, NewMessage, Settlement
 from tests.runtime.ledger.rig import (
     LIMITS,
     NOW,
@@ -171,6 +171,7 @@ class Machine(RuleBasedStateMachine):
             (cover,) = message.covers
             told = self.model.told.get((message.receiver, cover.alert_key))
             overtaken = told is not None and told.seq > cover.seq
+            overtaken = overtaken or self.has_newer_first(held, each, message)
             if status == "waiting":
                 assert each.id in replayed.missing
             elif overtaken:
@@ -178,6 +179,14 @@ class Machine(RuleBasedStateMachine):
             else:
                 assert each.id in replayed.waiting
                 self.model.messages[each.message_id] = (message, "waiting", False)
+
+    def has_newer_first(self, held: list[Message], one: Message, its: NewMessage) -> bool:
+        """Whether what is sent next of its order is newer news."""
+        for each in held:
+            other, status, _ = self.model.messages[each.message_id]
+            if status == "waiting" and (other.receiver, other.order_key) == (its.receiver, its.order_key):
+                return each.id > one.id
+        return False
 
     @rule()
     def a_person_drops_the_dead(self) -> None:

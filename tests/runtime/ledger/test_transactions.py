@@ -212,6 +212,28 @@ def test_a_person_lists_replays_and_drops(store: Store) -> None:
     assert [each.message_id for each in run(store, partial(list_outbox, after_id=0, limit=10))[0]] == ["evt_b", "evt_c"]
 
 
+def test_what_is_overtaken_in_part_is_not_replayed_and_its_rest_counts_as_untold(store: Store) -> None:
+    both = (Cover("a", "firing", 1), Cover("b", "firing", 2))
+    queue(store, NewMessage("ops", "g", "evt_both", b"both", both, NOW_MS))
+    (first,) = sendable(store)
+    settled(store, Settlement(first.id, "dead", "http_400"))
+    known = partial(standing, receiver="ops", held=True)
+    assert set(run(store, known, writes=False)[0]) == {"a", "b"}
+    over = Cover("a", "resolved", 9)
+    queue(store, NewMessage("ops", "g", "evt_over", b"over", (over,), NOW_MS))
+    settled(store, Settlement(sendable(store)[0].id, "done"))
+    assert run(store, partial(replay, ids=[first.id])) == [((), (first.id,), ())]
+    assert run(store, known, writes=False)[0] == {"a": over}, "the reconcile tells the rest"
+
+
+def test_what_is_replayed_does_not_go_beside_newer_news_that_may_be_under_way(store: Store) -> None:
+    queue(store, message("old", seq=1), message("beside", order_key="h", seq=2))
+    old, beside = sendable(store)
+    settled(store, Settlement(old.id, "dead", "http_400"), Settlement(beside.id, "dead", "http_400"))
+    queue(store, message("new", seq=3), NewMessage("ops", "h", "evt_other", b"x", (Cover("z", "firing", 4),), NOW_MS))
+    assert run(store, partial(replay, ids=[old.id, beside.id])) == [((beside.id,), (old.id,), ())]
+
+
 def test_f23_pruning_is_bounded_and_leaves_what_a_cursor_has_not_passed(store: Store) -> None:
     put(store, [transition()] * 1_200)
     queue(store, cursor="policy", seq=1_100)
