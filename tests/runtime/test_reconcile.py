@@ -12,7 +12,7 @@ import pytest
 from engine.errors import SinkError
 from engine.runtime.decided import Book, Entry, Late, missing, transition_of
 from engine.runtime.keeping import Committed
-from engine.runtime.ledger.operator import replay
+from engine.runtime.ledger.operator import drop, replay
 from engine.runtime.ledger.values import Cover, Limits
 from engine.status import AlertStatus
 from engine.testing import RecordingSink, VirtualClock, run_virtual
@@ -100,6 +100,29 @@ def test_a_dead_letter_is_a_persons_and_not_told_anew() -> None:
         assert (len(sink.attempts), sink.delivered) == (3, [])
         assert rig.worker.counts.held == 1
         await rig.finish()
+
+    run_virtual(main)
+
+
+def test_what_a_person_has_dropped_does_not_come_back(tmp_path: Path) -> None:
+    async def main(clock: VirtualClock) -> None:
+        sink = Receiver([SinkError("http_400", "bad", retryable=False, status=400)] * 3)
+        rig = Rig(clock, sink, path=tmp_path / "state.db")
+        rig.offer(firing("A"))
+        await clock.sleep(60)
+        assert rig.worker.counts.held == 1
+        assert await rig.keeper.ledger.call(functools.partial(drop, ids=[1], now_ms=clock.now_ms())) == 1
+        rig.policy.book.doubt("s")
+        await clock.sleep(120)
+        await kill(rig)
+        again = Rig(clock, sink, path=tmp_path / "state.db")
+        again.policy.stand([ALERT])
+        await clock.sleep(120)
+        assert sink.delivered == []
+        again.offer(resolved("A"))
+        await clock.sleep(1)
+        assert told(sink.delivered) == [("A", "resolved")], "what comes is told"
+        await again.finish()
 
     run_virtual(main)
 

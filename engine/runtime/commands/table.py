@@ -122,15 +122,15 @@ def _replayed(connection: sqlite3.Connection, ids: Sequence[int]) -> tuple[Repla
 
 
 async def _drop(reach: Reach, arguments: IdsArguments, emit: Emit) -> DropResult:
-    result = await _call(reach, functools.partial(_dropped, ids=arguments.ids))
+    result = await _call(reach, functools.partial(_dropped, ids=arguments.ids, now_ms=reach.shared.clock.now_ms()))
     if result.dropped:
         reach.wake(())  # one that was due may have stood behind it
     return result
 
 
-def _dropped(connection: sqlite3.Connection, ids: Sequence[int]) -> DropResult:
+def _dropped(connection: sqlite3.Connection, ids: Sequence[int], now_ms: int) -> DropResult:
     known = known_ids(connection, ids)
-    drop(connection, ids)
+    drop(connection, ids, now_ms)
     each = dict.fromkeys(ids)
     return DropResult(tuple(one for one in each if one in known), tuple(one for one in each if one not in known))
 

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from engine.runtime.ledger.sending import covers_of, message_of
+from engine.runtime.ledger.sending import covers_of, message_of, note_told
 from engine.runtime.ledger.values import AlertRow, Limits, Message, OutboxStatus
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
 PRUNE_ROWS: Final = 500
 """Rows that one transaction deletes at most, so that nobody waits for a long one (F23)."""
 NO_RECEIVER: Final = "no_receiver"
+SUPERSEDED: Final = "superseded"
 
 
 class Outbox(NamedTuple):
@@ -138,6 +139,7 @@ UPDATE outbox
 SET status = 'waiting', reason = '', attempts = 0, next_try_ms = 0, next_try_boot = '', next_try_up_ms = 0
 WHERE id = ?"""
 _SUPERSEDE: Final = "UPDATE outbox SET status = 'dead', reason = 'superseded' WHERE id = ?"
+_SAID: Final = "SELECT receiver, covers, reason FROM outbox WHERE id = ?"
 _DROP: Final = "DELETE FROM outbox WHERE id = ?"
 _SUMMARY: Final = """
 SELECT receiver, status, count(*), sum(length(body)), min(created_ms) FROM outbox GROUP BY receiver, status"""
@@ -202,9 +204,23 @@ def supersede(connection: sqlite3.Connection) -> int:
     return len(overtaken)
 
 
-def drop(connection: sqlite3.Connection, ids: Sequence[int]) -> int:
-    """Delete messages, whatever their state; returns how many there were."""
-    return sum(connection.execute(_DROP, (number,)).rowcount for number in ids)
+def drop(connection: sqlite3.Connection, ids: Sequence[int], now_ms: int) -> int:
+    """Delete messages, whatever their state; returns how many there were. What they said counts as told, so that the
+    reconcile does not bring it back; but not what was superseded, which it may be about to tell.
+
+    Args:
+        now_ms: Event time.
+    """
+    dropped = 0
+    for number in ids:
+        for receiver, covers, reason in connection.execute(_SAID, (number,)).fetchall():
+            try:
+                said = covers_of(covers) if reason != SUPERSEDED else ()
+            except ValueError:  # damaged: a reason more to be rid of it
+                said = ()
+            note_told(connection, receiver, said, now_ms)
+        dropped += connection.execute(_DROP, (number,)).rowcount
+    return dropped
 
 
 # --- upkeep ------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ function for each transaction.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -23,6 +23,7 @@ __all__ = [
     "look",
     "message_of",
     "next_due_ms",
+    "note_told",
     "settle",
     "standing",
 ]
@@ -148,11 +149,19 @@ def _done(connection: sqlite3.Connection, number: int, now_ms: int) -> int:
     found = connection.execute(_FIND, (number,)).fetchall()
     for receiver, covers, message_id in found:
         connection.execute(_DROP_FALLBACK, (fallback_id(message_id),))
-        for key, kind, seq in _COVERS.decode(covers):
-            row = (receiver, key, kind, seq, now_ms)
-            connection.execute(PUT_DELIVERED, (*row, checksum(*row)))
+        note_told(connection, receiver, covers_of(covers), now_ms)
         connection.execute(_DROP, (number,))
     return len(found)
+
+
+def note_told(connection: sqlite3.Connection, receiver: str, covers: Iterable[Cover], now_ms: int) -> None:
+    """A receiver counts as having been told this; what is older than what it knows changes nothing.
+
+    Args:
+        now_ms: Event time.
+    """
+    rows = ((receiver, *cover, now_ms) for cover in covers)
+    connection.executemany(PUT_DELIVERED, ((*row, checksum(*row)) for row in rows))
 
 
 # --- a worker's turn ------------------------------------------------------------------

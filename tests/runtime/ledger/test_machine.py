@@ -136,10 +136,7 @@ class Machine(RuleBasedStateMachine):
             assert settled(self.store, Settlement(found.id, outcome, "code", later)) == 1  # type: ignore[arg-type]
             if outcome == "done":
                 del self.model.messages[found.message_id]
-                (cover,) = message.covers
-                told = self.model.told.get((receiver, cover.alert_key))
-                if told is None or cover.seq >= told.seq:
-                    self.model.told[receiver, cover.alert_key] = cover
+                self.note_told(message)
             elif outcome == "retry":
                 self.model.messages[found.message_id] = (message, "waiting", True)
             else:
@@ -180,6 +177,12 @@ class Machine(RuleBasedStateMachine):
                 assert each.id in replayed.waiting
                 self.model.messages[each.message_id] = (message, "waiting", False)
 
+    def note_told(self, message: NewMessage) -> None:
+        (cover,) = message.covers
+        told = self.model.told.get((message.receiver, cover.alert_key))
+        if told is None or cover.seq >= told.seq:
+            self.model.told[message.receiver, cover.alert_key] = cover
+
     def has_newer_first(self, held: list[Message], one: Message, its: NewMessage) -> bool:
         """Whether what is sent next of its order is newer news."""
         for each in held:
@@ -192,9 +195,11 @@ class Machine(RuleBasedStateMachine):
     def a_person_drops_the_dead(self) -> None:
         held = run(self.store, partial(list_outbox, after_id=0, limit=1_000), writes=False)[0]
         dead = [each for each in held if each.status == "dead"]
-        assert run(self.store, partial(drop, ids=[each.id for each in dead])) == [len(dead)]
+        assert run(self.store, partial(drop, ids=[each.id for each in dead], now_ms=NOW_MS)) == [len(dead)]
         for each in dead:
-            del self.model.messages[each.message_id]
+            message, _, _ = self.model.messages.pop(each.message_id)
+            if each.reason != "superseded":
+                self.note_told(message)
 
     @rule()
     def upkeep(self) -> None:

@@ -208,7 +208,7 @@ def test_a_person_lists_replays_and_drops(store: Store) -> None:
     replayed = run(store, partial(replay, ids=[first.id, second.id, third.id, 99]))[0]
     assert replayed == ((second.id,), (first.id,), (third.id, 99)), "an old firing must not follow the resolved"
     assert ids(store) == ["evt_b", "evt_c"]
-    assert run(store, partial(drop, ids=[first.id, 99])) == [1]
+    assert run(store, partial(drop, ids=[first.id, 99], now_ms=NOW_MS)) == [1]
     assert [each.message_id for each in run(store, partial(list_outbox, after_id=0, limit=10))[0]] == ["evt_b", "evt_c"]
 
 
@@ -232,6 +232,22 @@ def test_what_is_replayed_does_not_go_beside_newer_news_that_may_be_under_way(st
     settled(store, Settlement(old.id, "dead", "http_400"), Settlement(beside.id, "dead", "http_400"))
     queue(store, message("new", seq=3), NewMessage("ops", "h", "evt_other", b"x", (Cover("z", "firing", 4),), NOW_MS))
     assert run(store, partial(replay, ids=[old.id, beside.id])) == [((beside.id,), (old.id,), ())]
+
+
+def test_what_was_overtaken_in_part_tells_nothing_when_it_is_dropped(store: Store) -> None:
+    both = (Cover("a", "firing", 1), Cover("b", "firing", 2))
+    queue(store, NewMessage("ops", "g", "evt_both", b"both", both, NOW_MS), message("over", order_key="a", seq=9))
+    first, over = sendable(store)
+    settled(store, Settlement(first.id, "dead", "http_400"), Settlement(over.id, "done"))
+    run(store, partial(replay, ids=[first.id]), partial(drop, ids=[first.id], now_ms=NOW_MS))
+    assert set(run(store, partial(standing, receiver="ops"), writes=False)[0]) == {"a"}
+
+
+def test_a_damaged_message_can_be_dropped(store: Store) -> None:
+    queue(store, message("a"))
+    (found,) = sendable(store)
+    run(store, lambda connection: connection.execute("UPDATE outbox SET covers = x'ff00'").rowcount)
+    assert run(store, partial(drop, ids=[found.id], now_ms=NOW_MS)) == [1]
 
 
 def test_f23_pruning_is_bounded_and_leaves_what_a_cursor_has_not_passed(store: Store) -> None:
