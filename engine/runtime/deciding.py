@@ -254,7 +254,8 @@ class Policy:
             if dropped := outcome.value.overflowed.get(worker.name, 0):
                 self.book.doubt(worker.name)
                 worker.desk.lose("queue_full", dropped)
-                worker.desk.tell("message_lost", "too many messages wait; the oldest were dropped", count=dropped)
+                text = "too many messages wait; those that newer ones supersede, else the oldest, were dropped"
+                worker.desk.tell("message_lost", text, count=dropped)
 
 
 def _cuts(committed: Committed) -> Iterator[tuple[int, int]]:

@@ -271,7 +271,7 @@ class OutboxWorker:
                     desk.works()
                 desk.take_notices(self.receiver)
                 self._last_tries.pop(message.id, None)
-                return Settlement(message.id, "done")
+                return Settlement(message.id, "done", receiver=message.receiver, covers=message.covers)
             case "dead":
                 self.dead_total += 1
                 desk.tell(answer.reason, f"a message was given up, see `outbox`: {text}")

@@ -120,8 +120,8 @@ UPDATE outbox SET attempts = attempts + 1, status = ?, reason = ? WHERE id = ? A
 
 
 def settle(connection: sqlite3.Connection, settlements: Sequence[Settlement], now_ms: int) -> int:
-    """What came of attempts to send; returns how many messages that changed. One that somebody has dropped meanwhile
-    is passed over.
+    """What came of attempts to send; returns how many messages that changed. Of one that is gone meanwhile it is kept
+    what its receiver was told.
 
     Args:
         now_ms: Event time.
@@ -130,7 +130,7 @@ def settle(connection: sqlite3.Connection, settlements: Sequence[Settlement], no
     for settlement in settlements:
         match settlement.outcome:
             case "done":
-                changed += _done(connection, settlement.id, now_ms)
+                changed += _done(connection, settlement, now_ms)
             case "retry":
                 parameters = (*settlement.next_try, settlement.reason, settlement.id)
                 changed += connection.execute(_RETRY, parameters).rowcount
@@ -145,8 +145,11 @@ def _need_fallback(connection: sqlite3.Connection, given_up: Sequence[tuple[str,
     connection.executemany(_NEED_FALLBACK, [(fallback_id(message_id),) for _, _, message_id in given_up])
 
 
-def _done(connection: sqlite3.Connection, number: int, now_ms: int) -> int:
+def _done(connection: sqlite3.Connection, settlement: Settlement, now_ms: int) -> int:
+    number = settlement.id
     found = connection.execute(_FIND, (number,)).fetchall()
+    if not found:  # there was no room for it any more while it was sent: the receiver knows it all the same
+        note_told(connection, settlement.receiver, settlement.covers, now_ms)
     for receiver, covers, message_id in found:
         connection.execute(_DROP_FALLBACK, (fallback_id(message_id),))
         note_told(connection, receiver, covers_of(covers), now_ms)

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from engine.runtime.ledger.errors import LedgerError, ledger_error
+from engine.runtime.ledger.room import make_room
 from engine.runtime.ledger.values import Decision, Limits, NewMessage, Step, StoredTransition, checksum
 
 __all__ = ["Decided", "Recorded", "decide", "record", "transitions_after"]
@@ -127,11 +128,6 @@ INSERT INTO outbox
     (id, receiver, order_key, message_id, body, covers, created_ms, crc, next_try_ms, next_try_boot, next_try_up_ms)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (message_id) DO NOTHING"""
-_TALLY: Final = "SELECT messages, bytes FROM tally WHERE receiver = ?"
-# The oldest that nobody waits for, else the oldest of all.
-_DROP_OLDEST: Final = """
-DELETE FROM outbox WHERE id = (
-    SELECT id FROM outbox WHERE receiver = ? ORDER BY status = 'waiting', id LIMIT 1)"""
 
 
 def decide(connection: sqlite3.Connection, decision: Decision, limits: Limits) -> Decided:
@@ -150,7 +146,7 @@ def decide(connection: sqlite3.Connection, decision: Decision, limits: Limits) -
     queued = sum(_add_message(connection, number, message, limits) for number, message in numbered)
     overflowed = {}
     for receiver in {message.receiver: None for message in decision.messages}:
-        if dropped := _make_room(connection, receiver, limits):
+        if dropped := make_room(connection, receiver, limits):
             overflowed[receiver] = dropped
     return Decided(queued, overflowed)
 
@@ -162,18 +158,6 @@ def _add_message(connection: sqlite3.Connection, number: int, message: NewMessag
     row = (number, message.receiver, message.order_key, message.message_id, message.body, covers, message.created_ms)
     cursor = connection.execute(_ADD_MESSAGE, (*row, checksum(*row), *message.not_before))
     return cursor.rowcount
-
-
-def _make_room(connection: sqlite3.Connection, receiver: str, limits: Limits) -> int:
-    dropped = 0
-    while True:
-        ((messages, size_bytes),) = connection.execute(_TALLY, (receiver,)).fetchall()
-        if messages <= limits.outbox_rows_max and (size_bytes <= limits.outbox_bytes_max or messages <= 1):
-            return dropped
-        gone = connection.execute(_DROP_OLDEST, (receiver,)).rowcount
-        if not gone:
-            raise LedgerError("corrupt", f"the outbox of {receiver} does not add up")
-        dropped += gone
 
 
 # --- what policy has to look at

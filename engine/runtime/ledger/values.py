@@ -172,19 +172,22 @@ class Settlement(NamedTuple):
         id: The message's.
         outcome: `done`; `retry` at `next_try`; `dead` or `parked`, until somebody acts.
         reason: A code, for people; empty when it is done.
+        receiver, covers: Who was told what, for one that is done and was dropped from the outbox meanwhile.
     """
 
     id: int
     outcome: Literal["done", "retry", "dead", "parked"]
     reason: str = ""
     next_try: Instant = Instant(0)
+    receiver: str = ""
+    covers: tuple[Cover, ...] = ()
 
 
 class Limits(NamedTuple):
     """How much the ledger keeps. Past each of them the oldest goes, counted, but for a body, which is refused.
 
     Args:
-        outbox_rows_max, outbox_bytes_max: Of one receiver; dead and parked messages go first.
+        outbox_rows_max, outbox_bytes_max: Of one receiver; superseded messages go first, then dead and parked ones.
         body_bytes_max: Of one message.
         transitions_max: Transitions are dropped when all cursors are past them; beyond so many in any case.
         delivered_keep_ms: For so long it is remembered what a receiver was last told of an alert that has ended.

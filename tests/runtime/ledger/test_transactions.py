@@ -183,6 +183,39 @@ def test_past_its_limits_the_outbox_gives_up_the_dead_first_and_then_the_oldest(
     assert refused.reason == "bad_record"
 
 
+def test_f47_what_newer_news_supersedes_goes_before_anything_else(store: Store) -> None:
+    limits = Limits(outbox_rows_max=4)
+
+    def put_in(name: str, *covers: Cover) -> int:
+        messages = [NewMessage("ops", "g", f"evt_{name}", b"x", covers, NOW_MS)]
+        dropped: dict[str, int] = run(store, partial(decide, decision=Decision("", 0, messages), limits=limits))[
+            0
+        ].overflowed
+        return dropped.get("ops", 0)
+
+    def left() -> list[str]:
+        return [each.message_id for each in run(store, partial(list_outbox, after_id=0, limit=9), writes=False)[0]]
+
+    put_in("dead", Cover("d", "firing", 1))
+    settled(store, Settlement(sendable(store)[0].id, "dead", "http_400"))
+    put_in("oldest", Cover("a", "firing", 2))
+    put_in("both", Cover("b", "firing", 3), Cover("c", "firing", 3))
+    put_in("half", Cover("b", "resolved", 4))
+    assert put_in("rest", Cover("c", "resolved", 5)) == 1
+    assert left() == ["evt_dead", "evt_oldest", "evt_half", "evt_rest"]
+    assert put_in("new", Cover("e", "firing", 6)) == 1
+    assert put_in("last", Cover("f", "firing", 7)) == 1
+    assert left() == ["evt_half", "evt_rest", "evt_new", "evt_last"], "then as ever"
+
+
+def test_what_was_taken_while_its_message_was_dropped_is_known_to_be_told(store: Store) -> None:
+    queue(store, message("a"))
+    (found,) = sendable(store)
+    run(store, lambda connection: connection.execute("DELETE FROM outbox").rowcount)
+    assert settled(store, Settlement(found.id, "done", receiver="ops", covers=found.covers)) == 0
+    assert run(store, partial(standing, receiver="ops"), writes=False)[0] == {"g": found.covers[0]}
+
+
 def test_messages_without_a_receiver_are_parked_and_wait_again_when_it_is_back(store: Store) -> None:
     queue(store, message("a"), message("b", receiver="gone"))
     assert run(store, partial(align, receivers={"ops"})) == [(1, 0)]
