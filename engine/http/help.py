@@ -61,6 +61,8 @@ HELP: Final = {
     "longwatch_ledger_waiting": "Transactions that were handed over and are not under way yet.",
     "longwatch_ledger_refused_total": "Transitions and transactions that found no room.",
     "longwatch_ledger_log_bytes": "Size of the write-ahead log, at the last look.",
+    "longwatch_ledger_transitions_dropped_total": "Transitions over the limit that were still needed.",
+    "longwatch_ledger_told_dropped_total": "Alerts of which it was forgotten what a receiver was told: too many.",
     "longwatch_alerts_told_anew_total": "Alerts that a receiver should have been told of before, and was told then.",
     "longwatch_alerts_unchecked_dropped_total": "Alerts forgotten before it was known whether receivers know them.",
     # the engine itself

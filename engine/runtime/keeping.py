@@ -77,6 +77,7 @@ class Keeper:
 
     def __init__(self, ledger: Ledger, shared: Shared, *, receivers: Collection[str] = (), wanted: bool = True) -> None:
         self.ledger = ledger
+        ledger.receivers = receivers
         self.opened = asyncio.Event()
         """Set once the ledger can be used; the core waits for it."""
         self.restored: Restored | None = None

@@ -117,6 +117,8 @@ class Overview:
             "longwatch_ledger_degraded_total": status.degraded_total,
             "longwatch_ledger_resets_total": status.resets_total,
             "longwatch_ledger_refused_total": status.refused_total,
+            "longwatch_ledger_transitions_dropped_total": status.transitions_dropped_total,
+            "longwatch_ledger_told_dropped_total": status.told_dropped_total,
             "longwatch_alerts_told_anew_total": self._parts.policy.anew_total,
             "longwatch_alerts_unchecked_dropped_total": self._parts.policy.forgotten_total,
         }

@@ -312,6 +312,18 @@ def test_of_what_was_late_a_change_of_level_is_told_once() -> None:
     run_virtual(main)
 
 
+def test_what_is_forgotten_of_receivers_for_want_of_room_is_counted() -> None:
+    async def main(clock: VirtualClock) -> None:
+        rig = Rig(clock, Receiver(), limits=Limits(delivered_rows_max=2))
+        rig.offer(*(firing(f"R{number}") for number in range(5)))
+        await clock.sleep(120)
+        assert rig.keeper.status().told_dropped_total == 3
+        assert rig.keeper.status().transitions_dropped_total == 0
+        await rig.finish()
+
+    run_virtual(main)
+
+
 def test_what_is_late_is_bounded_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engine.runtime.decided.ENTRIES_MAX", 2)
     late = Late()

@@ -164,6 +164,8 @@ class LedgerState(msgspec.Struct, frozen=True):
     resets_total: int
     log_bytes: int
     has_ballast: bool
+    transitions_dropped_total: int = 0
+    told_dropped_total: int = 0
 
 
 class OutboxState(msgspec.Struct, frozen=True):

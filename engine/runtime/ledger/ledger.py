@@ -11,7 +11,7 @@ import asyncio
 import functools
 import random
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -19,7 +19,8 @@ from engine.ports import Clock
 from engine.runtime.ledger.errors import LedgerError, ledger_error
 from engine.runtime.ledger.group import Job
 from engine.runtime.ledger.holding import Held, Outcome, ThenCall, Waiting
-from engine.runtime.ledger.operator import PRUNE_ROWS, Restored, prune, put_meta
+from engine.runtime.ledger.operator import Restored, put_meta
+from engine.runtime.ledger.pruning import PRUNE_ROWS, prune
 from engine.runtime.ledger.store import Ran, Store
 from engine.runtime.ledger.thread import LedgerThread, Worker
 from engine.runtime.ledger.transactions import record
@@ -73,6 +74,9 @@ class Ledger:
         self._busy_since_s: float | None = None
         self._open = False
         self._refused = 0
+        self._dropped = (0, 0)
+        self.receivers: Collection[str] | None = None
+        """Who is told; None for whoever was. What others were told is forgotten in time."""
 
     # --- life -----------------------------------------------------------------------------------------
 
@@ -113,9 +117,11 @@ class Ledger:
     async def upkeep(self) -> None:
         """Checkpoint, look after the file, delete what nobody needs any more."""
         await self._on_worker(self._store.upkeep)
-        more = functools.partial(prune, limits=self.limits, now_ms=self._clock.now_ms())
-        while (await self.call(more))[0] >= PRUNE_ROWS:
-            pass
+        more = functools.partial(prune, limits=self.limits, now_ms=self._clock.now_ms(), receivers=self.receivers)
+        while (pruned := await self.call(more)).rows:
+            self._dropped = (self._dropped[0] + pruned.transitions, self._dropped[1] + pruned.told)
+            if pruned.rows < PRUNE_ROWS:
+                return
 
     async def backup(self, target: Path) -> None:
         """Write a copy to a new file, while everything goes on. Raises `LedgerError`."""
@@ -222,6 +228,7 @@ class Ledger:
             store.resets_total,
             store.log_bytes,
             store.has_ballast,
+            *self._dropped,
         )
 
     # --- groups -----------------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ def carry_over(source: sqlite3.Connection, memory: sqlite3.Connection) -> int:
         sqlite3.Error: The file can't be read, or memory is full; what was copied until then stays.
     """
     copied = 0
-    for table in (CURSOR, DELIVERED, OUTBOX):
+    for table in (CURSOR, OUTBOX, DELIVERED):
         for row in scan(source, table):
             if table.sound(row):
                 memory.execute(table.put, row)

@@ -1,4 +1,4 @@
-"""What a person, a start and the upkeep do to the ledger: one function for each transaction, as in `transactions`."""
+"""What a person and a start do to the ledger: one function for each transaction, as in `transactions`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from engine.runtime.ledger.pruning import PRUNE_ROWS
 from engine.runtime.ledger.sending import covers_of, message_of, note_told
-from engine.runtime.ledger.values import AlertRow, Limits, Message, OutboxStatus
+from engine.runtime.ledger.values import AlertRow, Message, OutboxStatus
 
 __all__ = [
-    "PRUNE_ROWS",
     "Outbox",
     "Replayed",
     "Restored",
@@ -23,13 +23,10 @@ __all__ = [
     "put_meta",
     "replay",
     "restore",
-    "prune",
     "summary",
     "supersede",
 ]
 
-PRUNE_ROWS: Final = 500
-"""Rows that one transaction deletes at most, so that nobody waits for a long one (F23)."""
 NO_RECEIVER: Final = "no_receiver"
 SUPERSEDED: Final = "superseded"
 
@@ -221,27 +218,3 @@ def drop(connection: sqlite3.Connection, ids: Sequence[int], now_ms: int) -> int
             note_told(connection, receiver, said, now_ms)
         dropped += connection.execute(_DROP, (number,)).rowcount
     return dropped
-
-
-# --- upkeep ------------------------------------------------------------------------------------------------
-
-_PRUNE_READ: Final = """
-DELETE FROM transition WHERE seq IN (
-    SELECT seq FROM transition WHERE seq <= (SELECT min(seq) FROM cursor) ORDER BY seq LIMIT ?)"""
-_PRUNE_OVER: Final = """
-DELETE FROM transition WHERE seq IN (
-    SELECT seq FROM transition WHERE seq <= (SELECT max(seq) FROM transition) - ? ORDER BY seq LIMIT ?)"""
-_PRUNE_ENDED: Final = """
-DELETE FROM delivered WHERE (receiver, alert_key) IN (
-    SELECT receiver, alert_key FROM delivered WHERE kind <> 'firing' AND time_ms < ? LIMIT ?)"""
-
-
-def prune(connection: sqlite3.Connection, limits: Limits, now_ms: int) -> tuple[int, int]:
-    """Delete what nobody needs any more, at most `PRUNE_ROWS` rows of each kind.
-
-    Returns how many rows that were, and how many of them some cursor had not passed yet.
-    """
-    read = connection.execute(_PRUNE_READ, (PRUNE_ROWS,)).rowcount
-    over = connection.execute(_PRUNE_OVER, (limits.transitions_max, PRUNE_ROWS)).rowcount
-    ended = connection.execute(_PRUNE_ENDED, (now_ms - limits.delivered_keep_ms, PRUNE_ROWS)).rowcount
-    return read + over + ended, over

@@ -190,6 +190,7 @@ class Limits(NamedTuple):
         outbox_rows_max, outbox_bytes_max: Of one receiver; superseded messages go first, then dead and parked ones.
         body_bytes_max: Of one message.
         transitions_max: Transitions are dropped when all cursors are past them; beyond so many in any case.
+        delivered_rows_max: What receivers were last told, a row for each alert and receiver; of ended ones goes first.
         delivered_keep_ms: For so long it is remembered what a receiver was last told of an alert that has ended.
         retry_ms_max: A time to try again that lies further ahead comes of a clock that was set, and is no reason to
             wait.
@@ -199,6 +200,7 @@ class Limits(NamedTuple):
     outbox_bytes_max: int = 32 * 1024 * 1024
     body_bytes_max: int = 1024 * 1024
     transitions_max: int = 100_000
+    delivered_rows_max: int = 200_000
     delivered_keep_ms: int = 7 * 86_400_000
     retry_ms_max: int = 6 * 3_600_000
 
@@ -228,6 +230,8 @@ class LedgerStatus(NamedTuple):
         groups_total: Commits.
         log_bytes: Of the write-ahead log, at the last look.
         has_ballast: Whether the reserve for a full disk is there.
+        transitions_dropped_total: Transitions that were over the limit and still needed.
+        told_dropped_total: What receivers were told of so many alerts was over the limit and is forgotten.
     """
 
     kept: str
@@ -240,6 +244,8 @@ class LedgerStatus(NamedTuple):
     resets_total: int
     log_bytes: int
     has_ballast: bool
+    transitions_dropped_total: int = 0
+    told_dropped_total: int = 0
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()

@@ -93,8 +93,8 @@ def sendable(store: Store, receiver: str = "ops", now: Instant = NOW) -> list[Me
     return found
 
 
-def settled(store: Store, *settlements: Settlement) -> int:
-    return int(run(store, partial(settle, settlements=settlements, now_ms=NOW_MS))[0])
+def settled(store: Store, *settlements: Settlement, now_ms: int = NOW_MS) -> int:
+    return int(run(store, partial(settle, settlements=settlements, now_ms=now_ms))[0])
 
 
 class Switch:

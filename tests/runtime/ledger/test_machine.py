@@ -19,7 +19,8 @@ from hypothesis.stateful import (
 )
 
 from engine.runtime.ledger.errors import LedgerError
-from engine.runtime.ledger.operator import align, drop, list_outbox, prune, replay
+from engine.runtime.ledger.operator import align, drop, list_outbox, replay
+from engine.runtime.ledger.pruning import prune
 from engine.runtime.ledger.sending import standing
 from engine.runtime.ledger.store import Store
 from engine.runtime.ledger.values import AlertRow, Cover, Instant, Message, NewMessage, Settlement

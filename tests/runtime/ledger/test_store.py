@@ -14,7 +14,8 @@ from engine.runtime.ledger.errors import LedgerError
 from engine.runtime.ledger.group import Job
 from engine.runtime.ledger.memory import MEMORY_BYTES_MAX
 from engine.runtime.ledger.opening import open_file
-from engine.runtime.ledger.operator import PRUNE_ROWS, align, list_outbox, put_meta, restore
+from engine.runtime.ledger.operator import align, list_outbox, put_meta, restore
+from engine.runtime.ledger.pruning import PRUNE_ROWS
 from engine.runtime.ledger.sending import standing
 from engine.runtime.ledger.store import LOG_BYTES_TRUNCATE, Store
 from engine.runtime.ledger.transactions import record

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from engine.runtime.ledger.errors import LedgerError
-from engine.runtime.ledger.operator import Outbox, align, drop, list_outbox, prune, put_meta, replay, summary
+from engine.runtime.ledger.operator import Outbox, align, drop, list_outbox, put_meta, replay, summary
+from engine.runtime.ledger.pruning import prune
 from engine.runtime.ledger.sending import next_due_ms, standing
 from engine.runtime.ledger.store import Store
 from engine.runtime.ledger.transactions import decide, record
-from engine.runtime.ledger.values import Cover, Decision, Instant, Limits, NewMessage, Settlement, Step
+from engine.runtime.ledger.values import Cover, Decision, Instant, Limits, NewMessage, NewTransition, Settlement, Step
 from tests.runtime.ledger.rig import (
     LIMITS,
     NOW,
@@ -55,7 +56,7 @@ def test_t1_numbers_transitions_and_keeps_the_last_row_of_each_alert(store: Stor
 def test_a_number_is_never_given_twice(store: Store) -> None:
     put(store, [transition()] * 5)
     queue(store, cursor="policy", seq=5)
-    assert run(store, partial(prune, limits=LIMITS, now_ms=NOW_MS))[0] == (5, 0)
+    assert run(store, partial(prune, limits=LIMITS, now_ms=NOW_MS))[0] == (5, 0, 0)
     assert put(store, [transition()]) == [6]
 
 
@@ -288,19 +289,53 @@ def test_f23_pruning_is_bounded_and_leaves_what_a_cursor_has_not_passed(store: S
     queue(store, cursor="policy", seq=1_100)
     queue(store, cursor="history", seq=700)
     prune_now = partial(prune, limits=LIMITS, now_ms=NOW_MS)
-    assert [run(store, prune_now)[0] for _ in range(3)] == [(500, 0), (200, 0), (0, 0)]
+    assert [run(store, prune_now)[0] for _ in range(3)] == [(500, 0, 0), (200, 0, 0), (0, 0, 0)]
     left = read_after(store)
     assert (len(left), left[0].seq) == (500, 701)
-    assert run(store, partial(prune, limits=Limits(transitions_max=450), now_ms=NOW_MS)) == [(50, 50)]
+    assert run(store, partial(prune, limits=Limits(transitions_max=450), now_ms=NOW_MS)) == [(50, 50, 0)]
 
 
 def test_what_receivers_were_told_of_ended_alerts_is_forgotten_in_time(store: Store) -> None:
     ended = NewMessage("ops", "a", "evt_a", b"a", (Cover("a", "resolved", 1), Cover("b", "firing", 1)), NOW_MS)
     queue(store, ended)
     settled(store, Settlement(sendable(store)[0].id, "done"))
-    assert run(store, partial(prune, limits=LIMITS, now_ms=NOW_MS + LIMITS.delivered_keep_ms)) == [(0, 0)]
-    assert run(store, partial(prune, limits=LIMITS, now_ms=NOW_MS + LIMITS.delivered_keep_ms + 1)) == [(1, 0)]
+    assert run(store, partial(prune, limits=LIMITS, now_ms=NOW_MS + LIMITS.delivered_keep_ms)) == [(0, 0, 0)]
+    assert run(store, partial(prune, limits=LIMITS, now_ms=NOW_MS + LIMITS.delivered_keep_ms + 1)) == [(1, 0, 0)]
     assert set(run(store, partial(standing, receiver="ops"), writes=False)[0]) == {"b"}
+
+
+def test_what_is_remembered_of_receivers_is_bounded_and_what_is_gone_is_counted(store: Store) -> None:
+    for number, (receiver, kind) in enumerate([("ops", "firing"), ("ops", "resolved"), ("gone", "firing")] * 3, 1):
+        cover = Cover(f"k{number}", kind, number)
+        queue(store, NewMessage(receiver, "g", f"evt_{number}", b"x", (cover,), NOW_MS))
+        settled(store, Settlement(sendable(store, receiver)[0].id, "done"), now_ms=NOW_MS + number)
+    few = Limits(delivered_rows_max=7)
+    assert run(store, partial(prune, limits=few, now_ms=NOW_MS)) == [(2, 0, 2)]
+    assert set(run(store, partial(standing, receiver="ops"))[0]) == {"k1", "k4", "k7", "k8"}, "the ended go first"
+    later_ms = NOW_MS + 10 + LIMITS.delivered_keep_ms
+    assert run(store, partial(prune, limits=LIMITS, now_ms=later_ms)) == [(1, 0, 0)]
+    assert run(store, partial(prune, limits=LIMITS, now_ms=later_ms, receivers=["ops"])) == [(3, 0, 0)]
+    assert run(store, partial(standing, receiver="gone"))[0] == {}
+    assert set(run(store, partial(standing, receiver="ops"))[0]) == {"k1", "k4", "k7"}, "who is told remembers"
+
+
+def test_transitions_are_kept_until_who_was_told_of_the_firing_is_told_the_end(store: Store) -> None:
+    def of(key: str, kind: str) -> NewTransition:
+        return NewTransition(NOW_MS, "rule", key, kind, b"x")
+
+    put(store, [of("a", "pending"), of("a", "firing"), of("b", "firing"), of("a", "resolved"), of("c", "lost")])
+    queue(store, cursor="policy", seq=5)
+    told = (Cover("a", "firing", 2), Cover("c", "lost", 5))
+    queue(store, NewMessage("ops", "g", "evt_1", b"x", told, NOW_MS))
+    settled(store, Settlement(sendable(store)[0].id, "done"))
+    run(store, partial(prune, limits=LIMITS, now_ms=NOW_MS))
+    assert [each.seq for each in read_after(store)] == [2, 4, 5]
+    run(store, partial(prune, limits=Limits(transitions_max=1), now_ms=NOW_MS))
+    assert [each.seq for each in read_after(store)] == [2, 5], "past the limit what names the alert, and no more"
+    queue(store, NewMessage("ops", "g", "evt_2", b"x", (Cover("a", "resolved", 4),), NOW_MS))
+    settled(store, Settlement(sendable(store)[0].id, "done"))
+    run(store, partial(prune, limits=LIMITS, now_ms=NOW_MS))
+    assert [each.seq for each in read_after(store)] == [5]
 
 
 def test_meta_is_kept(store: Store) -> None:
