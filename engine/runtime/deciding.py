@@ -184,7 +184,7 @@ class Policy:
 
     def _leave_to_reconcile(self, committed: Committed, error: Exception) -> None:
         count = len(committed.keys)
-        for seq, key, one in zip(*committed, strict=True):
+        for seq, key, one in committed.each():
             if one.kind in TOLD:
                 self.book.note(key, Entry(seq or self._seq, one))
         text = f"{count} transitions are told later: {describe(error).message}"
