@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
-from typing import Any, Final, get_args
+from typing import Any, Final, TypeGuard, get_args
 
-from engine.ports import RecordKind
+from engine.ports import Receiver, RecordKind
 
-__all__ = ["probe_faults", "sink_faults"]
+__all__ = ["probe_faults", "receives", "sink_faults"]
 
 _KINDS: Final = get_args(RecordKind)
 _WANTS: Final = 'WANTS = frozenset({"transitions"})'
@@ -20,6 +20,11 @@ _WANTS: Final = 'WANTS = frozenset({"transitions"})'
 def probe_faults(thing: Any) -> list[str]:
     """What a class or an object lacks to be a `Probe`: each as `no collect()`."""
     return [f"no {name}()" for name in ("open", "collect", "close") if not callable(getattr(thing, name, None))]
+
+
+def receives(sink: object) -> TypeGuard[Receiver]:
+    """Whether a sink takes messages: it can, and does not say that it takes none."""
+    return isinstance(sink, Receiver) and getattr(sink, "receives", True) is not False
 
 
 def sink_faults(thing: Any) -> list[str]:

@@ -233,6 +233,8 @@ class Receiver(Sink, Protocol):
 
     One with an attribute `send_resolved` that is false is not told of resolved alerts; of lost ones it is. One with an
     attribute `deliveries_max` above 1 is given that many messages at a time, at most 16, each about other alerts.
+    One that takes messages by choice has an attribute `receives`, and its options a field `messages`: both false while
+    it takes none.
     """
 
     def render(self, notification: Notification) -> bytes:

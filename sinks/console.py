@@ -1,5 +1,8 @@
 """`console`: one line for each transition and health event, for a person or a pipe.
 
+It prints the record as it happens; or, with `messages`, what it is sent as a receiver: then a line is printed at least
+once, whatever comes between.
+
 Text from outside is printed literally: no markup, no control characters (M19, F139, F140). Printing
 never blocks the event loop, and a terminal that went away ends the printing, not the engine.
 """
@@ -15,9 +18,11 @@ from itertools import groupby
 from typing import ClassVar, Final, TextIO
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from engine.errors import SinkError
 from engine.events import Health, Record, Transition
-from engine.ports import Options, RecordKind, SinkContext
+from engine.ports import Notification, Options, RecordKind, SinkContext
 from sinks._console_lines import Line, health_line, plain, styled, transition_line
 from sinks._console_printer import Printer
 
@@ -36,10 +41,16 @@ class ConsoleOptions(Options, frozen=True, kw_only=True):
     Args:
         pending: Whether to print alerts that do not fire yet, too.
         health: Whether to print what the engine says about itself.
+        messages: Whether to print, of alerts that fire and end, what it is sent as a receiver, and not the record.
     """
 
     pending: bool = False
     health: bool = True
+    messages: bool = False
+
+
+_TOLD: Final = frozenset({"firing", "resolved", "lost"})
+_BODY: Final = msgspec.json.Decoder(list[Line])
 
 
 class ConsoleSink:
@@ -52,6 +63,7 @@ class ConsoleSink:
             through it, past Python's own buffer, and must not be closed before the sink is.
 
     Attributes:
+        receives: Whether it takes messages.
         dropped: Lines that were not printed because nobody read them, or because the stream was gone.
     """
 
@@ -60,6 +72,7 @@ class ConsoleSink:
 
     def __init__(self, options: ConsoleOptions, context: SinkContext, stream: TextIO | None = None) -> None:
         self._options = options
+        self.receives = options.messages
         self._zone = ZoneInfo(context.timezone)
         self._stream = stream
         self._printer: Printer | None = None
@@ -113,6 +126,33 @@ class ConsoleSink:
                 self.dropped += len(lines) - start
                 raise SinkError("closed", f"the standard output is gone ({printer.failure})", retryable=False)
 
+    def render(self, notification: Notification) -> bytes:
+        """Return a line for each transition, in parts: how they are put together is the terminal's to say. Pure."""
+        return msgspec.json.encode([transition_line(one, self._zone) for one in notification.transitions])
+
+    async def deliver(self, message_id: str, body: bytes) -> None:
+        """Print the lines of a message, and return when they are written.
+
+        Raises:
+            SinkError: `full`: nobody reads, and many lines wait. `closed`: nobody reads any more, in this run.
+                `bad_message`, not retryable: a sink of another type, which had this name, has rendered it.
+        """
+        printer = self._printer
+        if printer is None or _is_broken(printer):
+            raise SinkError("closed", "nobody reads the standard output any more", retryable=True)
+        missing = self._missing
+        try:
+            lines = _BODY.decode(body)
+        except msgspec.DecodeError:
+            raise SinkError("bad_message", "it is not a console sink's message", retryable=False) from None
+        done = printer.put(lambda: _gap(missing) + self._render(lines, printer.width))
+        if done is None:
+            raise SinkError("full", "nobody reads the standard output: lines wait", retryable=True)
+        self._missing = 0
+        await done
+        if _is_broken(printer):
+            raise SinkError("closed", f"the standard output is gone ({printer.failure})", retryable=True)
+
     async def _print(self, printer: Printer, lines: list[Line]) -> None:
         """Hand over a block and wait for it, unless the terminal does not keep up."""
         keeps_up = printer.is_idle
@@ -142,7 +182,9 @@ class ConsoleSink:
 
     def _line(self, record: Record) -> Line | None:
         match record:
-            case Transition() if self._options.pending or record.kind not in ("pending", "cleared"):
+            case Transition() if record.kind in _TOLD and self.receives:
+                return None  # it comes as a message
+            case Transition() if self._options.pending or record.kind in _TOLD:
                 return transition_line(record, self._zone)
             case Health() if self._options.health:
                 return health_line(record, self._zone)

@@ -74,11 +74,11 @@ def sink_config(name: str, table: Mapping[str, Any], converter: Converter) -> Si
 
 def check_receivers(sinks: Sequence[SinkConfig], report: Report) -> None:
     """Report what concerns messages at sinks that take none, and fallbacks that can't be one."""
-    receivers = {sink.name: sink for sink in sinks if hasattr(sink.factory, "deliver")}
+    receivers = {sink.name: sink for sink in sinks if _takes_messages(sink)}
     for sink in sinks:
         for key, value in (("fallback", sink.fallback), ("messages_per_minute", sink.messages_per_minute)):
             if value is not None and sink.name not in receivers:
-                report.error(("sink", sink.name, key), f"a {sink.type} sink takes no messages", "leave it out")
+                report.error(("sink", sink.name, key), f"a {sink.type} sink takes no messages", _remedy(sink))
         if sink.fallback is None or sink.name not in receivers:
             continue
         path, others = ("sink", sink.name, "fallback"), sorted(set(receivers) - {sink.name})
@@ -87,6 +87,14 @@ def check_receivers(sinks: Sequence[SinkConfig], report: Report) -> None:
             report.error(path, "expected the name of another sink that takes messages", hint)
         elif receivers[sink.fallback].fallback is not None:
             report.error(path, "this sink has a fallback itself", "a fallback has none of its own")
+
+
+def _takes_messages(sink: SinkConfig) -> bool:
+    return hasattr(sink.factory, "deliver") and bool(getattr(sink.options, "messages", True))
+
+
+def _remedy(sink: SinkConfig) -> str:
+    return "leave it out, or set messages = true" if hasattr(sink.factory, "deliver") else "leave it out"
 
 
 class _Leaf:

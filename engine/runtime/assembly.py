@@ -14,13 +14,14 @@ from engine.addresses import endpoint, is_remote
 from engine.clock import SystemClock
 from engine.config.levels import level_terms
 from engine.config.shape import Config, ProbeConfig
+from engine.conformance import receives
 from engine.core.evaluator import Core
 from engine.core.groups import GridGroup
 from engine.core.projectors import EventCounter
 from engine.core.rules import RecordingRule, Rule, compile_recording, compile_rule
 from engine.errors import ConfigError, LongwatchError, Problem, RuleError, SinkError
 from engine.events import Deployment, DomainEvent, SecurityViolation, TradeClosed
-from engine.ports import Probe, ProbeContext, Projector, Receiver, Sink, SinkContext
+from engine.ports import Probe, ProbeContext, Projector, Sink, SinkContext
 from engine.runtime.blindness import Blindness
 from engine.runtime.contain import describe
 from engine.runtime.deciding import Policy
@@ -260,7 +261,7 @@ def build_delivery(
     config: Config, specs: Sequence[SinkSpec], shared: Shared
 ) -> tuple[Keeper, list[SinkRunner], Policy]:
     """The ledger, a runner for each sink, and what decides what they are told."""
-    keeper = build_keeper(config, shared, [spec.name for spec in specs if isinstance(spec.sink, Receiver)])
+    keeper = build_keeper(config, shared, [spec.name for spec in specs if receives(spec.sink)])
     records_max = config.engine.sink_queue_records_max
     runners = [SinkRunner(spec, shared, queue_records_max=records_max, keeper=keeper) for spec in specs]
     workers = {runner.spec.name: runner.messages for runner in runners if runner.messages is not None}

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from typing import Any, Final, NamedTuple
 
-from engine.conformance import sink_faults
+from engine.conformance import receives, sink_faults
 from engine.events import Record
-from engine.ports import Periodic, Receiver, Recorder, RecordKind, Sink
+from engine.ports import Periodic, Recorder, RecordKind, Sink
 from engine.runtime.desk import Desk
 from engine.runtime.keeping import Keeper
 from engine.runtime.outbox import OutboxWorker
@@ -77,7 +77,7 @@ class SinkRunner:
         self._keeper = keeper
         self.messages = (
             OutboxWorker(spec.sink, self.desk, spec.name, keeper, bucket=_bucket(spec.messages_per_minute))
-            if isinstance(spec.sink, Receiver)
+            if receives(spec.sink)
             else None
         )
         """What sends its messages; None if it takes none."""

@@ -11,8 +11,10 @@ from collections.abc import Callable, Sequence
 from datetime import tzinfo
 from typing import ClassVar
 
+import msgspec
+
 from engine.events import Health, Record, Transition
-from engine.ports import Options, RecordKind, SinkContext
+from engine.ports import Notification, Options, RecordKind, SinkContext
 from engine.telling import local, transition_words
 from engine.view.cells import literal
 
@@ -62,12 +64,17 @@ class RecentLines:
 
 
 class RecentSink:
-    """A recorder that keeps lines in memory. Never fails, never waits."""
+    """Keeps lines in memory. Never fails, never waits.
+
+    Args:
+        receives: Whether it takes messages, as the console sink does in whose place it is.
+    """
 
     WANTS: ClassVar[frozenset[RecordKind]] = frozenset({"transitions", "health"})
 
-    def __init__(self, lines: RecentLines) -> None:
+    def __init__(self, lines: RecentLines, *, receives: bool = False) -> None:
         self._lines = lines
+        self.receives = receives
 
     async def open(self) -> None:
         """Nothing to acquire."""
@@ -80,7 +87,20 @@ class RecentSink:
         for record in records:
             self._lines.add_record(record)
 
+    def render(self, notification: Notification) -> bytes:
+        """Nothing: the record has it already."""
+        return b"[]"
+
+    async def deliver(self, message_id: str, body: bytes) -> None:
+        """Keep what a run before could not print, as the console sink has rendered it."""
+        try:
+            lines = msgspec.json.decode(body, type=list[list[str]])
+        except msgspec.DecodeError:
+            return  # of a sink of another type, which had this name
+        for line in lines:
+            self._lines.add(literal(" ".join(line)))
+
 
 def recent_factory(lines: RecentLines) -> Callable[[Options, SinkContext], RecentSink]:
     """Return a factory to put in the place of a console sink's."""
-    return lambda options, context: RecentSink(lines)
+    return lambda options, context: RecentSink(lines, receives=bool(getattr(options, "messages", False)))

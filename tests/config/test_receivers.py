@@ -15,6 +15,11 @@ def test_a_sink_has_its_fallback_and_its_limit() -> None:
     assert (log.fallback, log.messages_per_minute) == (None, None)
 
 
+def test_a_console_that_takes_messages_may_be_a_fallback() -> None:
+    ops, _ = load_text(OPS + 'fallback = "console"\n[sink.console]\nmessages = true\n').sinks
+    assert ops.fallback == "console"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -24,6 +29,8 @@ def test_a_sink_has_its_fallback_and_its_limit() -> None:
         (OPS + 'fallback = "sqlite"\n[sink.sqlite]\n' + LOG, "known: log"),
         (OPS + 'fallback = "log"\n' + LOG + 'fallback = "ops"\n', "a fallback has none of its own"),
         (OPS + "messages_per_minute = 0\n", "must be at least 1"),
+        (OPS + 'fallback = "console"\n[sink.console]\n' + LOG, "known: log"),
+        ("[sink.console]\nmessages_per_minute = 6\n", "leave it out, or set messages = true"),
     ],
 )
 def test_what_can_not_be_meant_is_refused(text: str, message: str) -> None:

@@ -20,11 +20,14 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.text import Text
 
+from engine import Engine, Sample
+from engine.config import load_text
+from engine.conformance import receives
 from engine.errors import SinkError
 from engine.events import Health, Record
-from engine.ports import Recorder
+from engine.ports import Notification, Recorder
 from engine.text import clean
-from engine.view.recent import RecentLines
+from engine.view.recent import RecentLines, recent_factory
 from sinks import console as module
 from sinks._console_lines import health_line, plain, styled, transition_line
 from sinks.console import ConsoleOptions, ConsoleSink
@@ -320,6 +323,9 @@ async def test_closing_twice_and_reopening_leaves_no_thread() -> None:
 
 PROGRAM = """
 import asyncio, sys
+from engine import Engine, Sample
+from engine.config import load_text
+from engine.conformance import receives
 from engine.errors import SinkError
 from sinks import console
 from sinks.console import ConsoleOptions, ConsoleSink
@@ -385,3 +391,98 @@ async def test_the_live_view_says_the_same() -> None:
         kept.add_record(one)
         ((text, _),) = kept.latest(1)
         assert text.split() == line.split()[1:]
+
+
+# --- as a receiver ----------------------------------------------------------------------------------
+
+
+def notification(*transitions: Any) -> Notification:
+    return Notification(receiver="it", group_key="k", group_labels={}, transitions=transitions)
+
+
+async def test_it_takes_messages_if_it_is_asked_to() -> None:
+    assert not receives(ConsoleSink(ConsoleOptions(), context()))
+    assert receives(ConsoleSink(ConsoleOptions(messages=True), context()))
+
+
+async def test_a_message_is_the_lines_that_the_record_would_be() -> None:
+    told = [transition("firing", NOW_MS, value=97.2), transition("resolved", NOW_MS + 450_000, value=12.0)]
+    stream = io.StringIO()
+    async with opened(stream, timezone="Europe/Berlin", messages=True, pending=True) as sink:
+        body = sink.render(notification(*told))
+        assert body == sink.render(notification(*told))
+        await sink.write([transition("pending"), *told, SICK])
+        await sink.deliver("evt_1", body)
+    pending, sick, *lines = stream.getvalue().splitlines()
+    assert (pending.split()[2], sick.split()[2]) == ("PENDING", "DEGRADED"), "the rest is the record's still"
+    assert lines == await printed(told, timezone="Europe/Berlin")
+
+
+async def test_a_message_that_nobody_reads_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CLOSE_TIMEOUT_S", 0.02)
+    reads, writes = os.pipe()
+    with open(writes, "w") as stream, open(reads, "rb", buffering=0):
+        async with opened(stream, messages=True) as sink:
+            body = sink.render(notification(*(transition(labels={"n": "x" * 400}) for _ in range(100))))
+            waiting = [asyncio.ensure_future(sink.deliver("evt_1", body)) for _ in range(40)]
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_EXCEPTION)
+            failures = [one.exception() for one in waiting if one.done()]
+            assert {(error.reason, error.retryable) for error in failures if isinstance(error, SinkError)} == {
+                ("full", True)
+            }
+            assert sink.dropped == 0
+            for one in waiting:
+                one.cancel()
+            await asyncio.wait(waiting)
+
+
+async def test_a_message_to_a_stream_that_is_gone_waits_for_another_run() -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    with open(writes, "w") as stream:
+        async with opened(stream, messages=True) as sink:
+            body = sink.render(notification(transition("firing")))
+            for _ in range(2):
+                with pytest.raises(SinkError) as caught:
+                    await sink.deliver("evt_1", body)
+                assert (caught.value.reason, caught.value.retryable) == ("closed", True)
+
+
+async def test_the_live_view_takes_the_messages_in_its_place() -> None:
+    lines = RecentLines(UTC)
+    own = ConsoleSink(ConsoleOptions(messages=True), context())
+    view = recent_factory(lines)(ConsoleOptions(messages=True), context())
+    assert receives(view)
+    assert not receives(recent_factory(lines)(ConsoleOptions(), context()))
+    one = notification(transition("firing", NOW_MS, value=97.2))
+    await view.deliver("evt_1", view.render(one))
+    assert lines.latest(9) == [], "the record has shown it"
+    await view.deliver("evt_2", own.render(one))
+    ((text, _),) = lines.latest(9)
+    assert text.startswith("2027-01-15 08:00:00 FIRING HighCpu instance=a")
+
+
+async def test_a_message_of_another_sink_is_a_dead_letter() -> None:
+    async with opened(io.StringIO(), messages=True) as sink:
+        with pytest.raises(SinkError) as caught:
+            await sink.deliver("evt_1", b'{"version": "4"}')
+        assert (caught.value.reason, caught.value.retryable) == ("bad_message", False)
+
+
+async def test_what_one_run_could_not_print_the_next_one_does(tmp_path: Path) -> None:
+    config = f'[engine]\nstate_dir = "{tmp_path}"\n[rule.Hot]\nexpr = "x > 5"\n'
+    reads, writes = os.pipe()
+    os.close(reads)
+    page = io.StringIO()
+    with open(writes, "w") as gone:
+        for stream, value in ((gone, 9.0), (page, 9.0), (page, 9.0)):
+            sink = ConsoleSink(ConsoleOptions(messages=True, health=False), context(), stream)
+            async with Engine(load_text(config), sinks={"page": sink}) as engine:
+                async with asyncio.timeout(30):
+                    while engine.status().phase == "starting":
+                        await asyncio.sleep(0)
+                    engine.emit(Sample(engine.now_ms(), "x", value))
+                    while not (page.getvalue() or (stream is gone and engine.status().sinks[0].retries)):
+                        await asyncio.sleep(0)
+    (line,) = page.getvalue().splitlines()
+    assert line.split()[2:5] == ["FIRING", "Hot", "value=9"]

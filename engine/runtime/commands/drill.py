@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
+from engine.conformance import receives
 from engine.errors import nearest
 from engine.events import Transition
 from engine.ports import Notification, Receiver
@@ -41,7 +42,7 @@ class Driller:
     def __init__(
         self, sinks: Sequence[SinkRunner], shared: Shared, engine: str, external_labels: Mapping[str, str]
     ) -> None:
-        self._sinks = [runner for runner in sinks if isinstance(runner.spec.sink, Receiver)]
+        self._sinks = [runner for runner in sinks if receives(runner.spec.sink)]
         self._shared = shared
         self._engine = engine
         self._external_labels = external_labels
