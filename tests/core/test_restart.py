@@ -268,6 +268,32 @@ def test_one_group_of_an_aggregation_does_not_wait_for_another() -> None:
     assert told(again.feed([one(201.5, series[1], 0.0)])) == [(201.5, "resolved")]
 
 
+@pytest.mark.parametrize("outage_s", [2, 100, 7_200])
+@pytest.mark.parametrize("expr", ["sum(a) < 5", "count(a) < 3", "sum(max_over_time(a[10s])) < 5"])
+@pytest.mark.parametrize("grid", [False, True])
+def test_nobody_is_told_because_only_a_part_was_seen(expr: str, outage_s: int, grid: bool) -> None:
+    """Three inputs come back one after the other: what the others were counts until they are there."""
+    series = tuple(f'a{{i="{name}"}}' for name in "xyz")
+    rules: list[Rule | RecordingRule] = [] if grid else [rule(expr)]
+    plan = GridRule(kind="alert", name="R", plan=compile_query(expr))
+    groups = [GridGroup(name="g", rules=(plan,), interval_ms=SECOND)] if grid else []
+    core = Core(rules, groups=groups)
+    for second in range(60, 101):
+        core.feed([SampleBatch(second * SECOND, series, np.full(3, 3.0), SECOND)])
+        core.advance(second * SECOND)
+    up = 100 + outage_s
+    again = restarted(core, rules, up, groups=groups)
+    for number, text in enumerate(series):
+        at_s = up + 0.3 + 0.6 * number
+        assert again.feed([one(at_s, text, 3.0)]) + again.advance(round(at_s * SECOND)) == []
+    for second in range(up + 3, up + 20):
+        assert again.feed([SampleBatch(second * SECOND, series, np.full(3, 3.0), SECOND)]) == []
+        assert again.advance(second * SECOND) == []
+    low = SampleBatch((up + 20) * SECOND, series, np.full(3, 1.0), SECOND)
+    seen = again.feed([low]) + again.advance((up + 20) * SECOND)
+    assert [one_.kind for one_ in seen] == (["firing"] if expr == "sum(a) < 5" else [])
+
+
 def test_it_survives_another_restart_and_ends() -> None:
     rules: list[Rule | RecordingRule] = [rule("a > b")]
     core = Core(rules)
