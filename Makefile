@@ -39,8 +39,16 @@ help:
 run: $(VENV)/.installed-run
 	@exec $(BIN)/python -m engine --config $(CONFIG) $(ARGS)
 
+# All tests come in two parts: those that compute, side by side, a file to each process; then alone those that start
+# processes or watch real time. TESTS is for pytest as it is.
 test: $(VENV)/.installed-dev
+ifeq ($(strip $(TESTS)),)
+	@code=0; $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile -m 'not process' || code=$$?; \
+	((code > 1)) || $(BIN)/python -m pytest -m process || code=$$?; \
+	((code == 0)) || echo "make test: not all passed; there is a summary for each of the two parts" >&2; exit $$code
+else
 	@$(BIN)/python -m pytest $(TESTS)
+endif
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -88,6 +88,7 @@ async def levels(at_most: tuple[int, int, int] | None = None) -> tuple[int, int,
 
 
 @pytest.mark.slow
+@pytest.mark.process
 async def test_twenty_engines_leave_nothing_behind(tmp_path: Path) -> None:
     async with loopback() as (served, port):
         before = await levels()

@@ -46,6 +46,7 @@ def test_every_row_of_the_table_is_there_without_prometheus() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.skipif(not prometheus.installed(), reason="prometheus and promtool are not on the path")
 def test_answers_and_alerts_are_those_of_prometheus() -> None:
     """`run` raises where they are not."""

@@ -7,6 +7,7 @@ from benchmarks.soak import run
 
 
 @pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.timeout(180)
 def test_a_minute_costs_no_more_than_promised() -> None:
     rows = run(duration_s=60)

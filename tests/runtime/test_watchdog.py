@@ -172,6 +172,7 @@ async def test_without_a_thread_everything_else_works(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.slow
+@pytest.mark.process
 async def test_the_health_event_names_who_held_the_loop_f79() -> None:
     """With the real times: the loop is held for a good second."""
     parts = shared(SystemClock())
@@ -188,6 +189,7 @@ async def test_the_health_event_names_who_held_the_loop_f79() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.process
 async def test_it_costs_next_to_nothing() -> None:
     """Thread and timer together, at ten times their pace."""
     process = psutil.Process()
