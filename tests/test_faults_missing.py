@@ -15,7 +15,8 @@ from tests.test_faults import RULE, fired_in_time, play
 
 POLICIES = ("hold", "reset", "count", "fire")
 WATCHED = "".join(
-    f'[rule.{policy}]\nexpr = "y > 5"\nfor = "20s"\nhold_max = "1m"\non_missing = "{policy}"\n'
+    f'[rule.{policy}]\nexpr = "y > 5"\nfor = "20s"\non_missing = "{policy}"\n'
+    + 'hold_max = "1m"\n' * (policy != "reset")
     + 'missing_for = "10s"\n' * (policy == "fire")
     for policy in POLICIES
 )
