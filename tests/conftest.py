@@ -7,6 +7,7 @@ import asyncio
 import inspect
 import os
 import sqlite3
+import warnings
 from collections.abc import AsyncIterator, Iterator
 from functools import wraps
 from typing import Any
@@ -94,13 +95,23 @@ def _is_open(connection: sqlite3.Connection) -> bool:
     return True
 
 
+def _close_all() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # it is told of once
+        while _connections:
+            try:
+                _connections.pop()[1].close()
+            except sqlite3.ProgrammingError:
+                pass  # another thread's; it is gone all the same
+
+
 @pytest.fixture(autouse=True)
 def _no_connection_left() -> Iterator[None]:
     """Fail a test after which a connection to SQLite is still open."""
     _connections.clear()
     yield
     left = [name for name, connection in _connections if _is_open(connection)]
-    _connections.clear()
+    _close_all()
     if left:
         pytest.fail("the test left connections open:\n  " + "\n  ".join(left), pytrace=False)
 
