@@ -29,7 +29,7 @@ class Ending(NamedTuple):
 
     Args:
         begin_ms: When the next one begins.
-        anew: Whether that is so long after that what was pending begins anew.
+        anew: Whether that is so long after that what was pending begins anew, with the first sample that is true.
         lost_ms: The last sign of life may be so much older than the end, so clocks may be so much behind.
     """
 
@@ -129,7 +129,7 @@ class _Walk:
 def _begun(one: _Hypothesis, ending: Ending) -> _Hypothesis:
     """What is left of it when the next process begins."""
     if one.since_ms is not None and not one.firing and ending.anew:
-        return one._replace(since_ms=ending.begin_ms, least_ms=0.0, most_ms=0.0)
+        return _Hypothesis(told=one.told)  # with the next sample: until then nobody has looked
     return one._replace(least_ms=max(0.0, one.least_ms - ending.lost_ms))
 
 

@@ -19,7 +19,7 @@ from engine.runtime.ledger.sending import Look, look, settle
 from engine.runtime.ledger.values import Settlement
 from engine.runtime.retry import Verdict
 from engine.runtime.retry import decide as what_follows
-from tests.chaos.simulation import Receiver
+from tests.chaos.sim_receivers import Receiver
 
 __all__ = ["PLANTS"]
 

@@ -7,9 +7,6 @@ told that has not happened, again only with the same id and body, of each alert 
 import math
 import os
 import random
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,21 +23,6 @@ SEEDS = range(40 if CHAOS else 4)
 REAL_EVERY = 10
 NO_TRACE = can_trace()
 needs_strace = pytest.mark.skipif(bool(NO_TRACE), reason=NO_TRACE)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    """Where the engine keeps its files: in memory, where a sync costs nothing and a kill is the same; for chaos on
-    disk. What a failure leaves is kept."""
-    memory = Path("/dev/shm")
-    if CHAOS or not os.access(memory, os.W_OK):
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(prefix="longwatch-chaos-", dir=memory) as made:
-        try:
-            yield Path(made)
-        finally:
-            shutil.copytree(made, tmp_path / "left", ignore=shutil.ignore_patterns("*.ballast"))
 
 
 async def judged(stage: Stage, what: object) -> Verdict:

@@ -25,28 +25,28 @@ FAILED_ONCE = (19, 101, 114, 115)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", sorted({*SEEDS, *FAILED_ONCE}))
-def test_f42_f47_days_in_which_everything_goes_wrong(tmp_path: Path, seed: int) -> None:
-    outcome, seen = simulate(seed, DAYS, tmp_path)
+def test_f42_f47_days_in_which_everything_goes_wrong(memory: Path, seed: int) -> None:
+    outcome, seen = simulate(seed, DAYS, memory)
     assert outcome.faults == [], f"seed {seed}"
     assert outcome.crashes >= 5
     assert outcome.entries > 20 * DAYS
     assert {"answer lost", "crash any time", "dead down", "io error"} <= seen
 
 
-def test_the_same_seed_gives_the_same_days(tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_days(memory: Path) -> None:
     runs = []
     for name in ("first", "second"):
-        (tmp_path / name).mkdir()
-        runs.append(simulate(3, 5, tmp_path / name))
+        (memory / name).mkdir()
+        runs.append(simulate(3, 5, memory / name))
     assert runs[0] == runs[1]
     assert runs[0][0].crashes
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(PLANTS))
-def test_the_simulation_finds_planted_bugs(tmp_path: Path, name: str) -> None:
+def test_the_simulation_finds_planted_bugs(memory: Path, name: str) -> None:
     with PLANTS[name]():
-        outcome, _ = simulate(0, 10, tmp_path)
+        outcome, _ = simulate(0, 10, memory)
     assert outcome.faults, f"{name} was not found in ten days"
 
 
@@ -90,6 +90,16 @@ def test_a_downtime_is_on_no_clock() -> None:
     assert disagreement(FOR, [*after, Sample(50 * MINUTE, 1)], late)
     forgetful = [*UP[:2], crash._replace(lost_ms=2 * MINUTE), *after[3:], Sample(50 * MINUTE, 1)]
     assert disagreement(FOR, forgetful, late) == ""
+
+
+def test_what_begins_anew_after_a_long_downtime_begins_with_a_sample() -> None:
+    """Not with the process: the life in between ended before it measured (seed 124 of the first simulation)."""
+    away = Ending("crash", 8 * MINUTE, 98 * MINUTE, anew=True)
+    unmeasured = Ending("stop", 99 * MINUTE, 99 * MINUTE)
+    after = [*UP[:2], away, unmeasured, Sample(99 * MINUTE, 1), Sample(110 * MINUTE, 1)]
+    assert disagreement(FOR, after, [Entry("a", "firing", 106 * MINUTE, 99 * MINUTE)]) == ""
+    assert disagreement(FOR, after, [Entry("a", "firing", 106 * MINUTE, 98 * MINUTE)])
+    assert disagreement(FOR, after, [Entry("a", "firing", 104 * MINUTE, 5 * MINUTE)])
 
 
 def test_a_crash_may_cost_what_came_just_before_it() -> None:

@@ -1,0 +1,181 @@
+"""What a simulated engine is in: signals, receivers that behave, a disk, and when its process is gone.
+
+A seed decides everything. The world knows when things really happened; the engine has its own idea of the time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sqlite3
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from engine.events import SampleBatch
+from engine.runtime.ledger.store import Store
+from engine.testing.loop import VirtualClock
+from tests.chaos.model import RECEIVERS, Model, Rule
+from tests.chaos.reference import Ending, Sample, disagreement
+
+__all__ = ["DAY_MS", "HOUR_MS", "MINUTE_MS", "RULES", "STEP_MS", "Crash", "World"]
+
+MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
+DAY_MS = 24 * HOUR_MS
+STEP_MS = HOUR_MS
+"""How often it is measured, and so how often anything happens at all."""
+LATE_MS = 60_000
+RULES = (
+    Rule("t0", "told", 0, 1),
+    Rule("t1", "told", 2 * HOUR_MS, 1),
+    Rule("t2", "told", 6 * HOUR_MS, 1),
+    Rule("f0", "free", 0, 1),
+    Rule("f1", "free", 3 * HOUR_MS, 1),
+    Rule("b0", "blip", 24 * HOUR_MS, 1),
+)
+TURNS_MS: dict[Any, tuple[int, int]] = {
+    "told": (12 * HOUR_MS, 9 * HOUR_MS),
+    "free": (18 * HOUR_MS, 9 * HOUR_MS),
+    "blip": (32 * HOUR_MS, 0),
+}
+TASKS_MAX = 40
+
+
+class Crash(BaseException):
+    """The process is gone; nothing after it counts."""
+
+
+class Mood(NamedTuple):
+    """How a receiver behaves for a while."""
+
+    name: str
+    until_ms: float
+
+
+class World:
+    """Everything around the engine.
+
+    Args:
+        seed: Decides everything.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.model = Model(random.Random(self.rng.random()), RULES, TURNS_MS, LATE_MS)
+        self.clock: VirtualClock | None = None
+        self.dead = False
+        self.died = asyncio.Event()
+        self.at_crash: Callable[[], None] = lambda: None
+        self.connections: list[sqlite3.Connection] = []
+        self.store: Store | None = None
+        self.reader: sqlite3.Connection | None = None
+        self.troubled_ms = 0.0
+        self.disk_full_until_ms = 0.0
+        self.calm = False
+        self.stopping = False
+        """In good order: with a broken disk that loses what a kill would."""
+        self.crashes = 0
+        self.seen: set[str] = set()
+        self.happened: list[tuple[float, dict[str, int]] | Ending] = []
+        self._moods = {name: Mood("well", 0.0) for name in RECEIVERS}
+
+    @property
+    def now_ms(self) -> float:
+        """Event time."""
+        assert self.clock is not None
+        return self.clock.now_ms()
+
+    def begin(self, clock: VirtualClock, at_crash: Callable[[], None]) -> None:
+        """A process is about to be started."""
+        self.clock, self.at_crash = clock, at_crash
+        self.dead, self.stopping, self.died = False, False, asyncio.Event()
+        self.disk_full_until_ms = 0.0  # with a ledger that can't be opened alerts begin anew, as documented
+        self.model.born(self.now_ms)
+
+    def end(self) -> None:
+        """A process has ended: it leaves nothing open."""
+        for connection in self.connections:
+            connection.close()
+        self.connections.clear()
+        if self.reader is not None:
+            self.reader.close()
+            self.reader = None
+
+    # --- what goes wrong --------------------------------------------------------------------------------
+
+    @property
+    def disk_full(self) -> bool:
+        """Whether nothing can be written now."""
+        return not (self.calm or self.stopping) and self.now_ms < self.disk_full_until_ms
+
+    def io_fails(self) -> bool:
+        """Whether this commit ends with an error; nobody knows then whether it is done."""
+        if self.calm or self.stopping or self.dead or self.rng.random() >= 0.003:
+            return False
+        self.seen.add("io error")
+        return True
+
+    def may_crash(self, where: str, chance: float) -> None:
+        """Crash here, perhaps."""
+        if self.dead:
+            raise Crash
+        if not self.calm and self.rng.random() < chance and self.is_kept():
+            self.seen.add(f"crash {where}")
+            self.dead = True
+            self.crashes += 1
+            self.at_crash()
+            self.died.set()
+            raise Crash
+
+    def is_kept(self) -> bool:
+        """Whether all is on disk, and since two looks of the core: else a crash would cost more, as documented."""
+        if self.store is None or self.store.in_memory:
+            self.troubled_ms = self.now_ms
+        return self.now_ms > self.troubled_ms + 2 * STEP_MS
+
+    def mood(self, receiver: str, moods: tuple[str, ...]) -> str:
+        """How a receiver behaves now, of what it may do: `good` is always well."""
+        if self.calm or receiver == "good":
+            return "well"
+        mood = self._moods[receiver]
+        if self.now_ms >= mood.until_ms:
+            names = ("well", "slow") if receiver == "slow" else moods
+            name = self.rng.choice(names)
+            longest_ms = 36 * HOUR_MS if name == "down" else 8 * HOUR_MS
+            mood = self._moods[receiver] = Mood(name, self.now_ms + self.rng.uniform(0, longest_ms))
+            self.seen.add(f"{receiver} {name}")
+        return mood.name
+
+    # --- what is seen -----------------------------------------------------------------------------------
+
+    def measure(self) -> SampleBatch | list[Any]:
+        """One measurement."""
+        self.may_crash("measure", 0.002)
+        now_ms = int(self.now_ms)
+        if not self.calm and self.rng.random() < 0.002 and self.store is not None and self.store.groups > 9:
+            self.disk_full_until_ms = now_ms + self.rng.uniform(0, 12 * HOUR_MS)
+            self.seen.add("disk full")
+        if len(asyncio.all_tasks()) > TASKS_MAX:
+            self.model.faults.append(f"{len(asyncio.all_tasks())} tasks")
+        signals = self.model.signals(now_ms)
+        self.happened.append((now_ms, {name: alert.value for name, alert in self.model.alerts.items()}))
+        return SampleBatch(now_ms, tuple(signals), np.array([*signals.values()], dtype=float), STEP_MS)
+
+    def check_kept(self, receiver: str, message_id: str, body: bytes) -> None:
+        """I3: what is sent must be in the file, so that a crash now can't make anybody forget it."""
+        if self.store is None or self.store.in_memory or self.store.path is None:
+            return
+        if self.reader is None:
+            self.reader = sqlite3.connect(f"file:{self.store.path}?mode=ro", uri=True)
+        kept = self.reader.execute("SELECT body FROM outbox WHERE message_id = ?", (message_id,)).fetchall()
+        if kept != [(body,)]:
+            self.model.faults.append(f"{receiver}: {message_id} is sent and is not in the outbox")
+
+    def disagreements(self) -> Iterator[str]:
+        """Where what was told is not what the rules say over what was measured."""
+        for name, alert in self.model.alerts.items():
+            happened = (each if isinstance(each, Ending) else Sample(each[0], each[1][name]) for each in self.happened)
+            if fault := disagreement(alert.rule.for_ms, happened, alert.told["good"]):
+                yield f"{name}: {fault}"
