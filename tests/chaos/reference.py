@@ -6,8 +6,8 @@ was kept it follows both: what was told must be what one of its hypotheses says,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, NamedTuple, TypeAlias
 
 from tests.chaos.model import ROUNDING_MS, Entry
 
@@ -56,12 +56,21 @@ class _Hypothesis(NamedTuple):
     told: int = 0
 
 
+Moments: TypeAlias = Callable[[int], Sequence[float]]
+"""When it may really have been, when a clock showed this."""
+
+
+def _as_shown(time_ms: int) -> Sequence[float]:
+    return (time_ms,)
+
+
 class _Walk:
     """One alert's way through everything that happened."""
 
-    def __init__(self, for_ms: int, told: Sequence[Entry]) -> None:
+    def __init__(self, for_ms: int, told: Sequence[Entry], moments: Moments) -> None:
         self._for_ms = for_ms
         self._told = told
+        self._moments = moments
         self._at_ms = 0.0
         self._before: tuple[float, set[_Hypothesis]] = (0.0, set())
         self.open = {_Hypothesis()}
@@ -100,7 +109,7 @@ class _Walk:
 
     def _fired(self, one: _Hypothesis, first_ms: float, last_ms: float) -> list[_Hypothesis]:
         next_one = self._next(one, "firing")
-        if next_one is None or not first_ms - 2 * ROUNDING_MS <= next_one.time_ms <= last_ms + 2 * ROUNDING_MS:
+        if next_one is None or not self._is_within(next_one.time_ms, first_ms, last_ms):
             return []
         return [_Hypothesis(True, one.since_ms, told=one.told + 1)]
 
@@ -114,7 +123,7 @@ class _Walk:
         if not one.firing:
             return [_Hypothesis(told=one.told)]
         next_one = self._next(one, "resolved")
-        if next_one is None or abs(next_one.time_ms - time_ms) > 2 * ROUNDING_MS:
+        if next_one is None or not self._is_within(next_one.time_ms, time_ms, time_ms):
             return []
         return [_Hypothesis(told=one.told + 1)]
 
@@ -123,7 +132,11 @@ class _Walk:
         found = self._told[one.told] if one.told < len(self._told) else None
         if found is None or found.event != event or one.since_ms is None:
             return None
-        return found if abs(found.active_ms - one.since_ms) <= 2 * ROUNDING_MS else None
+        return found if self._is_within(found.active_ms, one.since_ms, one.since_ms) else None
+
+    def _is_within(self, shown_ms: int, first_ms: float, last_ms: float) -> bool:
+        earliest_ms, latest_ms = first_ms - 2 * ROUNDING_MS, last_ms + 2 * ROUNDING_MS
+        return any(earliest_ms <= moment_ms <= latest_ms for moment_ms in self._moments(shown_ms))
 
 
 def _begun(one: _Hypothesis, ending: Ending) -> _Hypothesis:
@@ -133,13 +146,16 @@ def _begun(one: _Hypothesis, ending: Ending) -> _Hypothesis:
     return one._replace(least_ms=max(0.0, one.least_ms - ending.lost_ms))
 
 
-def disagreement(for_ms: int, happened: Iterable[Sample | Ending], told: Sequence[Entry]) -> str:
+def disagreement(
+    for_ms: int, happened: Iterable[Sample | Ending], told: Sequence[Entry], moments: Moments = _as_shown
+) -> str:
     """Where what was told is not what the rule says; empty if it is.
 
     Args:
         happened: In the order of time, to the end.
+        moments: What the times that were told mean; they are as shown if no clock was set.
     """
-    walk, before = _Walk(for_ms, told), set[_Hypothesis]()
+    walk, before = _Walk(for_ms, told, moments), set[_Hypothesis]()
     last: Sample | Ending | None = None
     for each in happened:
         if walk.open:

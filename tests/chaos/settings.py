@@ -30,15 +30,15 @@ def configuration(folder: Path, rules: Iterable[Rule], ports: Mapping[str, int])
     )
 
 
-def rule_file(rules: Iterable[Rule]) -> str:
+def rule_file(rules: Iterable[Rule], *, interval_ms: int = 100, window_ms: int = GRID_WINDOW_MS) -> str:
     """The text of a Prometheus rule file."""
     texts = (
         f"      - alert: {rule.name}\n        for: {rule.for_ms}ms\n"
-        f"        expr: max_over_time({rule.metric}[{GRID_WINDOW_MS}ms]) > 0\n"
+        f"        expr: max_over_time({rule.metric}[{window_ms}ms]) > 0\n"
         for rule in rules
         if rule.grid
     )
-    return "groups:\n  - name: chaos\n    interval: 100ms\n    rules:\n" + "".join(texts)
+    return f"groups:\n  - name: chaos\n    interval: {interval_ms}ms\n    rules:\n" + "".join(texts)
 
 
 def _probe(name: str, interval: str, url: str) -> str:

@@ -24,14 +24,16 @@ import engine.runtime.reconcile
 import engine.runtime.statefiles
 import engine.runtime.stepping
 from engine import Engine
-from engine.config.load import load_text
+from engine.config.load import load
 from engine.config.shape import Config
 from engine.durations import Duration
 from engine.runtime import retry
 from engine.runtime.ledger.store import Store
 from engine.runtime.threads import ThreadPool
 from engine.status import EngineStatus
-from tests.chaos.sim_world import DAY_MS, HOUR_MS, MINUTE_MS, RULES, STEP_MS, World
+from tests.chaos.model import Rule
+from tests.chaos.settings import rule_file
+from tests.chaos.sim_world import DAY_MS, GRID_MS, HOUR_MS, MINUTE_MS, STEP_MS, World
 
 __all__ = ["HEARTBEAT_MS", "TOLERANCE_MS", "Watch", "coarse", "configuration"]
 
@@ -77,16 +79,22 @@ class Watch(Engine):
         return EngineStatus("simulated", 0, "running", 0, 0)
 
 
-def configuration(state: Path) -> Config:
+def configuration(state: Path, rules: tuple[Rule, ...]) -> Config:
     """Of one life."""
-    config = _parsed()
+    config = _parsed(state.parent, rules)
     return replace(config, engine=replace(config.engine, resolution=Duration(STEP_MS), state_dir=state))
 
 
 @cache
-def _parsed() -> Config:
-    rules = (f'[rule.{rule.name}]\nexpr = "{rule.metric} > 0"\nfor = "{rule.for_ms}ms"\n' for rule in RULES)
-    return load_text(f'[engine]\noutage_tolerance = "{TOLERANCE_MS}ms"\n' + "".join(rules))
+def _parsed(folder: Path, rules: tuple[Rule, ...]) -> Config:
+    texts = (f'[rule.{r.name}]\nexpr = "{r.metric} > 0"\nfor = "{r.for_ms}ms"\n' for r in rules if not r.grid)
+    head = f'[engine]\noutage_tolerance = "{TOLERANCE_MS}ms"\n'
+    if any(rule.grid for rule in rules):
+        head += 'rule_files = ["rules.yml"]\n'
+        (folder / "rules.yml").write_text(rule_file(rules, interval_ms=STEP_MS, window_ms=GRID_MS))
+    (folder / "run.toml").write_text(head + "".join(texts))
+    (folder / "run.toml").chmod(0o600)
+    return load(folder / "run.toml", environ={})
 
 
 def _disk(world: World) -> type[sqlite3.Connection]:

@@ -50,6 +50,15 @@ async def _locked(world: World) -> bool:
     raise SinkError(f"http_{status}", "no entry", retryable=True, status=status)
 
 
+async def _gone(_: World) -> bool:
+    raise SinkError("http_410", "nothing more, please", retryable=False, status=410)
+
+
+async def _refuses(world: World) -> bool:
+    status = world.rng.choice([400, 413, 422])
+    raise SinkError(f"http_{status}", "what is this", retryable=False, status=status)
+
+
 ANSWERS: dict[str, Callable[[World], Awaitable[bool]]] = {
     "well": _well,
     "slow": _slow,
@@ -58,8 +67,10 @@ ANSWERS: dict[str, Callable[[World], Awaitable[bool]]] = {
     "flaps": _flaps,
     "busy": _busy,
     "locked": _locked,
+    "gone": _gone,
+    "refuses": _refuses,
 }
-MOODS = tuple(ANSWERS)
+MOODS = tuple(name for name in ANSWERS if name not in {"gone", "refuses"})
 
 
 class Receiver:
@@ -91,7 +102,7 @@ class Receiver:
     async def _take(self, message_id: str, body: bytes) -> None:
         world, name = self._world, self._name
         world.may_crash("before send", 0.003)
-        answer = ANSWERS[world.mood(name, MOODS)]
+        answer = ANSWERS[world.mood(name, tuple(ANSWERS) if world.story.refuses else MOODS)]
         world.check_kept(name, message_id, body)
         if await answer(world):
             world.model.receive(name, message_id, body, world.now_ms)

@@ -8,18 +8,21 @@ from __future__ import annotations
 import asyncio
 import random
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from engine.events import SampleBatch
+from engine.ports import ClockJump
 from engine.runtime.ledger.store import Store
-from engine.testing.loop import VirtualClock
+from engine.testing.loop import START_MS, VirtualClock, VirtualLoop
 from tests.chaos.model import RECEIVERS, Model, Rule
-from tests.chaos.reference import Ending, Sample, disagreement
+from tests.chaos.reference import Ending
+from tests.chaos.sim_stories import Story
 
-__all__ = ["DAY_MS", "HOUR_MS", "MINUTE_MS", "RULES", "STEP_MS", "Crash", "World"]
+__all__ = ["DAY_MS", "GRID_MS", "HOUR_MS", "MINUTE_MS", "STEP_MS", "Crash", "World", "true_ms"]
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
@@ -35,16 +38,68 @@ RULES = (
     Rule("f1", "free", 3 * HOUR_MS, 1),
     Rule("b0", "blip", 24 * HOUR_MS, 1),
 )
+GRID_RULES = (Rule("g0", "told", 0, 1, grid=True), Rule("g1", "told", 4 * HOUR_MS, 1, grid=True))
+GRID_MS = 2 * HOUR_MS
+"""How far they look back."""
 TURNS_MS: dict[Any, tuple[int, int]] = {
     "told": (12 * HOUR_MS, 9 * HOUR_MS),
     "free": (18 * HOUR_MS, 9 * HOUR_MS),
     "blip": (32 * HOUR_MS, 0),
 }
 TASKS_MAX = 40
+SET_BY_MS = (
+    2_000,
+    -2_000,
+    90_000,
+    -90_000,
+    HOUR_MS,
+    -HOUR_MS,
+    26 * HOUR_MS,
+    -26 * HOUR_MS,
+    400 * DAY_MS,
+    -400 * DAY_MS,
+)
+"""By how much a clock is set. A difference below 1.5 s is slewed, and there is none."""
 
 
 class Crash(BaseException):
     """The process is gone; nothing after it counts."""
+
+
+def true_ms(loop: VirtualLoop) -> int:
+    """What a clock that nobody has set shows."""
+    return START_MS + round(loop.time() * 1000)
+
+
+class SetClock(VirtualClock):
+    """A clock that is set. What event time made of that is written down.
+
+    Args:
+        ahead_ms: Of the true time, at the start.
+    """
+
+    def __init__(self, loop: VirtualLoop, ahead_ms: int, spans: list[tuple[int, int]]) -> None:
+        super().__init__(loop, START_MS + ahead_ms)
+        self.ahead_ms = ahead_ms
+        self._at_ms = partial(true_ms, loop)
+        self._spans = spans
+        self._note()
+
+    def step(self, by_ms: int) -> None:
+        """Set it."""
+        super().step(by_ms)
+        self.ahead_ms += by_ms
+
+    def look(self) -> ClockJump | None:
+        """Compare with event time."""
+        jump = super().look()
+        self._note()
+        return jump
+
+    def _note(self) -> None:
+        event_ahead_ms = self.now_ms() - self._at_ms()
+        if not self._spans or self._spans[-1][1] != event_ahead_ms:
+            self._spans.append((self._at_ms(), event_ahead_ms))
 
 
 class Mood(NamedTuple):
@@ -61,10 +116,17 @@ class World:
         seed: Decides everything.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, story: Story) -> None:
         self.rng = random.Random(seed)
-        self.model = Model(random.Random(self.rng.random()), RULES, TURNS_MS, LATE_MS)
-        self.clock: VirtualClock | None = None
+        self.story = story
+        rules = RULES + GRID_RULES * story.rule_file
+        self.model = Model(random.Random(self.rng.random()), rules, TURNS_MS, LATE_MS, GRID_MS + STEP_MS)
+        self.model.clock_is_set = story.clock
+        self.model.excused = frozenset({"dead"} if story.refuses else ())
+        self.clock: SetClock | None = None
+        self._loop: VirtualLoop | None = None
+        self.spans: list[tuple[int, int]] = []
+        """Since when event time was ahead of the true time, and by how much."""
         self.dead = False
         self.died = asyncio.Event()
         self.at_crash: Callable[[], None] = lambda: None
@@ -83,13 +145,17 @@ class World:
 
     @property
     def now_ms(self) -> float:
-        """Event time."""
-        assert self.clock is not None
-        return self.clock.now_ms()
+        """The true time, whatever clocks show."""
+        assert self._loop is not None
+        return true_ms(self._loop)
 
-    def begin(self, clock: VirtualClock, at_crash: Callable[[], None]) -> None:
+    def begin(self, loop: VirtualLoop, at_crash: Callable[[], None]) -> None:
         """A process is about to be started."""
-        self.clock, self.at_crash = clock, at_crash
+        ahead_ms = 0 if self.clock is None else self.clock.ahead_ms
+        if self.story.clock and not self.calm and self.rng.random() < 0.2:
+            ahead_ms += self._set_by_ms(ahead_ms, "while nobody lives")
+        self._loop, self.at_crash = loop, at_crash
+        self.clock = SetClock(loop, ahead_ms, self.spans)
         self.dead, self.stopping, self.died = False, False, asyncio.Event()
         self.disk_full_until_ms = 0.0  # with a ledger that can't be opened alerts begin anew, as documented
         self.model.born(self.now_ms)
@@ -148,20 +214,44 @@ class World:
             self.seen.add(f"{receiver} {name}")
         return mood.name
 
+    def moments(self, event_ms: int) -> list[float]:
+        """When event time may have been this."""
+        ends_ms = [begin_ms for begin_ms, _ in self.spans[1:]] + [self.now_ms]
+        return [
+            event_ms - ahead_ms
+            for (begin_ms, ahead_ms), end_ms in zip(self.spans, ends_ms, strict=True)
+            if begin_ms - 1 <= event_ms - ahead_ms <= end_ms + 1
+        ]
+
+    def _set_by_ms(self, ahead_ms: int, when: str) -> int:
+        by_ms = self.rng.choice([by_ms for by_ms in SET_BY_MS if abs(ahead_ms + by_ms) <= 500 * DAY_MS])
+        self.seen.add(f"clock set {'forward' if by_ms > 0 else 'back'} {when}")
+        return by_ms
+
     # --- what is seen -----------------------------------------------------------------------------------
 
     def measure(self) -> SampleBatch | list[Any]:
         """One measurement."""
         self.may_crash("measure", 0.002)
-        now_ms = int(self.now_ms)
         if not self.calm and self.rng.random() < 0.002 and self.store is not None and self.store.groups > 9:
-            self.disk_full_until_ms = now_ms + self.rng.uniform(0, 12 * HOUR_MS)
+            self.disk_full_until_ms = self.now_ms + self.rng.uniform(0, 12 * HOUR_MS)
             self.seen.add("disk full")
         if len(asyncio.all_tasks()) > TASKS_MAX:
             self.model.faults.append(f"{len(asyncio.all_tasks())} tasks")
-        signals = self.model.signals(now_ms)
-        self.happened.append((now_ms, {name: alert.value for name, alert in self.model.alerts.items()}))
-        return SampleBatch(now_ms, tuple(signals), np.array([*signals.values()], dtype=float), STEP_MS)
+        batch = self._signals()
+        self.happened.append((self.now_ms, {name: alert.value for name, alert in self.model.alerts.items()}))
+        if self.story.clock and not self.calm and self.rng.random() < 0.02 and self.clock is not None:
+            self.clock.step(self._set_by_ms(self.clock.ahead_ms, "while it lives"))
+        return batch
+
+    def measure_grid(self) -> SampleBatch:
+        """One measurement of what rules of the rule file look at."""
+        return self._signals(grid=True)
+
+    def _signals(self, *, grid: bool = False) -> SampleBatch:
+        assert self.clock is not None
+        signals = self.model.signals(self.now_ms, grid=grid)
+        return SampleBatch(self.clock.now_ms(), tuple(signals), np.array([*signals.values()], dtype=float), STEP_MS)
 
     def check_kept(self, receiver: str, message_id: str, body: bytes) -> None:
         """I3: what is sent must be in the file, so that a crash now can't make anybody forget it."""
@@ -172,10 +262,3 @@ class World:
         kept = self.reader.execute("SELECT body FROM outbox WHERE message_id = ?", (message_id,)).fetchall()
         if kept != [(body,)]:
             self.model.faults.append(f"{receiver}: {message_id} is sent and is not in the outbox")
-
-    def disagreements(self) -> Iterator[str]:
-        """Where what was told is not what the rules say over what was measured."""
-        for name, alert in self.model.alerts.items():
-            happened = (each if isinstance(each, Ending) else Sample(each[0], each[1][name]) for each in self.happened)
-            if fault := disagreement(alert.rule.for_ms, happened, alert.told["good"]):
-                yield f"{name}: {fault}"

@@ -11,17 +11,17 @@ from __future__ import annotations
 import asyncio
 import random
 import shutil
-import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from engine.testing import FunctionProbe
-from engine.testing.loop import START_MS, VirtualClock, VirtualLoop
+from engine.testing.loop import START_MS, VirtualLoop
 from tests.chaos.model import RECEIVERS
 from tests.chaos.reference import Ending
 from tests.chaos.sim_engine import HEARTBEAT_MS, TOLERANCE_MS, Watch, coarse, configuration
+from tests.chaos.sim_judge import judged
 from tests.chaos.sim_receivers import Receiver
+from tests.chaos.sim_stories import Story, story_of
 from tests.chaos.sim_world import DAY_MS, HOUR_MS, STEP_MS, Crash, World
 
 __all__ = ["Outcome", "simulate"]
@@ -52,8 +52,8 @@ class Simulation:
         folder: For the state folders.
     """
 
-    def __init__(self, seed: int, folder: Path) -> None:
-        self.world = World(seed)
+    def __init__(self, seed: int, folder: Path, story: Story) -> None:
+        self.world = World(seed, story)
         self._folder = folder
         self._lives = 0
         self._passed_s = 0.0
@@ -70,16 +70,8 @@ class Simulation:
             world.calm = True
             world.model.calm()
             self._life(max(end_ms, START_MS + 1000 * self._passed_s) + HEAL_MS)
-        faults = [*world.model.verdict(), *self._left(), *world.disagreements()]
+        faults = [*world.model.verdict(), *judged(world, self._state / "state.db")]
         return Outcome(days, world.crashes, world.model.entries, world.model.duplicates, faults)
-
-    def _left(self) -> Iterator[str]:
-        """What is in the outbox though everything was told."""
-        connection = sqlite3.connect(self._state / "state.db")
-        rows = connection.execute("SELECT receiver, status, count(*) FROM outbox GROUP BY 1, 2").fetchall()
-        connection.close()
-        for row in rows:
-            yield f"in the outbox: {row}"
 
     @property
     def _state(self) -> Path:
@@ -92,7 +84,7 @@ class Simulation:
         loop.set_exception_handler(
             lambda loop, context: None if world.dead else loop.default_exception_handler(context)
         )
-        world.begin(VirtualClock(loop), self._keep)
+        world.begin(loop, self._keep)
         self._born_ms = world.now_ms
         if self._ended is not None:
             away_ms = world.now_ms - self._ended.time_ms
@@ -107,8 +99,12 @@ class Simulation:
     async def _live(self, until_ms: float) -> None:
         world, loop = self.world, asyncio.get_running_loop()
         self._state.mkdir(exist_ok=True)
-        watch = Watch(configuration(self._state), clock=world.clock, rng=random.Random(world.rng.random()))
+        watch = Watch(
+            configuration(self._state, world.model.rules), clock=world.clock, rng=random.Random(world.rng.random())
+        )
         watch.add_probe("signals", FunctionProbe(world.measure), f"{STEP_MS}ms", "1s")
+        if world.story.rule_file:
+            watch.add_probe("grid", FunctionProbe(world.measure_grid), f"{STEP_MS}ms", "1s")
         for name in RECEIVERS:
             watch.add_sink(name, Receiver(name, world))
         await watch.start()
@@ -153,7 +149,7 @@ class Simulation:
     def _keep(self) -> None:
         """What a killed process leaves is what is in its files."""
         world = self.world
-        self._passed_s = world.clock._loop.time() if world.clock is not None else 0.0
+        self._passed_s = asyncio.get_running_loop().time()
         world.model.stops(world.now_ms)
         world.model.died(world.now_ms)
         self._ended = Ending("crash", world.now_ms, 0.0, lost_ms=self._forgotten_ms())
@@ -165,7 +161,7 @@ class Simulation:
                 shutil.copyfile(old / name, self._state / name)
 
 
-def simulate(seed: int, days: float, folder: Path) -> tuple[Outcome, set[str]]:
-    """Run one seed; returns what came of it, and which faults there were."""
-    simulation = Simulation(seed, folder)
+def simulate(seed: int, days: float, folder: Path, story: Story | None = None) -> tuple[Outcome, set[str]]:
+    """Run one seed, with its story or another one; returns what came of it, and which faults there were."""
+    simulation = Simulation(seed, folder, story or story_of(seed))
     return simulation.run(days), simulation.world.seen

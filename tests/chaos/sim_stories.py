@@ -1,0 +1,38 @@
+"""What goes wrong in a simulated world besides what always does: each seed has one of these stories."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["STORIES", "Story", "story_of"]
+
+
+class Story(NamedTuple):
+    """What is different from the plain one.
+
+    Args:
+        clock: The wall clock is set, forward and back, while a process lives and while none does.
+        refuses: One receiver answers 400 or 410 for a while, and what it refuses is left to a person.
+        rule_file: Some rules are of a rule file.
+    """
+
+    name: str
+    clock: bool = False
+    refuses: bool = False
+    rule_file: bool = False
+
+
+STORIES = {
+    story.name: story
+    for story in (
+        Story("plain"),
+        Story("clock", clock=True),
+        Story("refused", refuses=True),
+        Story("rule_file", rule_file=True),
+    )
+}
+
+
+def story_of(seed: int) -> Story:
+    """Which one a seed has."""
+    return list(STORIES.values())[seed % len(STORIES)]
