@@ -63,7 +63,7 @@ def take_rows(parts: Parts, rows: Iterable[tuple[str, str, bytes]], until_ms: in
     kept: list[SavedAlert | SavedSeen] = [alert for one in everything for alert in one.alerts]
     kept += [seen for one in everything for seen in one.seen]
     _fill_store(parts, kept, until_ms)
-    _fill_blind(parts, [own for one in everything for own in one.own])
+    _fill_blind(parts, [own for one in everything for own in one.own], until_ms)
     parts.lander.watermark_ms, parts.time_begun = until_ms, True
     for judge in parts.pointwise.values():
         parts.layouts.tell(judge)
@@ -186,11 +186,11 @@ def _fill_store(parts: Parts, alerts: Sequence[SavedAlert | SavedSeen], until_ms
     parts.recent.load(SavedRecent(horizon_ms=-1, blocks=[], orders={}))  # windows come with a history
 
 
-def _fill_blind(parts: Parts, owns: Sequence[SavedOwn]) -> None:
+def _fill_blind(parts: Parts, owns: Sequence[SavedOwn], until_ms: int) -> None:
     edges = parts.store.blind
     for own in owns:
         for from_ms, to_ms in zip(own.blind[::2], own.blind[1::2], strict=False):
-            if from_ms < to_ms:
+            if from_ms < (to_ms := min(to_ms, until_ms)):  # of a clock that was set back: what comes is not blind
                 spans.add(edges, from_ms, to_ms)
     parts.store.blind_ms = max(parts.store.blind_ms, parts.store.blind_to_ms)
     for book in (parts.book, *(judge.book for chain in parts.chains for judge in chain.judges)):
