@@ -31,6 +31,8 @@ class Ending(NamedTuple):
         begin_ms: When the next one begins.
         anew: Whether that is so long after that what was pending begins anew, with the first sample that is true.
         lost_ms: The last sign of life may be so much older than the end, so clocks may be so much behind.
+        back: Whether the clock shows less at the beginning than it did at the end. What has not come yet by it is taken
+            to have come just then.
     """
 
     how: Literal["crash", "stop"]
@@ -38,6 +40,7 @@ class Ending(NamedTuple):
     begin_ms: float
     anew: bool = False
     lost_ms: float = 0.0
+    back: bool = False
 
 
 class _Hypothesis(NamedTuple):
@@ -88,7 +91,7 @@ class _Walk:
         if ending.how == "crash" and ending.time_ms - self._before[0] <= HOLD_MS + ROUNDING_MS:
             left |= self._before[1]
         self._before = (0.0, set())
-        self.open = {_begun(one, ending) for one in left}
+        self.open = {begun for one in left for begun in _begun(one, ending)}
         self._at_ms = ending.begin_ms
 
     def _pass(self, until_ms: float, slack_ms: float = 2 * ROUNDING_MS) -> None:
@@ -139,11 +142,14 @@ class _Walk:
         return any(earliest_ms <= moment_ms <= latest_ms for moment_ms in self._moments(shown_ms))
 
 
-def _begun(one: _Hypothesis, ending: Ending) -> _Hypothesis:
+def _begun(one: _Hypothesis, ending: Ending) -> list[_Hypothesis]:
     """What is left of it when the next process begins."""
     if one.since_ms is not None and not one.firing and ending.anew:
-        return _Hypothesis(told=one.told)  # with the next sample: until then nobody has looked
-    return one._replace(least_ms=max(0.0, one.least_ms - ending.lost_ms))
+        return [_Hypothesis(told=one.told)]  # with the next sample: until then nobody has looked
+    if one.since_ms is not None and ending.back:
+        behind = one._replace(least_ms=0.0)
+        return [behind, behind._replace(since_ms=ending.begin_ms)]
+    return [one._replace(least_ms=max(0.0, one.least_ms - ending.lost_ms))]
 
 
 def disagreement(

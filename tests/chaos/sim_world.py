@@ -149,6 +149,12 @@ class World:
         assert self._loop is not None
         return true_ms(self._loop)
 
+    @property
+    def shown_ms(self) -> int:
+        """Event time: what the engine takes the time to be."""
+        assert self.clock is not None
+        return self.clock.now_ms()
+
     def begin(self, loop: VirtualLoop, at_crash: Callable[[], None]) -> None:
         """A process is about to be started."""
         ahead_ms = 0 if self.clock is None else self.clock.ahead_ms
@@ -249,9 +255,8 @@ class World:
         return self._signals(grid=True)
 
     def _signals(self, *, grid: bool = False) -> SampleBatch:
-        assert self.clock is not None
         signals = self.model.signals(self.now_ms, grid=grid)
-        return SampleBatch(self.clock.now_ms(), tuple(signals), np.array([*signals.values()], dtype=float), STEP_MS)
+        return SampleBatch(self.shown_ms, tuple(signals), np.array([*signals.values()], dtype=float), STEP_MS)
 
     def check_kept(self, receiver: str, message_id: str, body: bytes) -> None:
         """I3: what is sent must be in the file, so that a crash now can't make anybody forget it."""

@@ -58,6 +58,7 @@ class Simulation:
         self._lives = 0
         self._passed_s = 0.0
         self._ended: Ending | None = None
+        self._ended_at_ms = 0
         self._born_ms = 0.0
 
     def run(self, days: float) -> Outcome:
@@ -87,8 +88,10 @@ class Simulation:
         world.begin(loop, self._keep)
         self._born_ms = world.now_ms
         if self._ended is not None:
-            away_ms = world.now_ms - self._ended.time_ms
-            world.happened.append(self._ended._replace(begin_ms=world.now_ms, anew=away_ms > TOLERANCE_MS))
+            away_ms = world.shown_ms - self._ended_at_ms  # by the clock: to be away is not to know better
+            world.happened.append(
+                self._ended._replace(begin_ms=world.now_ms, anew=away_ms > TOLERANCE_MS, back=away_ms < 0)
+            )
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
             runner.run(self._live(until_ms))
         world.end()
@@ -131,6 +134,7 @@ class Simulation:
         if not world.dead:
             world.model.died(world.now_ms)
             self._passed_s = asyncio.get_running_loop().time()
+            self._ended_at_ms = world.shown_ms
             self._ended = Ending("stop", world.now_ms, 0.0, lost_ms=world.now_ms - asked_ms)
 
     def _strike(self) -> None:
@@ -142,9 +146,8 @@ class Simulation:
 
     def _forgotten_ms(self) -> float:
         """What clocks may be behind after a crash: since the last look of the core before the last sign of life."""
-        now_ms = self.world.now_ms
-        sure_ms = now_ms - HEARTBEAT_MS
-        return min(now_ms - sure_ms + sure_ms % STEP_MS, now_ms - self._born_ms)
+        sure_ms = self.world.shown_ms - HEARTBEAT_MS  # it looks at full hours of its own time
+        return min(HEARTBEAT_MS + sure_ms % STEP_MS, self.world.now_ms - self._born_ms)
 
     def _keep(self) -> None:
         """What a killed process leaves is what is in its files."""
@@ -152,6 +155,7 @@ class Simulation:
         self._passed_s = asyncio.get_running_loop().time()
         world.model.stops(world.now_ms)
         world.model.died(world.now_ms)
+        self._ended_at_ms = world.shown_ms
         self._ended = Ending("crash", world.now_ms, 0.0, lost_ms=self._forgotten_ms())
         old = self._state
         self._lives += 1
