@@ -27,6 +27,7 @@ from engine.series import metric_of, split_series
 __all__ = ["PAIRS_PER_RUN", "Layout", "Layouts", "Readers"]
 
 LAYOUT_SERIES_MAX = 2_000_000  # of all layouts that are kept, together
+LAYOUTS_MAX = 16_384  # one takes 2 KB and more, however few its series: whoever makes each batch anew must cost no more
 SERIES_PER_CHUNK = 100
 PAIRS_PER_RUN = 16_384
 Readers: TypeAlias = tuple[tuple[tuple[Judge, Touched], ...], Parts]
@@ -335,7 +336,7 @@ class Layouts:
         layout = Layout(series, array, as_index(array), positions, touched, kins, chains, together)
         # A layout with refused series is not kept: its drops are counted each time, and a place may come free.
         if positions is None:
-            while self._layouts and self._held + len(series) > LAYOUT_SERIES_MAX:
+            while self._layouts and (self._held + len(series) > LAYOUT_SERIES_MAX or len(self._layouts) >= LAYOUTS_MAX):
                 self._held -= len(self._layouts.pop(next(iter(self._layouts))).series)
             self._layouts[id(series)] = layout
             self._held += len(series)

@@ -13,19 +13,22 @@ from engine.series import series_text
 
 __all__ = ["EventCounter", "HealthProjector"]
 
-COMPONENTS_MAX = 1_000
+SERIES_MAX = 1_000
 EVENT_TYPES_MAX = 1_000
 
 
 class HealthProjector:
     """`longwatch_component_up{component="probe.health"}`: 1 if the last health event said `ok`, else 0."""
 
+    def __init__(self) -> None:
+        self._series: dict[str, tuple[str, ...]] = {}
+
     def apply(self, event: DomainEvent | Health) -> SampleBatch | None:
         """Take a health event; others are not its business."""
         if not isinstance(event, Health):
             return None
-        series = series_text("longwatch_component_up", {"component": event.component})
-        return SampleBatch(event.time_ms, (series,), np.array([float(event.status == "ok")]))
+        series = _kept(self._series, "longwatch_component_up", "component", event.component)
+        return SampleBatch(event.time_ms, series, np.array([float(event.status == "ok")]))
 
     def initial(self, time_ms: int) -> Iterable[SampleBatch]:
         """Nothing: a component that never failed has no sample."""
@@ -50,6 +53,7 @@ class EventCounter:
 
     def __init__(self, types: Iterable[str] = ()) -> None:
         self._counts: dict[str, int] = dict.fromkeys(types, 0)
+        self._series: dict[str, tuple[str, ...]] = {}
 
     def apply(self, event: DomainEvent | Health) -> SampleBatch | None:
         """Count a domain event. Types beyond `EVENT_TYPES_MAX` are counted as `other`."""
@@ -77,5 +81,14 @@ class EventCounter:
             raise StateError(f"not a snapshot of event counts: {error}") from error
 
     def _batch(self, time_ms: int, tag: str) -> SampleBatch:
-        series = series_text("longwatch_events_total", {"type": tag})
-        return SampleBatch(time_ms, (series,), np.array([float(self._counts[tag])]))
+        series = _kept(self._series, "longwatch_events_total", "type", tag)
+        return SampleBatch(time_ms, series, np.array([float(self._counts[tag])]))
+
+
+def _kept(made: dict[str, tuple[str, ...]], metric: str, label: str, value: str) -> tuple[str, ...]:
+    """The series of one label: the same object each time, by which the store knows a batch again."""
+    if (series := made.get(value)) is None:
+        series = (series_text(metric, {label: value}),)
+        if len(made) < SERIES_MAX:
+            made[value] = series
+    return series

@@ -724,8 +724,11 @@ def test_timers_that_were_made_anew_still_come(monkeypatch: pytest.MonkeyPatch) 
     assert ("S", HOUR + SECOND, "firing") in [(t.rule, t.time_ms, t.kind) for t in made]
 
 
-def test_a_new_tuple_of_texts_each_time_is_forgotten_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layouts, "LAYOUT_SERIES_MAX", 100)
+@pytest.mark.parametrize(("limit", "value"), [("LAYOUT_SERIES_MAX", 100), ("LAYOUTS_MAX", 50)])
+def test_a_new_tuple_of_texts_each_time_is_forgotten_again(
+    monkeypatch: pytest.MonkeyPatch, limit: str, value: int
+) -> None:
+    monkeypatch.setattr(layouts, limit, value)
     core, series = Core([rule("a > 1")]), ["a", "b"]
     for second in range(200):
         core.feed([SampleBatch(second, tuple(series), np.zeros(2))])

@@ -102,3 +102,13 @@ def test_two_events_in_one_millisecond_are_both_counted() -> None:
     core.feed([TradeClosed(time_ms=6, symbol="X", pnl=1.0)])
     core.advance(6)
     assert core.latest("longwatch_events_total") == {'longwatch_events_total{type="trade_closed"}': 3.0}
+
+
+def test_a_batch_of_the_same_series_is_known_again() -> None:
+    """Else the store would keep something of each event that there ever was."""
+    health, counter = HealthProjector(), EventCounter(["deployment"])
+    for projector, event in ((health, Health(1, "sink.a", "ok", "x")), (counter, DEPLOYED)):
+        first, second = projector.apply(event), projector.apply(event)
+        assert first is not None
+        assert second is not None
+        assert first.series is second.series
