@@ -122,7 +122,7 @@ class AlertKeeper:
         Returns:
             The ends of alerts that have no place any more.
         """
-        until_ms = min(watched_until(restored, last), now_ms)
+        until_ms = min(watched_until(restored, last), now_ms - 1)  # a clock may be set back: what comes now is newer
         if until_ms < 0:
             return []
         rows = [(key, labels, row) for key, labels, row in restored.alerts if row is not None]

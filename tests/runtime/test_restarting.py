@@ -207,6 +207,22 @@ def test_what_fires_is_firing_at_once_after_a_kill_and_is_not_announced_again(fo
     run(check)
 
 
+def test_what_is_measured_at_the_very_start_counts_though_the_clock_was_set_back(folder: Path) -> None:
+    """F95: no sample of the run before is newer than it."""
+
+    async def check(clock: VirtualClock) -> None:
+        rules = '[rule.R]\nexpr = "a > 1"\n'
+        first = Run(clock, folder, rules)
+        await first.watch(3, a=5.0)
+        after = await first.kill("after")
+        again = Run(VirtualClock(asyncio.get_running_loop(), START_MS - 3_600_000), after, rules)
+        await again.watch(1, a=0.0)
+        assert told(again.announced) == [(3 - 3_600, "R", "resolved")]
+        await again.stop()
+
+    run(check)
+
+
 PENDING = """
 [engine]
 on_restart = "{how}"
