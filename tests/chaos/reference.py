@@ -29,7 +29,8 @@ class Ending(NamedTuple):
 
     Args:
         begin_ms: When the next one begins.
-        anew: Whether that is so long after that what was pending begins anew, with the first sample that is true.
+        anew: Whether that is so long after that what was pending begins anew, with the first sample that is true; None
+            if that depends on how old the last sign of life is.
         lost_ms: The last sign of life may be so much older than the end, so clocks may be so much behind.
         back: Whether the clock shows less at the beginning than it did at the end. What has not come yet by it is taken
             to have come just then.
@@ -38,7 +39,7 @@ class Ending(NamedTuple):
     how: Literal["crash", "stop"]
     time_ms: float
     begin_ms: float
-    anew: bool = False
+    anew: bool | None = False
     lost_ms: float = 0.0
     back: bool = False
 
@@ -144,8 +145,9 @@ class _Walk:
 
 def _begun(one: _Hypothesis, ending: Ending) -> list[_Hypothesis]:
     """What is left of it when the next process begins."""
-    if one.since_ms is not None and not one.firing and ending.anew:
-        return [_Hypothesis(told=one.told)]  # with the next sample: until then nobody has looked
+    if one.since_ms is not None and not one.firing and ending.anew is not False:
+        anew = _Hypothesis(told=one.told)  # with the next sample: until then nobody has looked
+        return [anew] if ending.anew else [anew, *_begun(one, ending._replace(anew=False))]
     if one.since_ms is not None and ending.back:
         behind = one._replace(least_ms=0.0)
         return [behind, behind._replace(since_ms=ending.begin_ms)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["STORIES", "Story", "story_of"]
+__all__ = ["STEADY", "STORIES", "Story", "story_of"]
 
 
 class Story(NamedTuple):
@@ -14,12 +14,14 @@ class Story(NamedTuple):
         clock: The wall clock is set, forward and back, while a process lives and while none does.
         refuses: One receiver answers 400 or 410 for a while, and what it refuses is left to a person.
         rule_file: Some rules are of a rule file.
+        steady: No process ends before it is all over, so that what grows has time to.
     """
 
     name: str
     clock: bool = False
     refuses: bool = False
     rule_file: bool = False
+    steady: bool = False
 
 
 STORIES = {
@@ -31,6 +33,8 @@ STORIES = {
         Story("rule_file", rule_file=True),
     )
 }
+
+STEADY = Story("steady", rule_file=True, steady=True)
 
 
 def story_of(seed: int) -> Story:

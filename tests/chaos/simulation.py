@@ -18,6 +18,7 @@ from engine.testing import FunctionProbe
 from engine.testing.loop import START_MS, VirtualLoop
 from tests.chaos.model import RECEIVERS
 from tests.chaos.reference import Ending
+from tests.chaos.sim_bounds import overgrown
 from tests.chaos.sim_engine import HEARTBEAT_MS, TOLERANCE_MS, Watch, coarse, configuration
 from tests.chaos.sim_judge import judged
 from tests.chaos.sim_receivers import Receiver
@@ -89,9 +90,8 @@ class Simulation:
         self._born_ms = world.now_ms
         if self._ended is not None:
             away_ms = world.shown_ms - self._ended_at_ms  # by the clock: to be away is not to know better
-            world.happened.append(
-                self._ended._replace(begin_ms=world.now_ms, anew=away_ms > TOLERANCE_MS, back=away_ms < 0)
-            )
+            anew = away_ms > TOLERANCE_MS or (None if away_ms + self._ended.lost_ms > TOLERANCE_MS else False)
+            world.happened.append(self._ended._replace(begin_ms=world.now_ms, anew=anew, back=away_ms < 0))
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
             runner.run(self._live(until_ms))
         world.end()
@@ -112,7 +112,7 @@ class Simulation:
             watch.add_sink(name, Receiver(name, world))
         await watch.start()
         left_s = max(0.0, (until_ms - world.now_ms) / 1000)
-        if not world.calm:
+        if not (world.calm or world.story.steady):
             strikes_s = world.rng.choice(LIVES_S) * world.rng.expovariate(1.0)
             if world.rng.random() < 0.3:
                 left_s = min(left_s, strikes_s)  # it is stopped
@@ -128,6 +128,7 @@ class Simulation:
     async def _stop(self, watch: Watch) -> None:
         """A stop in good order, which a crash may still come into."""
         world = self.world
+        world.model.faults += overgrown(watch, skip=(world,))
         world.model.stops(world.now_ms)
         world.stopping, asked_ms = True, world.now_ms
         await watch.stop()
