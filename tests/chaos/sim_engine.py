@@ -17,6 +17,7 @@ import engine.registry
 import engine.runtime.blindness
 import engine.runtime.engine
 import engine.runtime.gate
+import engine.runtime.keeping
 import engine.runtime.ledger.ledger
 import engine.runtime.outbox
 import engine.runtime.overview
@@ -29,6 +30,7 @@ from engine.config.shape import Config
 from engine.durations import Duration
 from engine.runtime import retry
 from engine.runtime.ledger.store import Store
+from engine.runtime.ledger.values import Limits
 from engine.runtime.threads import ThreadPool
 from engine.status import EngineStatus
 from tests.chaos.model import Rule
@@ -145,6 +147,9 @@ def coarse(world: World) -> Iterator[None]:
         for module, name in STARTING:
             stack.enter_context(patch.object(module, name, cache(getattr(module, name))))
         stack.enter_context(patch.object(engine.runtime.engine, "ThreadPool", InlinePool))
+        if rows_max := world.story.outbox_rows_max:
+            limits = partial(Limits, outbox_rows_max=rows_max)
+            stack.enter_context(patch.object(engine.runtime.keeping, "Limits", limits))
         stack.enter_context(patch.object(Store, "run", run_or_crash))
         stack.enter_context(patch.object(Store, "__init__", begin_with_disk))
         yield

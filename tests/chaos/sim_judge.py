@@ -31,7 +31,9 @@ def judged(world: World, file: Path) -> Iterator[str]:
     yield from _disagreements(world)
     for receiver, entries in given_up.items():
         for alert in world.model.alerts.values():
-            yield from _unaccounted(receiver, alert, [entry for entry in entries if entry.alert == alert.name])
+            mine = [entry for entry in entries if entry.alert == alert.name]
+            judge = _behind if world.story.outbox_rows_max else _unaccounted
+            yield from judge(receiver, alert, mine)
 
 
 def _disagreements(world: World) -> Iterator[str]:
@@ -47,10 +49,26 @@ def _disagreements(world: World) -> Iterator[str]:
 def _unaccounted(receiver: str, alert: Alert, given_up: Sequence[Entry]) -> Iterator[str]:
     """I1 where messages are given up: each was taken, or waits for a person, and what was taken came in order."""
     good, told = alert.told["good"], alert.told[receiver]
+    yield from _disorder(receiver, alert)
     if lost := [entry for entry in good if entry not in told and entry not in given_up]:
         yield f"{receiver}: lost, and left to nobody: {lost[:2]}"
     if phantoms := [entry for entry in (*told, *given_up) if entry not in good]:
         yield f"{receiver}: phantom: {phantoms[:2]}"
-    places = [good.index(entry) for entry in told if entry in good]
+
+
+def _behind(receiver: str, alert: Alert, _: Sequence[Entry]) -> Iterator[str]:
+    """Where there was no room for everything: nobody knows another state in the end than the one it is in, and what was
+    taken came in order."""
+    good, told = alert.told["good"], alert.told[receiver]
+    yield from _disorder(receiver, alert)
+    if phantoms := [entry for entry in told if entry not in good]:
+        yield f"{receiver}: phantom: {phantoms[:2]}"
+    if (told or (good[-1:] and good[-1].event == "firing")) and told[-1:] != good[-1:]:
+        yield f"{receiver}: was told {told[-1:]} last, and not {good[-1:]}"
+
+
+def _disorder(receiver: str, alert: Alert) -> Iterator[str]:
+    good = alert.told["good"]
+    places = [good.index(entry) for entry in alert.told[receiver] if entry in good]
     if places != sorted(places):
         yield f"{receiver}: {alert.name} is out of order"

@@ -14,6 +14,7 @@ class Story(NamedTuple):
         clock: The wall clock is set, forward and back, while a process lives and while none does.
         refuses: One receiver answers 400 or 410 for a while, and what it refuses is left to a person.
         rule_file: Some rules are of a rule file.
+        outbox_rows_max: Room for a receiver's messages, 0 for what there is by default.
         steady: No process ends before it is all over, so that what grows has time to.
     """
 
@@ -21,6 +22,7 @@ class Story(NamedTuple):
     clock: bool = False
     refuses: bool = False
     rule_file: bool = False
+    outbox_rows_max: int = 0
     steady: bool = False
 
 
@@ -31,6 +33,7 @@ STORIES = {
         Story("clock", clock=True),
         Story("refused", refuses=True),
         Story("rule_file", rule_file=True),
+        Story("full", outbox_rows_max=5),
     )
 }
 

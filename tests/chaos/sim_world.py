@@ -47,6 +47,7 @@ TURNS_MS: dict[Any, tuple[int, int]] = {
     "blip": (32 * HOUR_MS, 0),
 }
 TASKS_MAX = 40
+COUNT = "SELECT receiver, count(*) FROM outbox GROUP BY receiver"
 SET_BY_MS = (
     2_000,
     -2_000,
@@ -120,7 +121,7 @@ class World:
         rules = RULES + GRID_RULES * story.rule_file
         self.model = Model(random.Random(self.rng.random()), rules, TURNS_MS, LATE_MS, GRID_MS + STEP_MS)
         self.model.clock_is_set = story.clock
-        self.model.excused = frozenset({"dead"} if story.refuses else ())
+        self.model.excused = frozenset({"dead"} if story.refuses or story.outbox_rows_max else ())
         self.clock: SetClock | None = None
         self._loop: VirtualLoop | None = None
         self.spans: list[tuple[int, int]] = []
@@ -266,5 +267,15 @@ class World:
         if self.reader is None:
             self.reader = sqlite3.connect(f"file:{self.store.path}?mode=ro", uri=True)
         kept = self.reader.execute("SELECT body FROM outbox WHERE message_id = ?", (message_id,)).fetchall()
-        if kept != [(body,)]:
+        if kept != [(body,)] and not self.story.outbox_rows_max:  # what is being sent may have to make room
             self.model.faults.append(f"{receiver}: {message_id} is sent and is not in the outbox")
+        self._check_room()
+
+    def _check_room(self) -> None:
+        assert self.reader is not None
+        most = self.story.outbox_rows_max
+        for receiver, count in self.reader.execute(COUNT).fetchall() if most else ():
+            if count >= most:
+                self.seen.add(f"{receiver} full")
+            if count > most:
+                self.model.faults.append(f"{receiver}: {count} messages in an outbox of {most}")
