@@ -64,6 +64,7 @@ HELP: Final = {
     "longwatch_ledger_transitions_dropped_total": "Transitions over the limit that were still needed.",
     "longwatch_ledger_told_dropped_total": "Alerts of which it was forgotten what a receiver was told: too many.",
     "longwatch_alerts_told_anew_total": "Alerts that a receiver should have been told of before, and was told then.",
+    "longwatch_alert_ends_unknown_total": "Alerts that a receiver believes to fire, whose end can't be told any more.",
     "longwatch_alerts_unchecked_dropped_total": "Alerts forgotten before it was known whether receivers know them.",
     # the engine itself
     "longwatch_uptime_seconds": "Time since the start.",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, KeysView, Mapping
 from typing import Final, NamedTuple
 
 from engine.events import Transition
 from engine.runtime.ledger.values import Cover
 from engine.status import AlertStatus
 
-__all__ = ["ENTRIES_MAX", "Book", "Entry", "Late", "missing", "transition_of"]
+__all__ = ["ENTRIES_MAX", "Book", "Entry", "Late", "end_of", "missing", "transition_of"]
 
 ENTRIES_MAX: Final = 100_000
 
@@ -23,27 +24,74 @@ class Entry(NamedTuple):
 
 
 class Book:
-    """What is to be checked for each receiver, and what fires."""
+    """What is to be checked for each receiver, and what fires.
 
-    def __init__(self, receivers: Iterable[str]) -> None:
+    Args:
+        receivers: Those that are told everything.
+        others: Those that are told of some ends only: in the place of others, or never that something is resolved.
+    """
+
+    def __init__(self, receivers: Iterable[str], others: Iterable[str] = ()) -> None:
         self._unchecked: dict[str, dict[str, Entry]] = {name: {} for name in receivers}
+        self._others = frozenset(others)
+        self._suspect = {*self._unchecked, *self._others}
         self._firing: dict[str, Entry] = {}
+        self._coming: set[str] = set()
+        self.knows_all = False
+        """Whether what fires is here in full. Until it is said what fires since before the start, it is not."""
         self.forgotten_total = 0
         """Alerts that could not be remembered until they were checked."""
 
     def note(self, key: str, entry: Entry) -> None:
         """This was decided last of an alert."""
+        self._coming.discard(key)
         if entry.transition.kind == "firing":
-            self._put(self._firing, key, entry)
+            self._note_firing(key, entry)
         else:
             self._firing.pop(key, None)
+            self._suspect |= self._others
         for entries in self._unchecked.values():
             self._put(entries, key, entry)
 
+    def stand(self, firing: Mapping[str, Entry], coming: Iterable[str]) -> None:
+        """These fire since before the start.
+
+        Args:
+            coming: Alerts that ended with the start, which is still to be decided on.
+        """
+        self.knows_all = True
+        self._coming.update(coming)
+        for key, entry in firing.items():
+            self.note(key, entry)
+
+    def _note_firing(self, key: str, entry: Entry) -> None:
+        self.knows_all &= key in self._firing or len(self._firing) < ENTRIES_MAX  # else what is not here may fire
+        self._put(self._firing, key, entry)
+
     def doubt(self, receiver: str) -> None:
-        """Something that was decided for it is gone: whatever fires is checked again."""
-        if receiver in self._unchecked:  # what is a fallback only is told nothing that could be compared
+        """Something that was decided for it is gone: whatever fires, and whatever it believes to fire, is checked
+        again."""
+        if receiver in self._unchecked:  # what is a fallback only is not told of all that fires
             self._unchecked[receiver] = {**self._firing, **self._unchecked[receiver]}
+        self.suspect(receiver)
+
+    def suspect(self, receiver: str) -> None:
+        """It may believe that something fires which does not."""
+        self._suspect.add(receiver)
+
+    def take_suspect(self, receiver: str) -> bool:
+        """Whether a receiver is to be checked for that, once."""
+        found = receiver in self._suspect
+        self._suspect.discard(receiver)
+        return found
+
+    def open_keys(self, receiver: str) -> set[str]:
+        """Alerts that fire, whose end is being decided on, or of which something else is to be checked."""
+        return {*self._firing, *self._coming, *self._unchecked.get(receiver, ())}
+
+    def is_open(self, receiver: str, key: str) -> bool:
+        """Whether an alert is one of `open_keys`."""
+        return key in self._firing or key in self._coming or key in self._unchecked.get(receiver, ())
 
     def unchecked(self, receiver: str) -> dict[str, Entry]:
         """By the alert's key, as it is now."""
@@ -51,7 +99,7 @@ class Book:
 
     def still(self, receiver: str, key: str, entry: Entry) -> bool:
         """Whether nothing newer was decided of an alert since `unchecked`."""
-        return self._unchecked[receiver].get(key) is entry
+        return self._unchecked.get(receiver, {}).get(key) is entry
 
     def checked(self, receiver: str, key: str, entry: Entry) -> None:
         """The receiver knows, or will know."""
@@ -70,7 +118,7 @@ class Book:
 
     def give_up(self, receiver: str, key: str) -> None:
         """The receiver can't be told of this alert."""
-        self._unchecked[receiver].pop(key, None)
+        self._unchecked.get(receiver, {}).pop(key, None)
 
     def _put(self, entries: dict[str, Entry], key: str, entry: Entry) -> None:
         entries.pop(key, None)
@@ -90,6 +138,10 @@ class Late:
 
     def __contains__(self, key: str) -> bool:
         return key in self._entries
+
+    def keys(self) -> KeysView[str]:
+        """Of which alerts."""
+        return self._entries.keys()
 
     def put(self, order: int, key: str, entry: Entry) -> None:
         """Keep one; they come in their own order."""
@@ -127,6 +179,29 @@ def missing(
             yield key, entry, known is None or known.seq < entry.seq
         else:
             yield key, entry, known is None or known.kind != entry.transition.kind or entry.transition.changes_level
+
+
+def end_of(last: Transition, time_ms: int, *, known: bool) -> Transition:
+    """The end of an alert of which only the last firing is known.
+
+    Args:
+        time_ms: Now: nobody knows the instant.
+        known: Whether it has ended. Otherwise nothing is known of it any more: it is lost.
+    """
+    return Transition(
+        time_ms=time_ms,
+        rule=last.rule,
+        labels=last.labels,
+        before="firing",
+        after="inactive",
+        reason="ended" if known else "lost",
+        value=math.nan,
+        active_since_ms=last.active_since_ms,
+        annotations=last.annotations,
+        fired_ms=last.fired_ms,
+        severity=last.severity,
+        severity_before=last.severity,
+    )
 
 
 def transition_of(status: AlertStatus) -> Transition:

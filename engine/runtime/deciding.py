@@ -48,10 +48,12 @@ class Policy:
         fallbacks = {worker.fallback.name for worker in workers if worker.fallback is not None}
         self.workers = [worker for worker in workers if worker.name not in fallbacks]
         """Those that are told everything; who is another's fallback is told nothing else."""
+        self.all = workers
         self._keeper = keeper
-        self._all = workers
         self._composer = Composer(keeper, external_labels)
-        self.book = Book(worker.name for worker in self.workers)
+        some = fallbacks | {worker.name for worker in workers if not worker.send_resolved}
+        self._told_of_some = frozenset(some)
+        self.book = Book([worker.name for worker in self.workers], some)
         """What was decided, for the reconcile."""
         self.late = Late()
         """What could not be decided on in its turn, until it can be noted."""
@@ -59,6 +61,10 @@ class Policy:
         """Set once everything that the run before has left is decided."""
         self.anew_total = 0
         """Alerts that the reconcile has told."""
+        self.ends_unknown_total = 0
+        """Alerts whose end the reconcile could not tell."""
+        self.whole = True
+        """Whether every alert of the run before was taken back, so that what does not fire has ended."""
         self._inbox: deque[Committed] = deque()
         self._seq = 0
         self._kept_seq = 0
@@ -68,6 +74,15 @@ class Policy:
         self._draining = False
         self._work = asyncio.Event()
         keeper.follow(self.take)
+
+    @property
+    def seq(self) -> int:
+        """The last transition that was decided on."""
+        return self._seq
+
+    def tells_all(self, worker: Told) -> bool:
+        """Whether a receiver is told everything in its own name."""
+        return worker.name not in self._told_of_some
 
     @property
     def forgotten_total(self) -> int:
@@ -211,12 +226,18 @@ class Policy:
             self.book.give_up(receiver, key)
         self.anew_total += len(entries)
 
-    def stand(self, alerts: Iterable[AlertStatus]) -> None:
+    def stand(self, alerts: Iterable[AlertStatus], ended: Iterable[Transition] = (), *, whole: bool = True) -> None:
         """These fire since before the start. Receivers that keep what they were told are given it; the others are told
-        of what the ledger does not know them to know."""
+        of what the ledger does not know them to know.
+
+        Args:
+            ended: What ended with the start, and will be decided on.
+            whole: Whether every alert of the run before was taken back.
+        """
+        self.whole = whole
         standing = [transition_of(alert) for alert in alerts if alert.state == "firing"]
-        for one in standing:
-            self.book.note(one.fingerprint, Entry(0, one))
+        firing = {one.fingerprint: Entry(0, one) for one in standing}
+        self.book.stand(firing, [one.fingerprint for one in ended])
         for worker in self.workers:
             worker.standing = tuple(standing)
 
@@ -237,7 +258,7 @@ class Policy:
         counts: dict[str, int] = {}
         for message in messages:
             counts[message.receiver] = counts.get(message.receiver, 0) + 1
-        for worker in self._all:
+        for worker in self.all:
             if not (count := counts.get(worker.name, 0)):
                 continue
             if outcome is None or outcome.error is not None:

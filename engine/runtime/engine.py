@@ -43,7 +43,7 @@ from engine.runtime.past import build_refiller
 from engine.runtime.pipeline import Parts, Pipeline, deliver_to
 from engine.runtime.progress import ProgressBook
 from engine.runtime.report import Reporter
-from engine.runtime.resuming import build_alerts
+from engine.runtime.resuming import build_alerts, took_back_all
 from engine.runtime.statefiles import StateLock, StatusFile
 from engine.runtime.stepping import Stepper
 from engine.runtime.supervisor import ProbeSpec, Shared
@@ -273,7 +273,7 @@ class Engine:
         alerts, resume = build_alerts(self.config, core, keeper, blindness, pool)
 
         def stand() -> None:
-            policy.stand(stepper.alerts())
+            policy.stand(stepper.alerts(), stepper.ended, whole=not stepper.errors and took_back_all(core, keeper))
             keeper.taken_back.set()
 
         stepper = Stepper(

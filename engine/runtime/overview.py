@@ -120,6 +120,7 @@ class Overview:
             "longwatch_ledger_transitions_dropped_total": status.transitions_dropped_total,
             "longwatch_ledger_told_dropped_total": status.told_dropped_total,
             "longwatch_alerts_told_anew_total": self._parts.policy.anew_total,
+            "longwatch_alert_ends_unknown_total": self._parts.policy.ends_unknown_total,
             "longwatch_alerts_unchecked_dropped_total": self._parts.policy.forgotten_total,
         }
 

@@ -10,11 +10,11 @@ from engine.events import Transition
 from engine.runtime.blindness import Blindness
 from engine.runtime.downtime import NEVER_QUIET
 from engine.runtime.keeping import Keeper
-from engine.runtime.restarting import AlertKeeper, missing, watched_until
+from engine.runtime.restarting import WATCHED_UNTIL, AlertKeeper, missing, watched_until
 from engine.runtime.statefiles import last_life
 from engine.runtime.threads import ThreadPool
 
-__all__ = ["build_alerts"]
+__all__ = ["build_alerts", "took_back_all"]
 
 
 def build_alerts(
@@ -36,3 +36,10 @@ def build_alerts(
         return await alerts.take_back(restored, last, now_ms, pool)
 
     return alerts, resume
+
+
+def took_back_all(core: Core, keeper: Keeper) -> bool:
+    """Whether every alert that the run before has left is in the core again, or was ended with the start."""
+    status, restored = keeper.status(), keeper.restored
+    unread = status.trouble and (restored is None or WATCHED_UNTIL not in restored.counters)
+    return not (unread or status.resets_total or core.counters().get("alerts_not_restored_total"))

@@ -96,6 +96,11 @@ class Stepper:
         self.errors = 0
 
     @property
+    def ended(self) -> Sequence[Transition]:
+        """Alerts that ended when they were taken back, until the first step has handed them on."""
+        return self._ended
+
+    @property
     def lag_s(self) -> float:
         """How late the last turn of the loop was, in seconds."""
         return self.blindness.lag_s

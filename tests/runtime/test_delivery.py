@@ -45,6 +45,8 @@ class Rig:
         self.worker: Any = self.runner.messages
         workers = [] if self.runner.messages is None else [self.runner.messages]
         self.policy = Policy(self.keeper, workers, {"env": "test"})
+        if path is None or not path.exists():
+            self.policy.stand([])
         self.reconcile = Reconcile(self.keeper, self.policy)
         loops = (self.keeper.run, self.policy.run, self.reconcile.run)
         self.beside = [asyncio.ensure_future(run()) for run in loops]
