@@ -120,7 +120,7 @@ class Composer:
         another one, so each may be there without the other."""
         body, fallback = self._body(worker, notification), worker.fallback
         instead = None
-        if fallback is not None:
+        if fallback is not None and _wants(fallback, notification):
             instead = self._body(fallback, msgspec.structs.replace(notification, receiver=fallback.name))
         if body is None:
             self._unsayable += [(worker.name, known[id(one)][1]) for one in notification.transitions]
@@ -164,6 +164,11 @@ class Composer:
             body=body,
             not_before=Instant(now.wall_ms + wait_ms, now.boot_id, now.up_ms + wait_ms),
         )
+
+
+def _wants(fallback: Told, notification: Notification) -> bool:
+    """Whether a receiver is told of this in the place of another, which may be told of other things than itself."""
+    return fallback.send_resolved or any(one.kind != "resolved" for one in notification.transitions)
 
 
 def _tell_crash(worker: Told, error: Exception) -> None:

@@ -177,7 +177,7 @@ class OutboxWorker:
             self.desk.tell("ledger", f"the outbox can't be read: {error}", status="degraded")
             return None
         self.counts = found.counts
-        if self.fallback is not None and any(one.outcome in {"dead", "parked"} for one in settlements):
+        if self.fallback is not None and any(one.outcome != "retry" for one in settlements):
             self.fallback.wake()
         return found
 

@@ -368,9 +368,12 @@ def test_a_fallback_is_told_what_the_other_did_not_take_in_five_minutes() -> Non
         assert len(second.delivered) == 2
         await two.offer(resolved("A"))
         await clock.sleep(600)
-        assert (len(first.delivered), len(second.delivered)) == (3, 2), "what is taken is told once"
+        assert (len(first.delivered), len(second.delivered)) == (3, 3), "who was told that it fires is told its end"
+        await two.offer(firing("C"))
+        await clock.sleep(600)
+        assert (len(first.delivered), len(second.delivered)) == (4, 3), "what is taken is told once"
         ids = {message_id for message_id, _ in (*first.delivered, *second.delivered)}
-        assert len(ids) == 5
+        assert len(ids) == 7
         await two.finish()
 
     run_virtual(main)

@@ -103,6 +103,8 @@ def covers_of(data: bytes) -> tuple[Cover, ...]:
 
 _COVERS: Final = msgspec.msgpack.Decoder(tuple[tuple[str, str, int], ...])
 _FIND: Final = "SELECT receiver, covers, message_id FROM outbox WHERE id = ?"
+_FIND_FALLBACK: Final = "SELECT receiver, covers, attempts FROM outbox WHERE message_id = ? AND status = 'waiting'"
+_TOLD_KIND: Final = "SELECT kind FROM delivered WHERE receiver = ? AND alert_key = ?"
 _DROP_FALLBACK: Final = "DELETE FROM outbox WHERE message_id = ? AND status = 'waiting'"
 _NEED_FALLBACK: Final = """
 UPDATE outbox SET next_try_ms = 0, next_try_boot = '', next_try_up_ms = 0 WHERE message_id = ? AND attempts = 0"""
@@ -145,13 +147,29 @@ def _need_fallback(connection: sqlite3.Connection, given_up: Sequence[tuple[str,
     connection.executemany(_NEED_FALLBACK, [(fallback_id(message_id),) for _, _, message_id in given_up])
 
 
+def _spare_fallback(connection: sqlite3.Connection, message_id: str, now_ms: int) -> None:
+    """What another receiver would have been told in place of a message that is taken goes, unless it is the end of what
+    it was told to be firing: that is due now. One that was tried may have been taken, and counts as told."""
+    for receiver, covers, attempts in connection.execute(_FIND_FALLBACK, (message_id,)).fetchall():
+        ends = covers_of(covers)
+        if all(cover.kind != "firing" and _believes(connection, receiver, cover.alert_key) for cover in ends):
+            connection.execute(_NEED_FALLBACK, (message_id,))
+        else:
+            connection.execute(_DROP_FALLBACK, (message_id,))
+            note_told(connection, receiver, ends if attempts else (), now_ms)
+
+
+def _believes(connection: sqlite3.Connection, receiver: str, key: str) -> bool:
+    return connection.execute(_TOLD_KIND, (receiver, key)).fetchall() == [("firing",)]
+
+
 def _done(connection: sqlite3.Connection, settlement: Settlement, now_ms: int) -> int:
     number = settlement.id
     found = connection.execute(_FIND, (number,)).fetchall()
     if not found:  # there was no room for it any more while it was sent: the receiver knows it all the same
         note_told(connection, settlement.receiver, settlement.covers, now_ms)
     for receiver, covers, message_id in found:
-        connection.execute(_DROP_FALLBACK, (fallback_id(message_id),))
+        _spare_fallback(connection, fallback_id(message_id), now_ms)
         note_told(connection, receiver, covers_of(covers), now_ms)
         connection.execute(_DROP, (number,))
     return len(found)
