@@ -253,8 +253,9 @@ class Resuming(Receiver, Protocol):
     """A receiver that keeps what it was told, because those it tells forget it unless they are told again."""
 
     def resume(self, standing: Notification) -> None:
-        """Take what stands when the engine starts: each firing alert as its last transition, and the resolves of the
-        last 15 minutes. Called once, after `open` and before the first `deliver`; never where nothing stands."""
+        """Take what stands when the engine starts: each firing alert as its last transition, and those that it was told
+        to be lost within the last days. Called once, after `open` and before the first `deliver`; never where nothing
+        stands. It is not bounded as other notifications are."""
 
 
 class Progress(NamedTuple):

@@ -17,7 +17,17 @@ from engine.ports import Notification
 from sinks._body_parts import BODY_BYTES_MAX, fitted, rfc3339, shortened
 from sinks._body_v4 import entry, latest
 
-__all__ = ["ALERTS_MAX", "LOST_KEPT_MS", "RESOLVED_KEPT_MS", "AlertTable", "Told", "encode", "decode"]
+__all__ = [
+    "ALERTS_MAX",
+    "LOST_KEPT_MS",
+    "RESOLVED_KEPT_MS",
+    "AlertTable",
+    "Told",
+    "decode",
+    "encode",
+    "is_over",
+    "told_of",
+]
 
 ALERTS_MAX: Final = 50_000
 RESOLVED_KEPT_MS: Final = 15 * 60_000
@@ -51,6 +61,21 @@ class Told(msgspec.Struct, frozen=True):
 
 def encode(notification: Notification) -> bytes:
     """What a notification tells, as bytes that `decode` reads; within `BODY_BYTES_MAX`."""
+    alerts = _entries(notification)
+    kept, _, body = fitted(alerts, notification.truncated, _dump)
+    if not body:
+        kept[0] |= {"labels": shortened(kept[0]["labels"]), "annotations": {}}
+        body = _dump(kept, 0)
+    assert len(body) <= BODY_BYTES_MAX
+    return body
+
+
+def told_of(notification: Notification) -> list[Told]:
+    """What a notification tells, whole."""
+    return msgspec.convert(_entries(notification), list[Told])
+
+
+def _entries(notification: Notification) -> list[dict[str, Any]]:
     alerts: list[dict[str, Any]] = []
     numbers = {id(transition): number for number, transition in enumerate(notification.transitions)}
     for one in sorted(latest(notification), key=lambda one: (numbers[id(one.transition)], not one.superseded)):
@@ -68,12 +93,7 @@ def encode(notification: Notification) -> bytes:
                 "pair": numbers[id(last)],
             }
         )
-    kept, _, body = fitted(alerts, notification.truncated, _dump)
-    if not body:
-        kept[0] |= {"labels": shortened(kept[0]["labels"]), "annotations": {}}
-        body = _dump(kept, 0)
-    assert len(body) <= BODY_BYTES_MAX
-    return body
+    return alerts
 
 
 def _dump(alerts: list[dict[str, Any]], _: int) -> bytes:
@@ -160,7 +180,7 @@ class AlertTable:
 
     def forget(self, now_ms: int) -> None:
         """Let go of what has been over for long enough."""
-        for identity in [name for name, kept in self._alerts.items() if _is_over(kept.told, now_ms)]:
+        for identity in [name for name, kept in self._alerts.items() if is_over(kept.told, now_ms)]:
             del self._alerts[identity]
 
     def payload(self, identities: Iterable[str], now_ms: int) -> bytes:
@@ -195,6 +215,7 @@ class AlertTable:
         return oldest is not None
 
 
-def _is_over(told: Told, now_ms: int) -> bool:
+def is_over(told: Told, now_ms: int) -> bool:
+    """Whether it has been over for so long that nobody is told any more."""
     age_ms = now_ms - told.changed_ms
     return (told.ended and age_ms > RESOLVED_KEPT_MS) or (told.lost and age_ms > LOST_KEPT_MS)

@@ -19,7 +19,7 @@ from engine.durations import Duration
 from engine.errors import SinkError
 from engine.ports import Notification, Options, Progress, SinkContext
 from engine.secrets import Secret
-from sinks._alert_table import AlertTable, decode, encode
+from sinks._alert_table import AlertTable, decode, encode, is_over, told_of
 from sinks._alertmanager_target import Target
 from sinks._guard import networks_of
 from sinks._http import HttpClient, check_headers, check_timeout, check_url
@@ -103,7 +103,8 @@ class AlertmanagerSink:
 
     def resume(self, standing: Notification) -> None:
         """Take what stands when the engine starts, and post it at once if the sink is open."""
-        changed = self._table.apply(decode(encode(standing)), self._clock.now_ms())
+        now_ms = self._clock.now_ms()
+        changed = self._table.apply([one for one in told_of(standing) if not is_over(one, now_ms)], now_ms)
         for target in self._targets:
             target.mark(changed)
             if self._is_open:

@@ -30,7 +30,7 @@ class Told(Protocol):
     receiver: Receiver
     send_resolved: bool
     desk: Desk
-    standing: tuple[Transition, ...]
+    standing: Notification | None
 
     @property
     def has_room(self) -> bool:
@@ -107,6 +107,18 @@ class Composer:
         grouping = grouped(transitions, worker.name, self._external_labels, send_resolved=worker.send_resolved)
         for notification in grouping:
             yield [] if notification is None else self._message(worker, notification, known, last_seq, anew=anew)
+
+    def standing(self, receiver: str, transitions: Sequence[Transition]) -> Notification | None:
+        """All that stands at the start, for a receiver that keeps it; None if nothing does."""
+        if not transitions:
+            return None
+        return Notification(
+            receiver=receiver,
+            group_key="{}:{}",
+            group_labels={},
+            transitions=tuple(transitions),
+            external_labels=self._external_labels,
+        )
 
     def take_unsayable(self) -> list[tuple[str, str]]:
         """Receiver and alert of what could not be made since the last call."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from engine.codec import EventCodec
@@ -238,8 +238,19 @@ class Policy:
         standing = [transition_of(alert) for alert in alerts if alert.state == "firing"]
         firing = {one.fingerprint: Entry(0, one) for one in standing}
         self.book.stand(firing, [one.fingerprint for one in ended])
+        lost = self._lost(firing.keys())
         for worker in self.workers:
-            worker.standing = tuple(standing)
+            worker.standing = self._composer.standing(worker.name, [*lost.get(worker.name, ()), *standing])
+
+    def _lost(self, firing: Collection[str]) -> dict[str, list[Transition]]:
+        """What each receiver was told to be lost, and what does not fire again."""
+        found: dict[str, list[Transition]] = {}
+        codec, restored = EventCodec(), self._keeper.restored
+        for receiver, stored in () if restored is None else restored.lost:
+            one = self._decoded(codec, stored) if stored.fingerprint not in firing else None
+            if one is not None:
+                found.setdefault(receiver, []).append(one)
+        return found
 
     def _submit(self, messages: Sequence[NewMessage], *, cursor: bool) -> None:
         """Hand a decision over, and tell the workers once it is committed."""

@@ -11,7 +11,6 @@ import functools
 import math
 from typing import Final
 
-from engine.events import Transition
 from engine.ports import Notification, Periodic, Receiver, Resuming
 from engine.runtime.contain import Outcome, describe
 from engine.runtime.contain import settle as settle_tasks
@@ -64,8 +63,8 @@ class OutboxWorker:
         """Who is told what this one can't be."""
         self.disabled = ""
         """Why nothing more is sent to it in this run; empty while it is."""
-        self.standing: tuple[Transition, ...] = ()
-        """What fires since before the start, for a receiver that keeps what it was told."""
+        self.standing: Notification | None = None
+        """What stands since before the start, for a receiver that keeps what it was told."""
         self.dead_total = 0
         self.counts = Counts()
         self._keeper = keeper
@@ -143,12 +142,11 @@ class OutboxWorker:
             await self._leave()
 
     def _resume(self) -> None:
-        standing, self.standing = self.standing, ()
-        if not standing or not isinstance(self.receiver, Resuming):
+        standing, self.standing = self.standing, None
+        if standing is None or not isinstance(self.receiver, Resuming):
             return
-        told = Notification(receiver=self.name, group_key="{}:{}", group_labels={}, transitions=standing)
         try:
-            self.receiver.resume(told)
+            self.receiver.resume(standing)
         except BaseException as error:  # noqa: BLE001  # foreign code, called from our own task
             self.desk.tell("resume", f"it could not take what stands: {describe(error).message}", status="degraded")
 

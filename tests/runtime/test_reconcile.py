@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from engine.errors import SinkError
+from engine.ports import Notification
 from engine.runtime.decided import Book, Entry, Late, missing, transition_of
 from engine.runtime.keeping import Committed
 from engine.runtime.ledger.operator import drop, replay
@@ -186,6 +187,37 @@ def test_a_receiver_that_keeps_what_it_was_told_is_given_what_stands_before_anyt
         assert sink.stood == [(0, ["A"])]
         assert sorted(told(sink.delivered)) == [("A", "firing"), ("B", "firing")]
         await rig.finish()
+
+    run_virtual(main)
+
+
+def test_a_receiver_that_keeps_what_it_was_told_is_given_what_was_lost_too(tmp_path: Path) -> None:
+    class Keeping(Receiver):
+        stood: Notification | None = None
+
+        def resume(self, standing: Notification) -> None:
+            self.stood = standing
+
+    async def main(clock: VirtualClock) -> None:
+        sink = Keeping()
+        rig = Rig(clock, sink, path=tmp_path / "state.db")
+        lost = msgspec.structs.replace(resolved("L", 7_000), reason="lost")
+        rig.offer(firing("A"), firing("L"), firing("M"))
+        rig.offer(lost, msgspec.structs.replace(resolved("M"), reason="lost"))
+        rig.offer(firing("M"))
+        await clock.sleep(120)  # what is not needed any more is pruned
+        await kill(rig)
+        again = Rig(clock, sink, path=tmp_path / "state.db")
+        await again.keeper.opened.wait()
+        m = msgspec.structs.replace(ALERT, rule="M", labels={"alertname": "M"})
+        again.policy.stand([ALERT, m])
+        again.worker._resume()
+        stood = sink.stood
+        assert stood is not None
+        assert [(one.rule, one.kind) for one in stood.transitions] == [("L", "lost"), ("A", "firing"), ("M", "firing")]
+        assert stood.transitions[0].time_ms == 7_000
+        assert stood.external_labels == {"env": "test"}, "else they are other alerts to it"
+        await again.finish()
 
     run_virtual(main)
 

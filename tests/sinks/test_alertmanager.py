@@ -163,6 +163,26 @@ async def test_after_a_restart_everything_that_stands_is_posted_at_once_f50() ->
     assert fake.posts[0][0]["startsAt"] == "2027-01-15T07:00:00.000Z"
 
 
+async def test_after_a_restart_a_lost_alert_is_posted_for_the_rest_of_its_day() -> None:
+    fake = FakeAlertmanager()
+    day_ms = table_module.LOST_KEPT_MS
+    async with serving(fake) as (url,), opened(url) as sink:
+        lost = [transition("lost", NOW_MS - ago_ms, {"alertname": f"L{ago_ms}"}) for ago_ms in (1, day_ms + 1)]
+        sink.resume(told(*lost))
+        await asyncio.sleep(0)
+        await sink.tick({})
+    assert {alert["labels"]["alertname"] for post in fake.posts for alert in post} == {"L1"}
+    assert fake.posts[0][0]["annotations"]["longwatch_reason"] == "lost: no data; state unknown"
+
+
+async def test_after_a_restart_everything_is_posted_however_much_stands() -> None:
+    fake, text = FakeAlertmanager(), "x" * 1_000
+    async with serving(fake) as (url,), opened(url) as sink:
+        sink.resume(told(*(firing(f"A{number}", annotations={"summary": text}) for number in range(1_000))))
+        await sink.tick({})
+    assert len(fake.firing) == 1_000
+
+
 async def test_a_change_of_severity_is_old_end_and_new_start_in_one_post(monkeypatch: pytest.MonkeyPatch) -> None:
     """Even where the batch would be full between them."""
     monkeypatch.setattr("sinks._alertmanager_target.BATCH_ALERTS_MAX", 3)

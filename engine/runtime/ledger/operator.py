@@ -10,7 +10,7 @@ import msgspec
 
 from engine.runtime.ledger.pruning import PRUNE_ROWS
 from engine.runtime.ledger.sending import covers_of, message_of, note_told
-from engine.runtime.ledger.values import AlertRow, Message, OutboxStatus
+from engine.runtime.ledger.values import AlertRow, Message, OutboxStatus, StoredTransition
 
 __all__ = [
     "Outbox",
@@ -59,6 +59,7 @@ class Restored(NamedTuple):
         counters: Totals.
         meta: What the run before has left, `clean` among it.
         last_seq: The highest number of a transition ever given.
+        lost: Receivers, and what they were told last of an alert: that nothing is known of it any more.
     """
 
     alerts: list[AlertRow]
@@ -66,6 +67,7 @@ class Restored(NamedTuple):
     counters: dict[str, int]
     meta: dict[str, str]
     last_seq: int
+    lost: Sequence[tuple[str, StoredTransition]] = ()
 
 
 # --- start and end -------------------------------------------------------------------------------------
@@ -75,6 +77,10 @@ _CURSORS: Final = "SELECT name, seq FROM cursor"
 _COUNTERS: Final = "SELECT name, value FROM counter"
 _META: Final = "SELECT key, value FROM meta"
 _LAST_SEQ: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'transition'"
+_LOST: Final = """
+SELECT receiver, transition.seq, transition.time_ms, rule_key, fingerprint, transition.kind, body
+FROM delivered AS told JOIN transition ON transition.seq = told.seq AND fingerprint = alert_key
+WHERE told.kind = 'lost' ORDER BY transition.seq"""
 _PUT_META: Final = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 _PARK: Final = """
 UPDATE outbox SET status = 'parked', reason = 'no_receiver'
@@ -99,6 +105,7 @@ def restore(connection: sqlite3.Connection) -> Restored:
         dict(connection.execute(_COUNTERS).fetchall()),
         dict(connection.execute(_META).fetchall()),
         sum(seq for (seq,) in connection.execute(_LAST_SEQ).fetchall()),
+        [(receiver, StoredTransition(*row)) for receiver, *row in connection.execute(_LOST).fetchall()],
     )
 
 
