@@ -111,7 +111,9 @@ def _no_connection_left() -> Iterator[None]:
     _connections.clear()
     yield
     left = [name for name, connection in _connections if _is_open(connection)]
-    _close_all()
+    if left:
+        _close_all()
+    _connections.clear()
     if left:
         pytest.fail("the test left connections open:\n  " + "\n  ".join(left), pytrace=False)
 

@@ -605,8 +605,8 @@ async def test_close_waits_for_a_cancelled_write(tmp_path: Path) -> None:
 
 async def test_a_write_that_hangs_is_given_up_and_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """F15, F18: locked longer than we wait. The write is told as failed, goes on, and is not done twice."""
-    monkeypatch.setattr(module, "WRITE_TIMEOUT_S", 0.05)
     async with opened(tmp_path) as sink:
+        monkeypatch.setattr(module, "WRITE_TIMEOUT_S", 0.05)  # not of the opening, which has a disk to wait for
         fact = TradeClosed(time_ms=NOW_MS, symbol="X", pnl=1.0)
         with closing(sqlite3.connect(tmp_path / "history.db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
