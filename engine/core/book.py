@@ -3,7 +3,8 @@
 The book knows nothing of expressions or series. Whoever judges a rule says what the condition of a label set is, as
 *points*; the book takes the steps of the table, lets happen what was due before each, and turns changes of state into
 transitions. Label sets of all rules have one numbering, their *place*, so that one step is a few vector operations
-over the alerts of all rules together.
+over the alerts of all rules together. The book says who has an alert, who may have one more, and whose turn it is; a
+step itself is taken in `engine.core.alert_steps` or, of plain rules, in `engine.core.spells`.
 """
 
 from __future__ import annotations
@@ -15,31 +16,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.core.alert_rows import FREE, Ints, Rows
-from engine.core.alerts import Code, Given, Phase
+from engine.core.alert_steps import AlertSteps
+from engine.core.alerts import Code, Phase
 from engine.core.changes import Changes
 from engine.core.columns import Column
 from engine.core.flaps import Flaps
 from engine.core.gauge import Gauge
 from engine.core.life import Alerting, Life, terms_of
 from engine.core.notices import Key, Measuring, Notices, Output, Told
-from engine.core.points import Points, Walk
+from engine.core.points import Points
 from engine.core.share_book import ShareBook
 from engine.core.spells import Spells
 from engine.core.store import NEVER_MS
-from engine.errors import StateError
 from engine.status import AlertStatus
 
 __all__ = ["AlertBook", "Labelled", "Output", "Points"]
 
 ROWS_PER_CHUNK = 256
 Codes = NDArray[np.int16]
+Floats = NDArray[np.float64]
 # A look-up of an enum's member costs as much as a small array to compare with.
-_IDLE = int(Given.IDLE)
-_LOST = int(Given.LOST)
-_UNKNOWN = int(Given.UNKNOWN)
 _FIRING = int(Phase.FIRING)
 _INACTIVE = int(Phase.INACTIVE)
-Floats = NDArray[np.float64]
 
 
 class Labelled(Protocol):
@@ -67,7 +65,8 @@ class AlertBook:
         self.levels = max((len(rule.levels) for rule in rules), default=1)
         self.rows = Rows(self.levels)
         self.refused = np.zeros(len(rules), dtype=np.int64)
-        self._told = np.zeros(len(rules), dtype=np.int64)
+        self._refusals_told = np.zeros(len(rules), dtype=np.int64)
+        self._refused_places: list[int] = []
         self.counts = np.zeros(len(rules), dtype=np.int64)
         """Of each rule, how many alerts it has."""
         self.due_ms = NEVER_MS
@@ -91,6 +90,7 @@ class AlertBook:
         self.flaps = Flaps(spans_ms, alerts_max)
         self._notices = Notices(rules, first, self.flaps)
         self.changes = Changes()
+        self._steps = AlertSteps(self, self._life, self._notices)
 
     # -- label sets --------------------------------------------------------------------------------------------
 
@@ -132,18 +132,6 @@ class AlertBook:
         self.codes.array[place] = Code.FALSE
         self._notices.forget(place)
 
-    def adopt(self, rule: int, places: Ints) -> Ints:
-        """Rows for alerts that are taken back from a snapshot; the limit does not count for them."""
-        rows = self.rows.take(places, rule, 0)
-        self.row_of.array[places] = rows
-        self.counts[rule] += len(rows)
-        return rows
-
-    def drop(self, rows: Ints) -> None:
-        """These alerts have never been: what their label sets are told next is a change."""
-        self.codes.array[self.rows.place[rows]] = Code.REFUSED
-        self.release(rows)
-
     @property
     def spells(self) -> Spells:
         """The steps of plain rules."""
@@ -161,38 +149,14 @@ class AlertBook:
 
     def telling(self, points: Points) -> Iterator[list[Output]]:
         """The same, some at a time."""
-        begins = self._opens(points.codes, points.rules)
+        begins = self._steps.opens(points.codes, points.rules)
         begins &= self.row_of.array[points.places] == FREE
         if not begins.any() or self.has_room(points.rules[begins]):
-            yield self._tell(points)
+            yield self._steps.tell(points)
             return
         # Who comes first gets the room that is left: atom by atom.
         for order in np.unique(points.orders).tolist():
-            yield self._tell(points.pick(points.orders == order))
-
-    def _tell(self, points: Points) -> list[Output]:
-        made: list[Output] = []
-        walk = Walk(points, self.codes.array)
-        while len(walk):
-            rows = self.row_of.array[walk.current_places()]
-            due = np.where(rows == FREE, NEVER_MS, self.rows.due[rows])
-            at = walk.next(due)
-            if (there := rows != FREE).any():
-                owners, passed = walk.passed(there)
-                self._measure(rows[owners], points, passed)
-            if not len(at):
-                break
-            made += self._take(points, at, walk.changed[at])
-        self.codes.array[walk.places] = walk.last_codes()
-        if refused := self._notices.take_refused():
-            self.codes.array[refused] = Code.REFUSED
-        return made
-
-    def _measure(self, rows: Ints, points: Points, at: Ints) -> None:
-        """Take samples with which conditions hold: the points `at`, of these alerts."""
-        if len(at):
-            counts = points.sampled[at] & (points.codes[at] > 0) & ((points.codes[at] & Code.WHENS) != 0)
-            self.gauge.take(rows[counts], points.values[at[counts]])
+            yield self._steps.tell(points.pick(points.orders == order))
 
     def note(self, places: Ints, codes: Codes, values: Floats, same: NDArray[np.bool_]) -> None:
         """Samples of a landing that are not told.
@@ -223,28 +187,8 @@ class AlertBook:
                 seen = self._notices.measured(self, self.rows.rule[fire], self.rows.place[fire], self.rows.due[fire])
                 yield self._spells.fire(fire, None, seen)
             if len(chunk):
-                yield self._pass(chunk, np.full(len(chunk), until_ms), None, None, stamp_ms)
+                yield self._steps.pass_time(chunk, np.full(len(chunk), until_ms), None, None, stamp_ms)
         self.due_ms = int(self.rows.due.min())
-
-    def refusals(self, rule: int) -> tuple[int, int]:
-        """How many alerts of a rule were refused, and of how many of these somebody was told."""
-        return int(self.refused[rule]), int(self._told[rule])
-
-    def note_refusals(self, rule: int, refusals: tuple[int, int]) -> None:
-        """Go on counting from what `refusals` gave."""
-        self.refused[rule], self._told[rule] = refusals
-
-    def rules_due(self, before_ms: int) -> set[int]:
-        """The rules with an alert whose clock comes strictly before an instant."""
-        if self.due_ms >= before_ms:
-            return set()
-        return set(self.rows.rule[self.rows.due < before_ms].tolist())
-
-    def take_refused(self) -> list[tuple[str, int]]:
-        """How many alerts of which rule were refused since the last call."""
-        new = self.refused - self._told
-        self._told = self.refused.copy()
-        return [(self.rules[rule].name, int(new[rule])) for rule in np.flatnonzero(new).tolist()]
 
     def pass_places(self, places: Ints, untils: Ints, seen: Floats) -> Iterator[list[Output]]:
         """The same for some label sets that have an alert, each until an instant of its own.
@@ -259,7 +203,13 @@ class AlertBook:
                 yield self._spells.fire(rows[fires], None, values[fires])
                 rows, until, values = rows[~fires], until[~fires], values[~fires]
             if len(rows):
-                yield self._pass(rows, until, None, values)
+                yield self._steps.pass_time(rows, until, None, values)
+
+    def rules_due(self, before_ms: int) -> set[int]:
+        """The rules with an alert whose clock comes strictly before an instant."""
+        if self.due_ms >= before_ms:
+            return set()
+        return set(self.rows.rule[self.rows.due < before_ms].tolist())
 
     def blind(
         self, from_ms: int, to_ms: int, rows: Ints | None = None, *, some: bool = False, judged_ms: int = -1
@@ -281,46 +231,12 @@ class AlertBook:
                 self.shares.skip(own, int(taken[at]), int(begins[at]), int(lengths[at]), int(judged[0]))
         self.due_ms = min(self.due_ms, self._life.arm(rows, judged_ms))
 
-    # -- steps -------------------------------------------------------------------------------------------------
+    def arm(self, rows: Ints) -> None:
+        """Compute anew when time alone will change these alerts."""
+        self.changes.touch(self.rows.place[rows])
+        self.due_ms = min(self.due_ms, self._life.arm(rows))
 
-    def _take(self, points: Points, at: Ints, changed: NDArray[np.bool_]) -> list[Output]:
-        """The points `at`, of different places: first what was due before them, then themselves.
-
-        Args:
-            changed: Which of them say something else than was said before: only these begin an alert.
-        """
-        made: list[Output] = []
-        places, times, codes = points.places[at], points.times[at], points.codes[at]
-        rows = self.row_of.array[places]
-        there = np.flatnonzero(rows != FREE)
-        if len(there):
-            limits = points.limits[at[there]]
-            late = self.rows.due[rows[there]] <= limits
-            if late.any():
-                due = there[late]
-                seen = np.where(self.rows.due[rows[due]] >= times[due], points.values[at[due]], points.seen[at[due]])
-                made += self._pass(rows[due], limits[late], points.orders[at[due]], seen)
-                rows = self.row_of.array[places]
-        opening = np.flatnonzero((rows == FREE) & changed & self._opens(codes, points.rules[at]))
-        there = np.flatnonzero(rows != FREE)
-        if len(opening) and len(there) and not self.has_room(points.rules[at[opening]]):
-            made += self._step(points, at[there], rows[there])  # some of these may make room
-            there = there[:0]
-        if len(opening):
-            opening = opening[self._admit(points.rules[at[opening]], places[opening])]
-            rows[opening] = self.rows.take(places[opening], points.rules[at[opening]], times[opening])
-            self.row_of.array[places[opening]] = rows[opening]
-            there = np.union1d(there, opening) if len(there) else opening
-        if len(there):
-            made += self._step(points, at[there], rows[there])
-        return made
-
-    def _opens(self, codes: Codes, rules: Ints) -> NDArray[np.bool_]:
-        opens: NDArray[np.bool_] = (codes > 0) & ((codes & Code.WHENS) != 0)
-        unknown = codes == Code.UNKNOWN
-        if unknown.any():
-            opens |= unknown & (self.terms.missing[rules] != NEVER_MS)
-        return opens
+    # -- room --------------------------------------------------------------------------------------------------
 
     def may_add(self, number: int) -> bool:
         """Whether there is room for so many more alerts, whatever their rules."""
@@ -331,7 +247,7 @@ class AlertBook:
         new = np.bincount(rules, minlength=len(self.rules))
         return not (self.counts + new > self.terms.alerts_max).any()
 
-    def _admit(self, rules: Ints, places: Ints) -> Ints:
+    def admit(self, rules: Ints, places: Ints) -> Ints:
         """Of the alerts that are about to begin, those for which there is room."""
         if self.has_room(rules):
             self.counts += np.bincount(rules, minlength=len(self.rules))
@@ -344,61 +260,21 @@ class AlertBook:
             else:
                 self.refused[rule] += 1
                 self.changes.touch_rule(rule)
-                self._notices.refuse(place)
+                self._refused_places.append(place)
         return np.array(admitted, dtype=np.int64)
 
-    def _step(self, points: Points, at: Ints, rows: Ints) -> list[Output]:
-        """Tell these alerts what their conditions are, by the points `at`."""
-        own = self.rows
-        codes, orders, values = points.codes[at], points.orders[at], points.values[at]
-        times = np.maximum(points.times[at], own.stepped[rows])
-        before = own.phase[rows], own.level[rows]
-        stood = own.paused[rows] != NEVER_MS
-        unknown = codes == Code.UNKNOWN
-        given = np.zeros(len(rows), dtype=np.int8)
-        if unknown.any():
-            given[unknown & self.terms.pauses[own.rule[rows]]] = _UNKNOWN
-            self._life.lose_sight(rows[unknown], times[unknown])
-            known = ~unknown
-            self._life.see(rows[known], times[known], codes[known])
-        else:
-            self._life.see(rows, times, codes)
-        self._life.settle(rows, times, given, stood & ~unknown)
-        self._measure(rows, points, at)
-        made = self._close(rows, times, before, orders, values)
-        missing = own.unknown[rows] != NEVER_MS
-        if missing.any():  # what lasts no time at all
-            again = missing & (own.due[rows] <= times) & (own.unknown[rows] == times)
-            made += self._pass(rows[again], times[again], orders[again], values[again])
-        return made
+    def note_refused(self) -> None:
+        """What the label sets are told next for which there was no room is a change."""
+        if self._refused_places:
+            self.codes.array[self._refused_places] = Code.REFUSED
+            self._refused_places = []
 
-    def _close(
-        self,
-        rows: Ints,
-        times: Ints,
-        before: tuple[NDArray[np.int8], NDArray[np.int8]],
-        orders: Ints | None,
-        values: Floats | None,
-        lost: NDArray[np.bool_] | None = None,
-    ) -> list[Output]:
-        """Tell what has changed, plan what comes next, and give back the rows of alerts that are over."""
-        own = self.rows
-        self.changes.touch(own.place[rows])
-        made = self._notices.changes(self, rows, times, before, orders, values, lost)
-        over = own.phase[rows] == _INACTIVE
-        if over.any():
-            own.level[rows[over]] = -1
-            waits = (own.unknown[rows] != NEVER_MS) & (before[0] == _INACTIVE)
-            over &= ~waits if lost is None else ~waits | lost
-            if self.shares.any:
-                gone = np.zeros(len(rows), dtype=np.bool_) if lost is None else lost
-                known = own.known(rows, times).tolist()
-                for at in self.shares.among(own, rows):
-                    over[at] &= gone[at] or not self.shares.holds_on(int(rows[at]), known[at])
-        self.due_ms = min(self.due_ms, self._life.arm(rows))
-        if over.any():
-            self.release(rows[over])
-        return made
+    def adopt(self, rule: int, places: Ints) -> Ints:
+        """Rows for alerts that are taken back from a snapshot; the limit does not count for them."""
+        rows = self.rows.take(places, rule, 0)
+        self.row_of.array[places] = rows
+        self.counts[rule] += len(rows)
+        return rows
 
     def release(self, rows: Ints) -> None:
         """Give rows back."""
@@ -410,44 +286,24 @@ class AlertBook:
         if self.shares.any:
             self.shares.drop(rows.tolist())
 
-    def _pass(
-        self, rows: Ints, untils: Ints, orders: Ints | None, seen: Floats | None, stamp_ms: int | None = None
-    ) -> list[Output]:
-        """Let happen, alert by alert in order of time, what is due until an instant of its own."""
-        made: list[Output] = []
-        own = self.rows
-        while len(rows):
-            times = np.maximum(own.due[rows] if stamp_ms is None else stamp_ms, own.stepped[rows])
-            before = own.phase[rows], own.level[rows]
-            places = own.place[rows]
-            given = np.full(len(rows), _IDLE, dtype=np.int8)
-            missing = own.unknown[rows] != NEVER_MS
-            lost = None
-            if missing.any():
-                given[missing] = _UNKNOWN
-                since = np.where(missing, own.unknown[rows] + own.dark[rows], 0)
-                fires = missing & (times - since >= self.terms.missing[own.rule[rows]])
-                own.set[rows[fires]] |= np.where(own.set[rows[fires]] == 0, 1, 0).astype(np.int16)
-                runs_on = missing & ~self.terms.pauses[own.rule[rows]]
-                given[fires | runs_on] = _IDLE
-                lost = missing & (times - since >= self.terms.hold[own.rule[rows]])
-                given[lost] = _LOST
-            waited = own.due[rows]
-            self._life.settle(rows, times, given, own.paused[rows] == NEVER_MS)
-            made += self._close(rows, times, before, orders, seen, lost)
-            stays = (own.place[rows] == places) & (own.due[rows] <= untils)
-            same = stays & (own.due[rows] <= waited) & (own.phase[rows] == before[0]) & (own.level[rows] == before[1])
-            if same.any():  # it would be so for ever
-                raise StateError(f"an alert of {self.rules[int(own.rule[rows[same][0]])].name} does not get on in time")
-            rows, untils = rows[stays], untils[stays]
-            orders = None if orders is None else orders[stays]
-            seen = None if seen is None else seen[stays]
-        return made
+    def drop(self, rows: Ints) -> None:
+        """These alerts have never been: what their label sets are told next is a change."""
+        self.codes.array[self.rows.place[rows]] = Code.REFUSED
+        self.release(rows)
 
-    def arm(self, rows: Ints) -> None:
-        """Compute anew when time alone will change these alerts."""
-        self.changes.touch(self.rows.place[rows])
-        self.due_ms = min(self.due_ms, self._life.arm(rows))
+    def take_refused(self) -> list[tuple[str, int]]:
+        """How many alerts of which rule were refused since the last call."""
+        new = self.refused - self._refusals_told
+        self._refusals_told = self.refused.copy()
+        return [(self.rules[rule].name, int(new[rule])) for rule in np.flatnonzero(new).tolist()]
+
+    def refusals(self, rule: int) -> tuple[int, int]:
+        """How many alerts of a rule were refused, and of how many of these somebody was told."""
+        return int(self.refused[rule]), int(self._refusals_told[rule])
+
+    def note_refusals(self, rule: int, refusals: tuple[int, int]) -> None:
+        """Go on counting from what `refusals` gave."""
+        self.refused[rule], self._refusals_told[rule] = refusals
 
     # -- reading -----------------------------------------------------------------------------------------------
 

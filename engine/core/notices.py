@@ -128,7 +128,6 @@ class Notices:
         self._older: deque[dict[int, Named]] = deque({} for _ in range(NAMED_BEFORE))
         """What was at hand before, the newest first: no dictionary is so large that it takes long to grow. What is in
         the last one goes a few at a time."""
-        self._refused: list[int] = []
 
     def attach(self, rule: int, source: Labelled) -> None:
         """Say where the labels of a rule's slots are known."""
@@ -141,15 +140,6 @@ class Notices:
         self._plain |= plain
         self._unit_of[rules] = len(self._units)
         self._units.append(unit)
-
-    def refuse(self, place: int) -> None:
-        """Note that the alert of a label set was refused."""
-        self._refused.append(place)
-
-    def take_refused(self) -> list[int]:
-        """The label sets that were refused since the last call."""
-        refused, self._refused = self._refused, []
-        return refused
 
     def named(self, rule: int, place: int, slot: int) -> Named:
         """What an alert is called."""
