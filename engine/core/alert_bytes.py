@@ -16,7 +16,7 @@ import numpy as np
 
 from engine.core.absence import Evidence, Sources, evidence_of, sources_of, speaking
 from engine.core.alert_rows import Ints
-from engine.core.book import AlertBook
+from engine.core.book import AlertBook, Labelled
 from engine.core.grid_alerts import GridAlerts
 from engine.core.judge import Judge
 from engine.core.makers import Makers
@@ -112,7 +112,7 @@ class Writer:
         if at is None or isinstance(work, GridAlerts):
             return None
         slot, at_ms = int(place.book.slot_of.array[at]), self._parts.lander.watermark_ms
-        labels = work.labels_of(slot)
+        labels = _labelled(work).labels_of(slot)
         fed = int(work.fed.array[slot]) if isinstance(work, Judge) else 0
         inputs = self._inputs(self._handles(place, slot, labels, at_ms))
         return SavedSeen(_expr(work), at_ms, tuple(sorted(labels.items())), fed, inputs)
@@ -133,9 +133,9 @@ class Writer:
             expr=_expr(work),
             levels=save_levels(book.rules[place.number].levels),
             at_ms=at_ms,
-            labels=tuple(sorted(work.labels_of(slot).items())),
+            labels=tuple(sorted(_labelled(work).labels_of(slot).items())),
             told=int(book.codes.array[at]),
-            value=float(work.values_at(np.array([slot]), np.array([max(at_ms, 0)]))[0]),
+            value=float(_labelled(work).values_at(np.array([slot]), np.array([max(at_ms, 0)]))[0]),
             columns=columns,
             run=run,
             spans=spans,
@@ -178,6 +178,10 @@ class Writer:
         columns = [column.tolist() for column in store.of(handles)]
         texts = [store.table.text(handle) for handle in handles.tolist()]
         return list(map(SavedInput, texts, *columns, map(self._makers.of, texts)))
+
+
+def _labelled(work: Work) -> Labelled:
+    return work.conditions if isinstance(work, Judge) else work
 
 
 def _expr(work: Work) -> str:

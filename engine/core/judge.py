@@ -2,15 +2,12 @@
 
 A landing goes in two steps. `before` says which inputs of the touched label sets went stale before it, by the store as
 it was; `after` judges the landing itself, by the store as it is. Label sets whose condition does not change cost a few
-vector operations and no point.
-
-Conditions have three values. Inside an expression there is only presence; absence is classified here: ended if an
-input that feeds the label set has ended, unknown if one is stale, else false.
+vector operations and no point. What it is, `engine.core.slot_conditions` says; here is when that is asked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,14 +17,14 @@ from engine.core.alert_rows import FREE, Ints
 from engine.core.alerts import Code
 from engine.core.binding import Binding, Compacted, Named, Touched
 from engine.core.book import AlertBook
-from engine.core.columns import Column, Index
-from engine.core.conditions import Verdict
+from engine.core.columns import Column
 from engine.core.inputs import Inputs
 from engine.core.lanes import Lanes, Run
 from engine.core.points import Points
-from engine.core.promql.evaluate import Columns, evaluate, measured
-from engine.core.promql.plan import Comparison, Node, Plan, SetOperation, walk
+from engine.core.promql.evaluate import evaluate
+from engine.core.promql.plan import Plan
 from engine.core.rules import Rule
+from engine.core.slot_conditions import SlotConditions
 from engine.core.store import NEVER_MS, Landing, Store
 from engine.core.sweeps import Sweep
 from engine.core.timers import Timers
@@ -37,7 +34,6 @@ __all__ = ["Due", "Judge"]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Codes = NDArray[np.int16]
-Leaf = Callable[[int], tuple[Floats, Bools]]
 
 
 class Due(NamedTuple):
@@ -78,21 +74,25 @@ class Judge:
         self.fed_by = inputs
         self.looks = Sweep(timers, index)
         """Shared with the rules that are judged together with this one."""
-        self._verdict = Verdict(rule.levels)
-        # Whether what it measures may be absent though its inputs are there.
-        self._selective = any(map(_selects, walk(rule.measure)))
-        self._missing = Code.MISSING if rule.on_missing == "reset" else Code.UNKNOWN
-        # Under `fire` it matters that an input is gone even where there is no alert, if it was ever there.
+        self.conditions = SlotConditions(rule, self.plan, self.binding, store)
+        # Then it matters that an input is gone even where there is no alert.
         self.fires = rule.on_missing == "fire"
-        self.complete: Column[np.bool_] = Column(np.bool_, False)
-        self.fed: Column[np.int64] = Column(np.int64, 0)
-        """By slot, with `or`, which selectors fed it last, as bits."""
-        book.attach(index, self)
+        book.attach(index, self.conditions)
 
     @property
     def judged(self) -> Ints:
         """By place, when it was judged last, where several series feed it."""
         return self.fed_by.judged.array
+
+    @property
+    def complete(self) -> Column[np.bool_]:
+        """By slot, under `fire`, whether everything was there once."""
+        return self.conditions.complete
+
+    @property
+    def fed(self) -> Column[np.int64]:
+        """By slot, with `or`, which selectors fed it last, as bits."""
+        return self.conditions.fed
 
     @property
     def watches(self) -> bool:
@@ -121,8 +121,7 @@ class Judge:
             self.places.resize(size)
             self.places.array[first:] = self.book.add_places(first, size - first)
             self.fed_by.grow(self.places.array[first:], self.index)
-            for column in (self.complete, self.fed):
-                column.resize(size)
+            self.conditions.resize(size)
 
     def remembered(self) -> Ints | None:
         """The places of label sets that matter also without an alert; None if none ever does."""
@@ -138,12 +137,13 @@ class Judge:
         """Prepare to forget series, as `Binding.compacting` does."""
         slots, commit_binding = yield from self.binding.compacting(keep, numbers)
         left = slots >= 0
-        places, complete, fed = self.places.taken(left), self.complete.taken(left), self.fed.taken(left)
+        places, commit_conditions = self.places.taken(left), self.conditions.compacted(left)
 
         def commit() -> None:
             commit_binding()
             self.book.give_places_back(self.places.array[~left])
-            self.places, self.complete, self.fed = places, complete, fed
+            commit_conditions()
+            self.places = places
             self.book.slot_of.array[places.array] = np.arange(len(places))
 
         return Compacted(slots, commit)
@@ -168,7 +168,7 @@ class Judge:
         at = np.flatnonzero((rows != FREE) & (book.rows.due[rows] <= untils))
         if not len(at):
             return None
-        return Due(places[at], untils[at], self.values_at(touched.slots[at], book.rows.due[rows[at]]))
+        return Due(places[at], untils[at], self.conditions.values_at(touched.slots[at], book.rows.due[rows[at]]))
 
     def after(self, touched: Touched, landing: Landing, at_ms: int) -> Points | None:
         """Judge a landing that the store has taken; the points of label sets whose condition has changed."""
@@ -181,9 +181,9 @@ class Judge:
             there, states = np.ones(len(times), dtype=np.bool_), None
             columns = evaluate(self.rule.measure, lambda leaf: (landing.values[brought[leaf]], there))
         else:
-            states = self._states(touched.at, times)
+            states = self.conditions.states(touched.at, times)
             columns = evaluate(self.rule.measure, lambda leaf: states[leaf][:2])
-        codes = self._codes(columns, touched.at, states)
+        codes = self.conditions.codes(columns, touched.at, states)
         if self.store.restarted_ms >= 0:
             self._withhold(codes, touched.slots, times)
         places = self.places.array[touched.at]
@@ -193,7 +193,7 @@ class Judge:
         if not len(changed):
             return None
         slots, stamps = touched.slots[changed], times[changed]
-        values = self.values_at(slots, stamps)
+        values = self.conditions.values_at(slots, stamps)
         zeros, every = np.zeros(len(changed), dtype=np.int64), np.ones(len(changed), dtype=np.bool_)
         rules, limits, codes = zeros + self.index, stamps - 1, codes[changed]
         return Points(rules, places[changed], stamps, limits, zeros, codes, values, values, every)
@@ -309,17 +309,27 @@ class Judge:
         """What the store says of slots at instants, just after an input went stale."""
         times = np.maximum(instants, self.store.blind_to_ms)  # in a span it goes stale only if others had seen that
         times = np.maximum(times, self.judged[self.places.array[slots]]) if self.looks.judged_ms >= 0 else times
-        states = self._states(slots, times)
+        states = self.conditions.states(slots, times)
         columns = evaluate(self.rule.measure, lambda leaf: states[leaf][:2])
-        codes = self._codes(columns, slots, states)
+        codes = self.conditions.codes(columns, slots, states)
         if self.store.restarted_ms >= 0:
             self._withhold(codes, slots, times)
         places = self.places.array[slots]
-        values, before = self.values_at(slots, times), self.values_at(slots, instants - 1)
+        values, before = self.conditions.values_at(slots, times), self.conditions.values_at(slots, instants - 1)
         zeros = np.zeros(len(slots), dtype=np.int64)
         # What was due at the instant comes before; if the slot was judged since, that was so then.
         none = np.zeros(len(slots), dtype=np.bool_)
         return Points(zeros + self.index, places, times, instants, zeros, codes, values, before, none)
+
+    def _withhold(self, codes: Codes, slots: Ints, times: Ints) -> None:
+        """After a restart, what would end a firing alert is not known as long as one of its inputs was not seen."""
+        rows = self.book.row_of.array[self.places.array[slots]]
+        at = np.flatnonzero((rows != FREE) & (codes >= 0))
+        at = at[self.book.ends(rows[at], codes[at])]
+        waits = np.zeros(len(at), dtype=np.bool_)
+        for leaf in range(len(self.plan.leaves)):
+            waits |= self.store.unseen(self.binding.handles(leaf, slots[at]), times[at])
+        codes[at[waits]] = Code.UNKNOWN
 
     # -- a run of single samples -------------------------------------------------------------------------------
 
@@ -358,11 +368,11 @@ class Judge:
         states = lanes.states
         slots, times = lanes.slots, lanes.times
         columns = evaluate(self.rule.measure, lambda leaf: states[leaf][:2])
-        codes = self._codes(columns, slots, states)
-        values = self.shown(lambda leaf: states[leaf][:2])
+        codes = self.conditions.codes(columns, slots, states)
+        values = self.conditions.shown(lambda leaf: states[leaf][:2])
         seen = np.empty_like(values)
         seen[1:] = values[:-1]
-        seen[lanes.first] = self.values_at(once, times[lanes.first] - 1) if watches else np.nan
+        seen[lanes.first] = self.conditions.values_at(once, times[lanes.first] - 1) if watches else np.nan
         places = self.places.array[slots]
         rules = np.full(len(slots), self.index)
         points = Points(rules, places, times, lanes.limits, lanes.orders, codes, values, seen, lanes.sampled)
@@ -370,87 +380,6 @@ class Judge:
             points = Points.join([early, points])
             points = points.pick(np.argsort(points.places, kind="stable"))
         return points
-
-    # -- conditions --------------------------------------------------------------------------------------------
-
-    def _states(self, slots: Index, times: Ints) -> list[tuple[Floats, Bools, Bools]]:
-        """Of each selector for some slots: (values, fresh, ended) at `times`, by the store."""
-        return [self.store.state(self.binding.handles(leaf, slots), times) for leaf in range(len(self.plan.leaves))]
-
-    def _codes(self, columns: Columns, slots: Index, states: list[tuple[Floats, Bools, Bools]] | None) -> Codes:
-        """The code of each slot's condition.
-
-        Args:
-            states: Of each selector (values, fresh, ended); None if all are fresh.
-        """
-        if states is None and not self._selective:
-            if self.fires:
-                self.complete.array[slots] = True
-            return self._verdict.codes(columns.values, None)
-        codes = self._verdict.codes(columns.values, columns.present)
-        fed = np.asarray(columns.fed, dtype=np.int64)
-        if fed.ndim:
-            fed = self.fed.array[slots] = np.where(columns.present, fed, self.fed.array[slots])
-        if states is None or all(fresh.all() for _, fresh, _ in states):  # then what is not true is false
-            if self.fires:
-                self.complete.array[slots] |= columns.present
-            return codes
-        out = ~columns.present
-        if not out.any():
-            if self.fires:
-                self.complete.array[slots] = True
-            return codes
-        unknown = np.zeros(len(codes), dtype=np.bool_)
-        ended = np.zeros(len(codes), dtype=np.bool_)
-        for leaf, (_, fresh, over) in enumerate(states):
-            feeds = (fed >> leaf & 1) != 0
-            unknown |= feeds & ~fresh
-            ended |= feeds & over
-        if self.fires:
-            complete = self.complete.array
-            complete[slots] = (complete[slots] | columns.present) & (columns.present | ~ended)
-            unknown &= complete[slots]
-        codes[out & unknown] = self._missing
-        codes[out & ended] = Code.ENDED
-        return codes
-
-    def _withhold(self, codes: Codes, slots: Ints, times: Ints) -> None:
-        """After a restart, what would end a firing alert is not known as long as one of its inputs was not seen."""
-        rows = self.book.row_of.array[self.places.array[slots]]
-        at = np.flatnonzero((rows != FREE) & (codes >= 0))
-        at = at[self.book.ends(rows[at], codes[at])]
-        waits = np.zeros(len(at), dtype=np.bool_)
-        for leaf in range(len(self.plan.leaves)):
-            waits |= self.store.unseen(self.binding.handles(leaf, slots[at]), times[at])
-        codes[at[waits]] = Code.UNKNOWN
-
-    # -- reading -----------------------------------------------------------------------------------------------
-
-    def labels_of(self, slot: int) -> Mapping[str, str]:
-        """The labels of a slot's series, without the metric name."""
-        return self.binding.labels(slot, self.store.table)
-
-    def conditions_at(self, slots: Ints, times: Ints) -> Codes:
-        """What the condition of slots is at instants by the newest samples, for who reads: the book is told nothing."""
-        states = self._states(slots, times)
-        return self._codes(evaluate(self.rule.measure, lambda leaf: states[leaf][:2]), slots, states)
-
-    def values_at(self, slots: Ints, times: Ints) -> Floats:
-        """What the expression measures where its comparison is left out; NaN where nothing is known."""
-        states = self._states(slots, times)
-        return self.shown(lambda leaf: states[leaf][:2])
-
-    def shown(self, leaf: Leaf) -> Floats:
-        """The expression's value where it holds, else what it measures; NaN where nothing is known."""
-        columns = evaluate(self.rule.measure, leaf)
-        if columns.present.all():
-            return columns.values
-        seen = measured(self.plan.root, leaf)
-        return np.where(columns.present, columns.values, np.where(seen.present, seen.values, np.nan))
-
-
-def _selects(node: Node) -> bool:
-    return isinstance(node, SetOperation) or (isinstance(node, Comparison) and not node.as_bool)
 
 
 def _pointwise(rule: Rule) -> Plan:

@@ -174,8 +174,8 @@ class Seat:
         if isinstance(work, Judge):
             slots = np.arange(len(work.places), dtype=np.int64)
             times = np.full(len(slots), at_ms)
-            values = work.values_at(slots, times) if len(slots) else np.zeros(0)
-            return Standing(len(slots), self._key_of_slot, values, work.conditions_at(slots, times))
+            values = work.conditions.values_at(slots, times) if len(slots) else np.zeros(0)
+            return Standing(len(slots), self._key_of_slot, values, work.conditions.at(slots, times))
         try:
             if isinstance(work, QueryJudge):
                 result: Value = work.expression.seen(at_ms)
@@ -203,7 +203,7 @@ class Seat:
 
     def _key_of_slot(self, slot: int) -> Key:
         assert isinstance(self._work, Judge)
-        return _key(self._work.rule.alert_labels(self._work.labels_of(slot)))
+        return _key(self._work.rule.alert_labels(self._work.conditions.labels_of(slot)))
 
     def _key_of_labels(self, labels: dict[str, str], value: float, at_ms: int) -> Key:
         if isinstance(self._work, GridAlerts):
