@@ -23,7 +23,8 @@ from engine.core.columns import Column
 from engine.core.flaps import Flaps
 from engine.core.gauge import Gauge
 from engine.core.life import Alerting, Life, terms_of
-from engine.core.notices import Key, Measuring, Notices, Output, Told
+from engine.core.names import Key, Names
+from engine.core.notices import Measuring, Notices, Output, Told
 from engine.core.points import Points
 from engine.core.share_book import ShareBook
 from engine.core.spells import Spells
@@ -88,7 +89,9 @@ class AlertBook:
         self._any_fires = any(rule.on_missing == "fire" for rule in rules)
         spans_ms = [min(level.for_ms for level in rule.levels) + rule.keep_firing_for_ms for rule in rules]
         self.flaps = Flaps(spans_ms, alerts_max)
-        self._notices = Notices(rules, first, self.flaps)
+        self._sources: dict[int, Labelled] = {}
+        self._names = Names(rules, first, self._sources, self.slot_of)
+        self._notices = Notices(rules, first, self._names, self._sources, self.flaps)
         self.changes = Changes()
         self._steps = AlertSteps(self, self._life, self._notices)
 
@@ -96,7 +99,7 @@ class AlertBook:
 
     def attach(self, rule: int, source: Labelled) -> None:
         """Say where the labels of a rule's slots are known."""
-        self._notices.attach(rule, source)
+        self._sources[rule] = source
 
     def measure_by(self, rules: Ints, unit: Measuring, *, plain: bool) -> None:
         """Say who knows what these rules measure, by place, and whether they are plain."""
@@ -123,14 +126,14 @@ class AlertBook:
         """The conditions of these places, which have no alert, are forgotten."""
         self.changes.forget(places)
         for place in places.tolist():
-            self._notices.forget(place)
+            self._names.forget(place)
         self._free += places.tolist()
 
     def renew(self, place: int) -> None:
         """A place without an alert stands for another label set from now on."""
         self.changes.forget(np.array([place], dtype=np.int64))
         self.codes.array[place] = Code.FALSE
-        self._notices.forget(place)
+        self._names.forget(place)
 
     @property
     def spells(self) -> Spells:
@@ -323,12 +326,11 @@ class AlertBook:
 
     def text_at(self, rule: int, place: int) -> Key:
         """The labels of the alert at a place, as one text."""
-        return self._notices.named(rule, place, int(self.slot_of.array[place])).key
+        return self._names.of(rule, place).key
 
     def key_of(self, row: int) -> tuple[tuple[str, str], ...]:
         """The labels of an alert, in their order."""
-        place = int(self.rows.place[row])
-        labels = self._notices.named(int(self.rows.rule[row]), place, int(self.slot_of.array[place])).labels
+        labels = self._names.of(int(self.rows.rule[row]), int(self.rows.place[row])).labels
         return tuple(sorted(labels.items()))
 
     def rows_of(self, rule: int) -> Ints:

@@ -17,7 +17,7 @@ from engine.core.remembered import Remembered
 
 if TYPE_CHECKING:
     from engine.core.book import AlertBook
-    from engine.core.notices import Key
+    from engine.core.names import Key
 
 __all__ = ["Changes"]
 

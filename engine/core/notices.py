@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.core.alert_rows import Ints
 from engine.core.alerts import STATES, Code
-from engine.core.flaps import Flaps, Ring
+from engine.core.flaps import Flaps
+from engine.core.names import Key, Named, Names
 from engine.core.statuses import status_of, with_severity
 from engine.events import AlertState, Facts, Transition
 from engine.status import AlertStatus
@@ -22,10 +20,8 @@ if TYPE_CHECKING:
     from engine.core.book import AlertBook, Labelled
     from engine.core.life import Alerting
 
-__all__ = ["Key", "Measuring", "Notices", "Output", "Told", "key_of"]
+__all__ = ["Measuring", "Notices", "Output", "Told"]
 
-Key: TypeAlias = str
-"""A label set as one text, see `key_of`."""
 Levels: TypeAlias = NDArray[Any]
 _SHOWN: Final = np.array([0, 1, 2, 2], dtype=np.int8)
 """By phase, the number of the state that people see."""
@@ -42,33 +38,10 @@ KINDS: Final[tuple[tuple[AlertState, AlertState, str], ...]] = (
 )
 """What can happen to the alert of a plain rule: the state before, the state after, the reason."""
 _NOTHING: Final[dict[str, str]] = {}
-_NO_RING: Final = Ring()
-NAMED_MAX: Final = 20_000
-NAMED_BEFORE: Final = 5
-"""Of how many label sets the labels are kept at hand, and how many times that before."""
-NAMES_DROPPED: Final = 2
-"""How many that are not at hand any more go for each that comes."""
-
-
+Row: TypeAlias = tuple[int, int, int, int, float, int, int, int, Any]
+"""Of `Told`, with its number: (order, time, place, kind, value, active, fired, number, facts)."""
 Output: TypeAlias = tuple[int, int, int, Key, int, Transition]
 """A transition after what it is ordered by: place of its atom, time, rule, labels, and a number of its own."""
-
-
-class Named(msgspec.Struct, gc=False):
-    """What an alert is called. There are very many, and none is of interest to the garbage collector.
-
-    Args:
-        key: The labels in order.
-        rule: The number of its rule in outputs.
-        name: Of its rule.
-        ring: How often it went back and forth, as far as it may be used without asking: see `Ring`.
-    """
-
-    labels: dict[str, str]
-    key: Key
-    rule: int
-    name: str
-    ring: Ring
 
 
 class Told(NamedTuple):
@@ -109,14 +82,19 @@ class Notices:
     Args:
         rules: By number.
         first: What is added to the number of a rule in outputs.
+        names: What alerts are called.
+        sources: By rule, who knows what it measures.
         flaps: Marks those of alerts that go back and forth.
     """
 
-    def __init__(self, rules: Sequence[Alerting], first: int, flaps: Flaps) -> None:
+    def __init__(
+        self, rules: Sequence[Alerting], first: int, names: Names, sources: Mapping[int, Labelled], flaps: Flaps
+    ) -> None:
         self._rules = rules
         self._first = first
         self._flaps = flaps
-        self._sources: dict[int, Labelled] = {}
+        self._names = names
+        self._sources = sources
         self._severities = [[*(level.severity for level in rule.levels), ""] for rule in rules]  # -1 is none
         self._silent = [not getattr(rule, "annotations", True) for rule in rules]
         self._bare = False  # no plain rule has annotations or a severity
@@ -124,14 +102,6 @@ class Notices:
         self._unit_of = np.full(len(rules), -1, dtype=np.int64)
         self._units: list[Measuring] = []
         self._made = 0
-        self._named: dict[int, Named] = {}
-        self._older: deque[dict[int, Named]] = deque({} for _ in range(NAMED_BEFORE))
-        """What was at hand before, the newest first: no dictionary is so large that it takes long to grow. What is in
-        the last one goes a few at a time."""
-
-    def attach(self, rule: int, source: Labelled) -> None:
-        """Say where the labels of a rule's slots are known."""
-        self._sources[rule] = source
 
     def measure_by(self, rules: Ints, unit: Measuring, *, plain: bool) -> None:
         """Say who knows what these rules measure, by place, and whether they are plain."""
@@ -140,39 +110,6 @@ class Notices:
         self._plain |= plain
         self._unit_of[rules] = len(self._units)
         self._units.append(unit)
-
-    def named(self, rule: int, place: int, slot: int) -> Named:
-        """What an alert is called."""
-        known = self._named.get(place)
-        if known is None:
-            if len(self._named) >= 2 * NAMED_MAX:
-                self._begin_anew()
-            known = self._find(rule, place, slot)
-        return known
-
-    def _find(self, rule: int, place: int, slot: int) -> Named:
-        """Have what an alert is called at hand, which it is not."""
-        for _ in range(min(NAMES_DROPPED, len(self._older[-1]))):
-            self._older[-1].popitem()
-        known: Named | None = None
-        for older in self._older:
-            if older and (known := older.pop(place, None)):
-                break
-        else:
-            labels = self._rules[rule].alert_labels(self._sources[rule].labels_of(slot))
-            known = Named(labels, key_of(labels), self._first + rule, self._rules[rule].name, _NO_RING)
-        self._named[place] = known
-        return known
-
-    def _begin_anew(self) -> None:
-        self._older.pop()
-        self._older.appendleft(self._named)
-        self._named = {}
-
-    def forget(self, place: int) -> None:
-        """A place stands for another label set from now on."""
-        for known in (self._named, *self._older):
-            known.pop(place, None)
 
     def changes(
         self,
@@ -246,7 +183,7 @@ class Notices:
         last: int,
         facts: Facts | None,
     ) -> Output:
-        named = self._named.get(place) or self.named(which, place, book.slot_of.array[place])
+        named = self._names.at_hand.get(place) or self._names.of(which, place)
         labels, key, number, name = named.labels, named.key, named.rule, named.name
         severity, texts = self._severities[which][level], _NOTHING
         if "firing" in said and not self._silent[which]:
@@ -262,8 +199,7 @@ class Notices:
         """Transitions of plain rules, one for each row. This is most of what a change costs."""
         places, first = told.places.tolist(), self._made + 1
         self._made += len(places)
-        self._name(book, told.rules, places)
-        named = self._named
+        self._names.fetch(told.rules, places)
         columns = zip(
             told.orders.tolist(),
             told.times.tolist(),
@@ -277,37 +213,7 @@ class Notices:
             strict=True,
         )
         if self._bare:
-            changed, is_on = self._changed, self._is_on
-            return [
-                (
-                    order,
-                    time_ms,
-                    one.rule,
-                    one.key,
-                    number,
-                    Transition(
-                        time_ms,
-                        one.name,
-                        one.labels,
-                        before,
-                        after,
-                        why,
-                        value,
-                        active,
-                        _NOTHING,
-                        fired,
-                        "",
-                        "",
-                        one.ring.on
-                        if time_ms < one.ring.until_ms
-                        else (is_on if kind == FIRES else changed)(one, time_ms),
-                        facts,
-                    ),
-                )
-                for order, time_ms, place, kind, value, active, fired, number, facts in columns
-                for one in (named[place],)
-                for before, after, why in (KINDS[kind],)
-            ]
+            return self._bare_outputs(columns)
         made: list[Output] = []
         rules = told.rules.tolist()
         for which, (order, time_ms, place, kind, value, active, fired, _, facts) in zip(rules, columns, strict=True):
@@ -316,6 +222,38 @@ class Notices:
                 self._output(book, order, time_ms, which, place, KINDS[kind], value, active, fired, level, last, facts)
             )
         return made
+
+    def _bare_outputs(self, columns: Iterable[Row]) -> list[Output]:
+        """Those of rules without annotations and severity: nothing but the name differs, and no call is made for it."""
+        named, changed, is_on = self._names.at_hand, self._changed, self._is_on
+        return [
+            (
+                order,
+                time_ms,
+                one.rule,
+                one.key,
+                number,
+                Transition(
+                    time_ms,
+                    one.name,
+                    one.labels,
+                    before,
+                    after,
+                    why,
+                    value,
+                    active,
+                    _NOTHING,
+                    fired,
+                    "",
+                    "",
+                    one.ring.on if time_ms < one.ring.until_ms else (is_on if kind == FIRES else changed)(one, time_ms),
+                    facts,
+                ),
+            )
+            for order, time_ms, place, kind, value, active, fired, number, facts in columns
+            for one in (named[place],)
+            for before, after, why in (KINDS[kind],)
+        ]
 
     def _changed(self, named: Named, time_ms: int) -> bool:
         """Take note that an alert changed; whether it is marked now."""
@@ -327,18 +265,6 @@ class Notices:
     def _is_on(self, named: Named, time_ms: int) -> bool:
         """Whether an alert is marked at an instant."""
         return self._flaps.is_on(named.rule - self._first, named.key, time_ms)
-
-    def _name(self, book: AlertBook, rules: Ints, places: list[int]) -> None:
-        """Have the labels of places at hand."""
-        named = self._named
-        if all(map(named.__contains__, places)):
-            return
-        if len(named) + len(places) > NAMED_MAX:
-            self._begin_anew()
-            named = self._named
-        for rule, place in zip(rules.tolist(), places, strict=True):
-            if place not in named:
-                self._find(rule, place, int(book.slot_of.array[place]))
 
     @staticmethod
     def _reasons(
@@ -370,22 +296,11 @@ class Notices:
         """Alerts as people see them at `now_ms`."""
         own = book.rows
         rules, places = own.rule[rows].tolist(), own.place[rows].tolist()
-        slots = book.slot_of.array[own.place[rows]].tolist()
         times = np.full(len(rows), now_ms)
         values = self.measured(book, own.rule[rows], own.place[rows], times).tolist()
         facts = self._facts(book, rows, times, own.fired[rows] > 0)
-        columns = zip(rows.tolist(), rules, places, slots, values, facts, strict=True)
         return [
             status_of(book, self._flaps, number, row, named.labels, named.key, value, known, now_ms)
-            for row, number, place, slot, value, known in columns
-            for named in (self.named(number, place, slot),)
+            for row, number, place, value, known in zip(rows.tolist(), rules, places, values, facts, strict=True)
+            for named in (self._names.of(number, place),)
         ]
-
-
-def key_of(labels: Mapping[str, str]) -> Key:
-    """A label set as one text: in the order of such texts, label sets are in the order of their sorted pairs. A text is
-    compared several times as fast as pairs are, and hashed once."""
-    key = "\0".join(chain.from_iterable(sorted(labels.items())))
-    if key.count("\0") < 2 * len(labels):  # nearly always: none of the texts has one
-        return key
-    return "\0".join(text.replace("\0", "\\0") for pair in sorted(labels.items()) for text in pair)

@@ -14,7 +14,8 @@ from collections import OrderedDict
 from collections.abc import Generator, Iterable, Sequence
 from typing import TypeAlias
 
-from engine.core.notices import Key, Output, key_of
+from engine.core.names import Key, key_of
+from engine.core.notices import Output
 from engine.core.store import NEVER_MS
 from engine.core.tally import Tally
 from engine.events import Transition

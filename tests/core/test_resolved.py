@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from engine.core.evaluator import Core
 from engine.core.groups import GridGroup, GridRule
-from engine.core.notices import Output, key_of
+from engine.core.names import key_of
+from engine.core.notices import Output
 from engine.core.promql.query_compile import compile_query
 from engine.core.resolved import RESOLVED_KEPT_MS, Resolved
 from engine.core.rules import compile_rule

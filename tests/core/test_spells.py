@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from engine.core.evaluator import Core
 from engine.core.kin import Kin
-from engine.core.notices import key_of
+from engine.core.names import key_of
 from engine.core.rules import LevelTerms, Rule, compile_rule
 from engine.events import STALE, Event, Sample, SampleBatch, Transition
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core import ages, alert_rows, columns, inputs, kin, notices, outputs, resolved, touching
+from engine.core import ages, alert_rows, columns, inputs, kin, names, notices, outputs, resolved, touching
 from engine.core.alert_rows import Rows
 from engine.core.columns import Column
 from engine.core.evaluator import Core
@@ -146,7 +146,7 @@ def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
         (ages, "ROWS_PER_STEP", 13),
         (alert_rows, "_ROWS_PER_STEP", 17),
         (touching, "JUDGES_PER_STEP", 1),
-        (notices, "NAMED_MAX", 19),
+        (names, "NAMED_MAX", 19),
         (resolved, "FORGOTTEN_PER_STEP", 2),
     ):
         monkeypatch.setattr(module, name, size)
