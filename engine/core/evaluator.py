@@ -18,8 +18,7 @@ from engine.core import reading
 from engine.core.alert_bytes import Changed, Writer
 from engine.core.alert_taking import take_rows
 from engine.core.blindness import Blindness
-from engine.core.judge import Judge
-from engine.core.kin import Kin
+from engine.core.course import Course
 from engine.core.landing import Outputs
 from engine.core.notices import Output
 from engine.core.orphans import DAMAGED, endings
@@ -32,9 +31,7 @@ from engine.core.restart import restart
 from engine.core.rules import RecordingRule, Rule
 from engine.core.seats import Seat, seats_of
 from engine.core.snapshot import put, take
-from engine.core.store import NEVER_MS
 from engine.core.tally import words_of
-from engine.core.telling import POINTS_PER_CHUNK, Telling
 from engine.errors import StateError
 from engine.events import Blind, Event, Health, Sample, SampleBatch, Transition
 from engine.status import AlertStatus
@@ -43,9 +40,6 @@ __all__ = ["Core"]
 
 T = TypeVar("T")
 Steps: TypeAlias = Generator[None, None, list[Transition]]
-
-TIMERS_PER_RULE_MAX = 4
-TIMERS_SLACK = 10_000
 
 
 class Core:
@@ -62,9 +56,9 @@ class Core:
 
     def __init__(self, rules: Sequence[Rule | RecordingRule], **options: Unpack[Options]) -> None:
         parts = self._parts = Parts(rules, options)
-        self._timers, self._sweeps, self._instants = parts.timers, parts.sweeps, parts.instants
-        self._book, self._lander, self._resolved, self._tally = parts.book, parts.lander, parts.resolved, parts.tally
+        self._lander, self._resolved, self._tally = parts.lander, parts.resolved, parts.tally
         self._blindness = Blindness(parts)
+        self._course = Course(parts, self._blindness)
         self._restored = False
         self._writer: Writer | None = None
         self._gone: list[tuple[str, str]] = []  # rows that were taken and have no place
@@ -97,7 +91,7 @@ class Core:
                     raise
                 self._tally.count("atoms_failed_total", 1)
                 on_error(error)
-        self._tidy_timers()
+        self._course.tidy_timers()
         return (yield from self._given(made))
 
     def _given(self, made: list[Output]) -> Steps:
@@ -122,13 +116,13 @@ class Core:
         if not self._parts.begun:
             self._parts.begun = True
             first = atom[0] if isinstance(atom, list) else atom
-            self._begin(first.time_ms)
+            self._course.begin(first.time_ms)
             for batch in [b for projector in self._parts.projectors for b in projector.initial(first.time_ms)]:
                 made += yield from self._lander.batch(batch)
         if isinstance(atom, list):
             made = joined(made, (yield from self._lander.run(atom)))
         elif isinstance(atom, Blind):
-            made += yield from self._pass_until(atom)
+            made += yield from self._course.before_blind(atom)
             self._blindness.take(atom)
         elif not isinstance(atom, Sample | SampleBatch):  # those came as runs
             self._tally.count("events_total", 1)
@@ -141,23 +135,11 @@ class Core:
     def advancing(self, now_ms: int) -> Steps:
         """`advance` in steps: a generator that returns the transitions."""
         self._go_on()
-        done: list[Output] = []
-        self._begin(now_ms)
-        while True:
-            timer_ms, instant_ms = self._timers.next_ms(), self._instants.next_ms()
-            if timer_ms is not None and timer_ms <= now_ms and (instant_ms is None or timer_ms <= instant_ms):
-                done = joined(done, (yield from self._wake(timer_ms)))
-            elif instant_ms is not None and instant_ms <= now_ms:
-                done = joined(done, (yield from self._evaluate_groups(instant_ms)))
-            else:
-                break
-        done = joined(done, (yield from self._sweep(now_ms)))
-        for chunk in self._book.passing(now_ms):
-            done += chunk
-            yield
+        self._course.begin(now_ms)
+        done = yield from self._course.until(now_ms)
         before_ms, self._lander.watermark_ms = self._lander.watermark_ms, max(self._lander.watermark_ms, now_ms)
-        self._parts.recent.horizon_ms = self._instants.horizon_ms(self._lander.watermark_ms)
-        self._tidy_timers()
+        self._parts.recent.horizon_ms = self._parts.instants.horizon_ms(self._lander.watermark_ms)
+        self._course.tidy_timers()
         lookback_ms = self._parts.recent.lookback_ms if self._parts.runners else 0
         self._parts.store.end_warming(self._lander.watermark_ms, lookback_ms)
         given = yield from self._given((yield from in_order(done)))
@@ -165,85 +147,12 @@ class Core:
         yield from self._evict(before_ms)
         return given
 
-    def _pass_until(self, blind: Blind) -> Outputs:
-        """Let happen what is due until a blind span begins, inclusive: until then there was somebody to see it."""
-        made: list[Output] = []
-        if blind.from_ms <= self._lander.watermark_ms:
-            return made
-        layouts = self._parts.layouts
-        if blind.scope != "*":
-            known = layouts.known(blind.series or (blind.scope,))
-            readers = yield from layouts.readers(known)
-            made = yield from self._lander.before(blind.from_ms + 1, known, readers, layouts.chains(known))
-        else:
-            for chain in self._parts.chains:
-                made += yield from chain.before(blind.from_ms + 1, self._lander.record)
-            made += yield from self._sweep(blind.from_ms)
-            for chunk in self._book.passing(blind.from_ms):
-                made += chunk
-                yield
-        return (yield from in_order(made))
-
-    def _wake(self, time_ms: int) -> Outputs:
-        """Let happen what is due for chains at an instant."""
-        done: list[Output] = []
-        if (woken := self._timers.pop(time_ms)) is not None:
-            for chain in dict.fromkeys(self._parts.chain_of[deadline.rule] for deadline in sorted(woken[1])):
-                done += yield from chain.wake(time_ms, self._lander.record)
-        return done
-
-    def _sweep(self, now_ms: int) -> Outputs:
-        """Let pointwise rules look for inputs that went stale until now."""
-        done: list[Output] = []
-        told = Telling(self._book)
-        swept: list[Judge | Kin] = []
-        looking = self._parts.looking
-        while (woken := self._sweeps.pop(now_ms)) is not None:
-            for index in {deadline.rule for deadline in woken[1]}:
-                judge = looking[index]
-                found = yield from judge.sweep(now_ms)
-                yield
-                if not found:
-                    continue
-                swept.append(judge)
-                for part in (part for points in found for part in points.chunks(POINTS_PER_CHUNK)):
-                    for chunk in told.add(judge, part):
-                        done += chunk
-                        yield
-        for chunk in told.rest():
-            done += chunk
-            yield
-        yield from told.done()
-        for judge in swept:
-            yield from judge.watching()
-        return done
-
     def _evict(self, before_ms: int) -> Generator[None, None, None]:
         """Let go of dead series. Should that fail, which is a bug, nothing has changed, and no transition is lost."""
         try:
             yield from self._parts.eviction.pass_time(before_ms, self._lander.watermark_ms)
         except Exception as error:  # noqa: BLE001  # told as health
             self._tally.breach("store", "eviction_failed", 1, words_of(error))
-
-    def _begin(self, time_ms: int) -> None:
-        """Time begins, with the first event or the first advance."""
-        self._instants.begin(time_ms)
-        if not self._parts.time_begun:
-            self._parts.time_begun = True
-            for chain in self._parts.chains:
-                chain.begin(time_ms)
-
-    def _evaluate_groups(self, instant_ms: int) -> Outputs:
-        """Evaluate the groups of an instant, each landing what its rules record before the next rule."""
-        done: list[Output] = []
-        for index in self._instants.take(instant_ms):
-            for made, recorded in self._parts.runners[index].evaluate(instant_ms):
-                done += made
-                if recorded is not None:
-                    done += yield from self._lander.recorded(recorded)
-                yield
-        self._blindness.skip_instants()
-        return done
 
     def query(self, plan: QueryPlan, at_ms: int) -> Value:
         """The value of an expression at an instant, over what is kept: see `queries` of the constructor.
@@ -256,9 +165,7 @@ class Core:
 
     def next_deadline(self) -> int | None:
         """When `advance` may next have something to do, in milliseconds since the epoch; None if never."""
-        due_ms = self._book.due_ms if self._book.due_ms != NEVER_MS else None
-        planned = self._timers.next_ms(), self._sweeps.next_ms(), self._instants.next_ms(), due_ms
-        return min((at for at in planned if at is not None), default=None)
+        return self._course.next_ms()
 
     # -- reading -----------------------------------------------------------------------------------------------
 
@@ -313,19 +220,6 @@ class Core:
     def take_health(self) -> list[Health]:
         """Limits that were reached since the last call, as events stamped with the watermark."""
         return reading.take_health(self._parts)
-
-    # -- bookkeeping -------------------------------------------------------------------------------------------
-
-    def _tidy_timers(self) -> None:
-        """Timers that mean nothing any more wait for their time; when they are many, begin anew."""
-        if len(self._timers) > TIMERS_PER_RULE_MAX * len(self._parts.chain_of) + TIMERS_SLACK:
-            self._timers.clear()
-            for chain in self._parts.chains:
-                chain.arm_all()
-        if len(self._sweeps) > TIMERS_PER_RULE_MAX * len(self._parts.looking) + TIMERS_SLACK:
-            self._sweeps.clear()
-            for judge in {id(judge): judge for judge in self._parts.looking.values()}.values():
-                judge.looks.rearm()
 
     # -- snapshot ----------------------------------------------------------------------------------------------
 

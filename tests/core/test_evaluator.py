@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core import evaluator, layouts
-from engine.core.evaluator import TIMERS_PER_RULE_MAX, Core
+from engine.core import course, layouts
+from engine.core.course import TIMERS_PER_RULE_MAX
+from engine.core.evaluator import Core
 from engine.core.rules import Rule, compile_rule
 from engine.events import STALE, Blind, Sample, SampleBatch, Transition
 from engine.series import series_text
@@ -701,25 +702,25 @@ def test_going_stale_all_at_once_yields_too() -> None:
 
 def test_timers_stay_bounded_when_alerts_flap_for_hours(monkeypatch: pytest.MonkeyPatch) -> None:
     """A timer is not taken out before its time; with a long `for` thousands would wait for theirs."""
-    monkeypatch.setattr(evaluator, "TIMERS_SLACK", 100)
+    monkeypatch.setattr(course, "TIMERS_SLACK", 100)
     core = Core([rule("a > 1", for_ms=DAY), rule("a > 1", keep_firing_for_ms=DAY)])
     series = tuple(f'a{{i="{number}"}}' for number in range(5))
     high, low = np.full(5, 5.0), np.zeros(5)
     most = 0
     for tick in range(1, 2_001):  # 8 hours
         core.feed([SampleBatch(tick * 15 * SECOND, series, high if tick % 2 else low, 15 * SECOND)])
-        most = max(most, len(core._timers))
+        most = max(most, len(core._parts.timers))
     assert most <= 100 + TIMERS_PER_RULE_MAX * (2 + 2 * 5)
     assert core.counters()["transitions_total"] >= 5 * 1_999
 
 
 def test_timers_that_were_made_anew_still_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluator, "TIMERS_SLACK", 100)
+    monkeypatch.setattr(course, "TIMERS_SLACK", 100)
     core = Core([rule("a > 1", for_ms=HOUR), rule("b > 1", for_ms=HOUR, name="S")])
     core.feed([Sample(SECOND, "b", 5.0, HOUR)])
     for second in range(1, 1_000):
         core.feed([Sample(second * SECOND, "a", 5.0 if second % 2 else 0.0, SECOND)])
-    assert len(core._timers) < 200
+    assert len(core._parts.timers) < 200
     made = core.advance(2 * HOUR)
     assert ("S", HOUR + SECOND, "firing") in [(t.rule, t.time_ms, t.kind) for t in made]
 

@@ -63,7 +63,7 @@ def played(core: Core, drains: list[list[Event]]) -> list[Transition]:
 def without_spells(rules: list[Rule]) -> Core:
     """A core that takes every step one by one."""
     core = Core(rules)
-    core._book.plain[:] = False
+    core._parts.book.plain[:] = False
     for kin in core._parts.kins:
         kin.plain = False
     return core
