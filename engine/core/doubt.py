@@ -2,8 +2,8 @@
 
 After a blind span windows hold less than they would otherwise: what has left them or never came into them may have
 been there. As long as the same windows in known time (`engine.core.known`) say something else, a condition stays what
-it was when it was last told. Only a value that is there and does not hold is evidence all the same, unless it is a
-total, which is less where less was seen.
+it was when it was last told. Where only known time says anything, because windows are empty, that counts against a
+condition, unless a sample since the span makes it a comparison across the span.
 """
 
 from __future__ import annotations
@@ -29,34 +29,30 @@ class Doubt:
         codes: What its rows are.
         known: The result in known time; None if there is no other.
         judged: What rows of a result are.
-        totals: Its values are less where less was seen.
     """
 
-    def __init__(
-        self, result: Vector, codes: Codes, known: Vector | None, judged: Callable[[Vector], Codes], *, totals: bool
-    ) -> None:
+    def __init__(self, result: Vector, codes: Codes, known: Vector | None, judged: Callable[[Vector], Codes]) -> None:
         self._known = known
         self._there: dict[LabelSet, int] | None = None
+        self._codes = codes
         self.rows: Bools = np.zeros(len(result.present), dtype=np.bool_)
-        """Of a result: of which a level holds that would not hold in known time, or of totals the other way round."""
+        """Of a result: which are something else in known time."""
         if known is None:
             return
-        known_codes = judged(known)
+        self._codes = judged(known)
         if known.shape is result.shape:
-            here = np.where(known.present, known_codes, 0)
+            here = np.where(known.present, self._codes, Code.FALSE)
         else:
-            here = np.zeros(len(codes), dtype=np.int16)
+            here = np.full(len(codes), Code.FALSE, dtype=np.int16)
             for row in np.flatnonzero(result.present).tolist():
                 at = self._rows().get(label_set(result.shape.labels(row)))
-                here[row] = 0 if at is None else known_codes[at]
-        self.rows |= (codes & ~here & Code.WHENS) != 0
-        if totals:
-            self.rows |= (here & ~codes & Code.WHENS) != 0
-        self.rows &= result.present
+                here[row] = Code.FALSE if at is None else self._codes[at]
+        self.rows = (codes != here) & result.present
 
-    def __contains__(self, labels: Mapping[str, str]) -> bool:
-        """Whether a label set is there in known time."""
-        return self._known is not None and label_set(labels) in self._rows()
+    def known(self, labels: Mapping[str, str]) -> int | None:
+        """What a label set is in known time; None if it is not there."""
+        at = None if self._known is None else self._rows().get(label_set(labels))
+        return None if at is None else int(self._codes[at])
 
     def _rows(self) -> dict[LabelSet, int]:
         if self._there is None:

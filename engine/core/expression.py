@@ -45,7 +45,13 @@ _OF_NOTHING = frozenset({"absent", "absent_over_time", "pi", "time", "vector"})
 # Functions whose value changes while nothing comes in, or whose meaning is that nothing does.
 _OF_TIME = frozenset({"time", "timestamp", "absent", "absent_over_time"})
 
-_TOTALS = frozenset({"changes", "count_over_time", "delta", "increase", "rate", "resets", "sum_over_time"})
+# Functions that compare samples: in known time those before a span and those after it stand side by side.
+_COMPARING = frozenset(
+    {
+        *("changes", "delta", "deriv", "double_exponential_smoothing", "holt_winters", "idelta", "increase", "irate"),
+        *("predict_linear", "rate", "resets"),
+    }
+)
 
 
 class FreshView:
@@ -115,8 +121,7 @@ class Expression:
         nodes = list(walk(plan.root))
         self._ticks = any(map(_changes_with_time, nodes))
         self._reach_ms = reach_ms(plan)
-        self.totals = any(isinstance(node, Call) and node.function in _TOTALS for node in nodes)
-        """Whether its values may be less only because less was seen."""
+        self._compares = any(isinstance(node, Call) and node.function in _COMPARING for node in nodes)
         self._needs_no_sample = not plan.leaves or any(map(_is_of_nothing, nodes))
         self._refresh_ms = NEVER_MS
         self._sweep_ms = NEVER_MS
@@ -173,6 +178,13 @@ class Expression:
     def rests_on(self, label_sets: Sequence[Mapping[str, str]], handles: NDArray[np.int64], at_ms: int) -> Bools:
         """Which label sets have, behind some selector, no other inputs than these series."""
         return rests_on(self.evidence, label_sets, handles, self._recent, at_ms)
+
+    def is_known(self, labels: Mapping[str, str], at_ms: int) -> bool:
+        """Whether what a label set is in known time compares nothing of before a blind span with what came after it."""
+        if not self._compares:
+            return True
+        found = speaking(self.evidence, labels, self._recent, at_ms)
+        return not any(bool((self._store.last_ms(handles) >= self._store.blind_ms).any()) for handles in found)
 
     def was_fed_at(self, labels: Mapping[str, str], at_ms: int) -> bool:
         """Whether a series that speaks for a label set had its last sample at an instant."""

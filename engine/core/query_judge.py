@@ -215,8 +215,7 @@ class QueryJudge:
             if not isinstance(result, Vector):
                 raise EvaluationError("a rule's expression gives a vector")
             codes = self._judged(result)
-            known = self.expression.known(time_ms)
-            doubt = Doubt(result, codes, known, self._judged, totals=self.expression.totals)
+            doubt = Doubt(result, codes, self.expression.known(time_ms), self._judged)
             holds = np.flatnonzero(((codes & Code.WHENS) != 0) & ~doubt.rows)
             self._place(result, np.flatnonzero(result.present) if self._remembers else holds)
         except EvaluationError as error:  # the rule's own fault: nothing changes
@@ -278,9 +277,11 @@ class QueryJudge:
             absence = self.expression.absence(time_ms)
             for at in np.flatnonzero(doubtful).tolist():
                 labels = dict(self._places.labels(int(places[at])))
-                why = absence.of(labels)
-                if not stays[at]:
-                    stays[at] = (not there[at] or why != Code.FALSE) and labels in doubt
+                why, known = absence.of(labels), doubt.known(labels)
+                if not there[at] and known is not None and why != Code.ENDED:
+                    stays[at] = bool(known & Code.WHENS) or not self.expression.is_known(labels, time_ms)
+                    told[at] = known
+                    continue
                 stays[at] &= why != Code.ENDED
                 if why != Code.FALSE:
                     told[at] = self._missing if why == Code.UNKNOWN else why
