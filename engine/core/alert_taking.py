@@ -64,6 +64,7 @@ def take_rows(parts: Parts, rows: Iterable[tuple[str, str, bytes]], until_ms: in
     kept += [seen for one in everything for seen in one.seen]
     _fill_store(parts, kept, until_ms)
     _fill_blind(parts, [own for one in everything for own in one.own], until_ms)
+    parts.recent.since_ms = until_ms  # until a history fills them
     parts.lander.watermark_ms, parts.time_begun = until_ms, True
     for judge in parts.pointwise.values():
         parts.layouts.tell(judge)

@@ -29,14 +29,29 @@ class Doubt:
         codes: What its rows are.
         known: The result in known time; None if there is no other.
         judged: What rows of a result are.
+        unfilled: Nobody knows what windows held before a restart.
+        may_begin, may_end: What holds then would hold whatever that was, or what does not, would not.
     """
 
-    def __init__(self, result: Vector, codes: Codes, known: Vector | None, judged: Callable[[Vector], Codes]) -> None:
+    def __init__(
+        self,
+        result: Vector,
+        codes: Codes,
+        known: Vector | None,
+        judged: Callable[[Vector], Codes],
+        *,
+        unfilled: bool = False,
+        may_begin: bool = False,
+        may_end: bool = False,
+    ) -> None:
         self._known = known
         self._there: dict[LabelSet, int] | None = None
         self._codes = codes
         self.rows: Bools = np.zeros(len(result.present), dtype=np.bool_)
         """Of a result: which are something else in known time."""
+        self.unfilled = unfilled
+        if unfilled:
+            self.rows = result.present & ~np.where((codes & Code.WHENS) != 0, may_begin, may_end)
         if known is None:
             return
         self._codes = judged(known)

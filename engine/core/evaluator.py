@@ -305,11 +305,13 @@ class Core:
         To be asked after `restore`, if there is a snapshot: then it is little more than the time since."""
         return reach(self._parts, now_ms)
 
-    def refill(self, batches: Iterable[SampleBatch], now_ms: int) -> None:
+    def refill(self, batches: Iterable[SampleBatch], now_ms: int, since_ms: int | None = None) -> None:
         """Take samples of the past into windows, and go on at `now_ms`: see `refilling`."""
-        _exhaust(self.refilling(batches, now_ms))
+        _exhaust(self.refilling(batches, now_ms, since_ms))
 
-    def refilling(self, batches: Iterable[SampleBatch], now_ms: int) -> Generator[None, None, None]:
+    def refilling(
+        self, batches: Iterable[SampleBatch], now_ms: int, since_ms: int | None = None
+    ) -> Generator[None, None, None]:
         """Take samples of the past into the windows of a core that is new, or was restored without `now_ms`.
 
         In steps. Nothing is judged, nothing is late; of each series what is newer than its last sample is taken, as
@@ -319,6 +321,9 @@ class Core:
 
         Args:
             batches: In order of time. Their `interval_ms` says when series go stale that are new to the core.
+            since_ms: They are all that there were since then, as far back as `reach` says; since ever, if there are any
+                and nothing is said. What windows held before is unknown to a core that has nothing but alerts: until
+                that has left them, nothing changes because of it.
 
         Raises:
             StateError: It was fed, or time has passed.
@@ -326,7 +331,7 @@ class Core:
         if not self._at_rest:
             raise StateError("windows are refilled before the core goes on, and once")
         self._at_rest = False
-        yield from Refill(self._parts).run(batches, self._blindness, now_ms)
+        yield from Refill(self._parts).run(batches, self._blindness, now_ms, since_ms)
 
     def _go_on(self) -> None:
         """Windows are as they will be when the first event comes."""

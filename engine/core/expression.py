@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.core import spans
 from engine.core.absence import Absence, Evidence, rests_on, speaking
 from engine.core.known import KnownView, reach_ms
 from engine.core.promql.labels import Shape
@@ -34,7 +35,7 @@ from engine.core.store import NEVER_MS, STALE_AFTER_MS, Store
 from engine.core.timers import Deadline, Timers
 from engine.core.witnesses import witnesses
 
-__all__ = ["Expression", "FreshView", "SavedTimers"]
+__all__ = ["Expression", "FreshView", "SavedTimers", "changes_with_time"]
 
 SWEEP, TICK = -1, -2
 AGE_MAX_MS = 31 * 86_400_000
@@ -119,9 +120,12 @@ class Expression:
         self._last: tuple[int, Value] | None = None
         self.evidence = evidence
         nodes = list(walk(plan.root))
-        self._ticks = any(map(_changes_with_time, nodes))
+        self._ticks = any(map(changes_with_time, nodes))
         self._reach_ms = reach_ms(plan)
         self._compares = any(isinstance(node, Call) and node.function in _COMPARING for node in nodes)
+        self._filled = not self._ticks
+        ranged = {node.selector for node in nodes if isinstance(node, RangeSelector)}
+        self._aging = [leaf for leaf in plan.leaves if leaf not in ranged]
         self._needs_no_sample = not plan.leaves or any(map(_is_of_nothing, nodes))
         self._refresh_ms = NEVER_MS
         self._sweep_ms = NEVER_MS
@@ -165,6 +169,26 @@ class Expression:
             return None
         value = KnownView(self._recent, store, at_ms).value(self.plan, constants=self._constants)
         return value if isinstance(value, Vector) else None
+
+    def unfilled(self, at_ms: int) -> bool:
+        """Whether windows that it looks at do not yet hold what they would, had the engine not begun anew without a
+        history."""
+        if not self._filled:
+            first_ms = at_ms - self._reach_ms - self._age_ms()
+            self._filled = spans.back(self._store.blind, first_ms) >= self._recent.since_ms
+        return not self._filled
+
+    def _age_ms(self) -> int:
+        """How old the last sample of an input may be, blind time apart."""
+        store, oldest_ms = self._store, 0
+        if self._recent.since_ms < 0:
+            return 0
+        for leaf in self._aging:
+            handles = self._recent.handles(leaf)
+            # What came with an alert is as if it had had samples until its windows begin.
+            ages = store.seen_age(handles) - np.maximum(self._recent.since_ms - store.last_ms(handles), 0)
+            oldest_ms = max(oldest_ms, int(ages.max(initial=0)) if len(handles) else STALE_AFTER_MS)
+        return min(oldest_ms, AGE_MAX_MS)
 
     def forget_shapes(self) -> None:
         """Label sets have got other codes: what was made of the old ones means nothing any more."""
@@ -283,7 +307,8 @@ class Expression:
         return first
 
 
-def _changes_with_time(node: Node) -> bool:
+def changes_with_time(node: Node) -> bool:
+    """Whether a part of an expression is worth something else as time passes and nothing comes in."""
     match node:
         case RangeSelector() | Subquery():
             return True

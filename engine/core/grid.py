@@ -15,6 +15,7 @@ import numpy as np
 
 from engine.core.grid_alerts import ALERTS, ALERTS_FOR_STATE, GridAlerts, SavedGridAlerts
 from engine.core.groups import GridGroup, GridRule, SavedInstants
+from engine.core.known import may_begin
 from engine.core.notices import Output
 from engine.core.promql.labels import NAME, Codes, Shape
 from engine.core.promql.plan import QueryPlan
@@ -73,6 +74,7 @@ class GroupRunner:
         unseen: Whether some input of a rule was not seen since a restart, though a sample is still to be expected at an
             instant.
         known: What an expression would be worth if blind spans had not been; None where that is no other question.
+        unfilled: Whether nobody knows what windows that an expression looks at would hold, after a restart.
         query: Answers `query` in templates, given the text and the instant.
         subquery_step_ms: The step of subqueries that have none.
     """
@@ -90,6 +92,7 @@ class GroupRunner:
         external_url: str = "",
         unseen: Callable[[QueryPlan, int], bool] = lambda _plan, _at_ms: False,
         known: Callable[[QueryPlan, int], Vector | None] = lambda _plan, _at_ms: None,
+        unfilled: Callable[[QueryPlan, int], bool] = lambda _plan, _at_ms: False,
         query: Callable[[str, int], list[tuple[dict[str, str], float]]],
         subquery_step_ms: int = 60_000,
     ) -> None:
@@ -102,6 +105,7 @@ class GroupRunner:
         self._query = query
         self._unseen = unseen
         self._known = known
+        self._unfilled = unfilled
         self._subquery_step_ms = subquery_step_ms
         self._constants: Constants = {}
         self._written: list[tuple[str, ...]] = [() for _ in group.rules]
@@ -120,12 +124,13 @@ class GroupRunner:
             query_ms = at_ms - self.group.query_offset_ms
             try:
                 value = self._value(rule, query_ms)
-                result, known = self._vector(value), self._known(rule.plan, query_ms)
+                result, unfilled = self._vector(value), self._unfilled(rule.plan, query_ms)
+                known = None if unfilled else self._known(rule.plan, query_ms)
                 if rule.kind == "record":
-                    yield [], self._recorded(index, rule, result, query_ms, known)
+                    yield [], self._recorded(index, rule, result, query_ms, known, unfilled=unfilled)
                     continue
                 warming = self._unseen(rule.plan, query_ms)
-                made = self.alerting[index].evaluate(result, at_ms, warming=warming, known=known)
+                made = self.alerting[index].evaluate(result, at_ms, warming=warming, known=known, unfilled=unfilled)
             except ValueError as error:  # no value, or labels that no series can have: nothing changes
                 self._tally.breach(f"rule.{rule.name}", "evaluation_failed", 1, words_of(error))
                 continue
@@ -210,7 +215,7 @@ class GroupRunner:
         return text
 
     def _recorded(
-        self, index: int, rule: GridRule, result: Vector, at_ms: int, known: Vector | None
+        self, index: int, rule: GridRule, result: Vector, at_ms: int, known: Vector | None, *, unfilled: bool
     ) -> SampleBatch | None:
         named = self._names.get(index)
         if named is not None and named.are_of(result):
@@ -223,8 +228,12 @@ class GroupRunner:
             if text in made:
                 raise EvaluationError("vector contains metrics with the same labelset after applying rule labels")
             made[text] = number
-        if known is not None:  # neither new nor gone only because nobody looked
+        # Neither new nor gone only because nobody looked.
+        if unfilled:
+            stays = self._written[index]
+        elif known is not None:
             stays = {_series(rule, sample_labels) for sample_labels, _ in known.items()}
+        if known is not None or (unfilled and not may_begin(rule.plan.root, None, adding=False)):
             made = {text: number for text, number in made.items() if text in stays or self.wrote(index, text)}
         self._names.pop(index, None)
         limit = self.group.limit
@@ -232,7 +241,13 @@ class GroupRunner:
             self._tally.breach(f"rule.{rule.name}", "series_over_limit", len(made) - limit)
             self._tally.count("samples_dropped_total_series_over_limit", len(made) - limit)
             made = dict(list(made.items())[:limit])
-        elif known is None and result.ordered is None and set(made).issuperset(self._written[index]) and made:
+        elif (
+            known is None
+            and not unfilled
+            and result.ordered is None
+            and set(made).issuperset(self._written[index])
+            and made
+        ):
             batch = self._batch(index, made, at_ms)
             self._names[index] = _Names(result.shape, result.present.copy(), result.rows(), self._written[index])
             return batch

@@ -20,7 +20,7 @@ from engine.core.book import AlertBook
 from engine.core.columns import Column
 from engine.core.conditions import Level, asks_for_less, split_condition
 from engine.core.groups import GridRule
-from engine.core.known import LabelSet, label_set, label_sets
+from engine.core.known import LabelSet, label_set, label_sets, may_begin, may_end
 from engine.core.label_places import LabelPlaces, Labels, SavedPlaces
 from engine.core.notices import Output
 from engine.core.points import Points
@@ -98,6 +98,8 @@ class GridAlerts:
         self.book = AlertBook([_Texts(rule, self._describe)], [alerts_max], index)
         self.book.attach(0, self)
         self._render = render
+        measured = split_condition(rule.plan.root)
+        self._may_begin, self._may_end = may_begin(*measured), may_end(measured[0])
         self._labels_vary = not all(_is_constant(template) for template in rule.labels.values())
         self._texts_vary = any(_depends_on_time(template) for template in rule.annotations.values())
         self._at_ms = 0
@@ -129,7 +131,13 @@ class GridAlerts:
         return np.array([self._value(self._places.labels(slot)) for slot in slots.tolist()], dtype=np.float64)
 
     def evaluate(
-        self, result: Vector, at_ms: int, *, warming: bool = False, known: Vector | None = None
+        self,
+        result: Vector,
+        at_ms: int,
+        *,
+        warming: bool = False,
+        known: Vector | None = None,
+        unfilled: bool = False,
     ) -> list[Output]:
         """Tell the alerts whose label sets came or went, and let time pass.
 
@@ -137,11 +145,13 @@ class GridAlerts:
             warming: Not all inputs were seen since a restart: that a label set has gone ends no firing alert.
             known: The result if blind spans had not been, where that may be another: what is new or gone only because
                 nobody looked begins and ends nothing.
+            unfilled: Nobody knows what windows held before a restart: nothing ends for that reason, nor begins if it
+                may be so for that reason alone.
 
         Raises:
             EvaluationError: Two label sets are the same with the rule's labels. Then nothing has changed.
         """
-        if known is not None:
+        if known is not None or (unfilled and not self._may_begin):
             result = self._seen(result, known, at_ms)
         stays = None if known is None else label_sets(known)
         rows = np.flatnonzero(result.present)
@@ -168,7 +178,11 @@ class GridAlerts:
         waiting = (labels for labels in self._withheld if labels in self._last_values and labels not in entered)
         left |= {labels: self._last_values[labels] for labels in waiting}
         self._withheld = dict.fromkeys(
-            labels for labels in left if (warming and self._fires(labels)) or self._stays(labels, stays)
+            labels
+            for labels in left
+            if (warming and self._fires(labels))
+            or (unfilled and not self._may_end and self._row(labels) != FREE)
+            or self._stays(labels, stays)
         )
         self._measure(result.values)
         made = self._tell(newly, left, at_ms)
@@ -346,9 +360,9 @@ class GridAlerts:
             if (place := self._places.find(labels)) != FREE:
                 self._active.array[place] = FREE
 
-    def _seen(self, result: Vector, known: Vector, at_ms: int) -> Vector:
-        """A result without what is new in it only because nobody looked."""
-        there, present = label_sets(known), result.present.copy()
+    def _seen(self, result: Vector, known: Vector | None, at_ms: int) -> Vector:
+        """A result without what is new in it only because nobody looked; without all that is new, if nobody knows."""
+        there, present = {} if known is None else label_sets(known), result.present.copy()
         for row in result.rows().tolist():
             own = result.shape.labels(row)
             if label_set(own) not in there:

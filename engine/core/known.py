@@ -14,9 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.core import spans
+from engine.core.conditions import Condition
 from engine.core.joined import JoinedWindow
 from engine.core.promql.labels import Shape
-from engine.core.promql.plan import QueryPlan, Selector
+from engine.core.promql.plan import (
+    Aggregation,
+    Call,
+    Node,
+    QueryPlan,
+    RangeSelector,
+    Selector,
+    SetOperation,
+    Subquery,
+    children,
+    walk,
+)
 from engine.core.promql.query import Constants, evaluate_instant
 from engine.core.promql.steps import Basis, Steps
 from engine.core.promql.vector import EvaluationError, Floats, Scalar, Vector
@@ -25,11 +37,13 @@ from engine.core.recent import Recent
 from engine.core.spans import Edges
 from engine.core.store import Store
 
-__all__ = ["KnownView", "LabelSet", "label_set", "label_sets", "reach_ms"]
+__all__ = ["KnownView", "LabelSet", "label_set", "label_sets", "may_begin", "may_end", "reach_ms"]
 
 Ints = NDArray[np.int64]
 LabelSet = tuple[tuple[str, str], ...]
 S = TypeVar("S", bound=np.generic)
+_OF_SILENCE: Final = frozenset({"absent", "absent_over_time", "time", "vector"})
+_ADDING: Final = frozenset({"changes", "count_over_time", "delta", "increase", "rate", "resets", "sum_over_time"})
 SCOPES_MAX: Final = 8
 """Of so many different spans of series of one selector; of more, only those that are everybody's count."""
 
@@ -75,8 +89,7 @@ class KnownView:
             oldest_ms = at_ms - self._lookback_ms
             young = (times > oldest_ms) if self._recent.left_open else (times >= oldest_ms)
         else:
-            own = self._store.stale_after(handles) - self._store.blind_after(handles, self._store.last_ms(handles))
-            young = times + own >= at_ms
+            young = times + self._store.seen_age(handles) >= at_ms
         return cells._replace(times=times).vectors(young)
 
     def window(self, selector: Selector, start_ms: int, end_ms: int) -> tuple[Shape, Window]:
@@ -172,6 +185,39 @@ def _picked(columns: list[NDArray[S]], scope: Ints) -> NDArray[S]:
         return columns[0]
     picked: NDArray[S] = np.stack(columns)[scope, np.arange(len(scope))]
     return picked
+
+
+def may_begin(root: Node, condition: Condition | None, *, adding: bool = True) -> bool:
+    """Whether what holds for the samples that there are, holds for more of them as well: not if it is about samples
+    that are missing or of another time, nor if it adds up and more of them may be too much.
+
+    Args:
+        condition: What is asked of the value, if that is known.
+        adding: Whether the value matters, and not only that there is one.
+    """
+    nodes = list(walk(root))
+    if any(_is_moved(node) or (isinstance(node, SetOperation) and node.op == "unless") for node in nodes):
+        return False
+    if any(isinstance(node, Call) and node.function in _OF_SILENCE for node in nodes):
+        return False
+    more = not adding or (condition is not None and condition.op in (">", ">="))
+    return more or not any(
+        isinstance(node, Aggregation) or (isinstance(node, Call) and node.function in _ADDING) for node in nodes
+    )
+
+
+def may_end(root: Node) -> bool:
+    """Whether what does not hold for the samples that there are, does not for more of them either: if it is about
+    samples that are missing and looks at no others."""
+    nodes = list(walk(root))
+    if any(isinstance(node, Subquery | Aggregation) or _is_moved(node) for node in nodes):
+        return False
+    looking = (node for node in nodes if any(isinstance(child, RangeSelector) for child in children(node)))
+    return all(isinstance(node, Call) and node.function in _OF_SILENCE for node in looking)
+
+
+def _is_moved(node: Node) -> bool:
+    return isinstance(node, Selector) and bool(node.offset_ms or node.at is not None)
 
 
 def reach_ms(plan: QueryPlan) -> int:

@@ -19,7 +19,7 @@ from engine.core.chains import chains_of
 from engine.core.conditions import split_condition
 from engine.core.dependencies import in_order, may_read
 from engine.core.eviction import Eviction
-from engine.core.expression import Expression
+from engine.core.expression import Expression, changes_with_time
 from engine.core.grid import GroupRunner
 from engine.core.groups import GridGroup, Instants
 from engine.core.inputs import Inputs
@@ -29,7 +29,7 @@ from engine.core.known import KnownView, reach_ms
 from engine.core.landing import Lander
 from engine.core.layouts import Layouts
 from engine.core.promql.parse import PromQLError
-from engine.core.promql.plan import Compat, Node, Plan, QueryPlan, Selector
+from engine.core.promql.plan import Compat, Node, Plan, QueryPlan, Selector, walk
 from engine.core.promql.query import evaluate_instant
 from engine.core.promql.query_compile import compile_query
 from engine.core.promql.vector import Scalar, Value, Vector
@@ -38,6 +38,7 @@ from engine.core.recent import Recent
 from engine.core.recording import Owners, Recorder
 from engine.core.resolved import Resolved
 from engine.core.rules import OUTAGE_TOLERANCE_MS, RecordingRule, Rule
+from engine.core.spans import back
 from engine.core.store import Store
 from engine.core.tally import Tally
 from engine.core.timers import Timers
@@ -222,6 +223,7 @@ class Parts:
             external_url=external_url,
             unseen=self._unseen,
             known=self._known,
+            unfilled=self._unfilled,
             query=self._query,
             subquery_step_ms=self._subquery_step_ms,
         )
@@ -254,6 +256,14 @@ class Parts:
         view = KnownView(self.recent, self.store, at_ms, lookback_ms)
         value = view.value(plan, default_step_ms=self._subquery_step_ms, constants={})
         return value if isinstance(value, Vector) else None
+
+    def _unfilled(self, plan: QueryPlan, at_ms: int) -> bool:
+        """Whether nobody knows what an expression would be worth at an instant of a group: windows hold nothing of
+        before a restart."""
+        since_ms = self.recent.since_ms
+        if since_ms < 0 or not any(map(changes_with_time, walk(plan.root))):
+            return False
+        return back(self.store.blind, at_ms - reach_ms(plan) - self.recent.lookback_ms) < since_ms
 
     def _query(self, expr: str, at_ms: int) -> list[tuple[dict[str, str], float]]:
         """The answer to a template's query, over what is kept for rules and for what templates have written out."""

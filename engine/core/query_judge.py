@@ -20,6 +20,7 @@ from engine.core.columns import Column
 from engine.core.conditions import Verdict
 from engine.core.doubt import Doubt
 from engine.core.expression import Expression, SavedTimers
+from engine.core.known import may_begin, may_end
 from engine.core.label_places import LabelPlaces, Labels, SavedPlaces
 from engine.core.notices import Output
 from engine.core.points import Points
@@ -92,6 +93,8 @@ class QueryJudge:
         # Under `fire` it matters that a label set goes missing even where there is no alert.
         self._remembers = rule.on_missing == "fire"
         self._remembered_max = alerts_max
+        measured = expression.plan.root, rule.levels[0].when
+        self._may_begin, self._may_end = may_begin(*measured), may_end(measured[0])
         self._places = LabelPlaces(self.book)
         self._values: Column[np.float64] = Column(np.float64, np.nan)
         # For the shape of the last result: the place of each row, and the row of each place.
@@ -215,7 +218,17 @@ class QueryJudge:
             if not isinstance(result, Vector):
                 raise EvaluationError("a rule's expression gives a vector")
             codes = self._judged(result)
-            doubt = Doubt(result, codes, self.expression.known(time_ms), self._judged)
+            unfilled = self.expression.unfilled(time_ms)
+            known = None if unfilled else self.expression.known(time_ms)
+            doubt = Doubt(
+                result,
+                codes,
+                known,
+                self._judged,
+                unfilled=unfilled,
+                may_begin=self._may_begin,
+                may_end=self._may_end,
+            )
             holds = np.flatnonzero(((codes & Code.WHENS) != 0) & ~doubt.rows)
             self._place(result, np.flatnonzero(result.present) if self._remembers else holds)
         except EvaluationError as error:  # the rule's own fault: nothing changes
@@ -268,6 +281,9 @@ class QueryJudge:
         told[there] = codes[rows[there]]
         stays = np.zeros(len(places), dtype=np.bool_)
         stays[there] = doubt.rows[rows[there]]
+        if doubt.unfilled:  # what holds may go on to more, not to less
+            last = self.book.codes.array[places]
+            stays |= there & (not self._may_end) & (last >= 0) & ((last & ~told & Code.WHENS) != 0)
         noted = there & ~stays
         self._values.array[places[noted]] = result.values[rows[noted]]
         doubtful = (told & Code.WHENS) == 0
@@ -278,7 +294,9 @@ class QueryJudge:
             for at in np.flatnonzero(doubtful).tolist():
                 labels = dict(self._places.labels(int(places[at])))
                 why, known = absence.of(labels), doubt.known(labels)
-                if not there[at] and known is not None and why != Code.ENDED:
+                if not there[at] and doubt.unfilled and not self._may_end:
+                    stays[at] = True
+                elif not there[at] and known is not None and why != Code.ENDED:
                     stays[at] = bool(known & Code.WHENS) or not self.expression.is_known(labels, time_ms)
                     told[at] = known
                     continue

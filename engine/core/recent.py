@@ -27,6 +27,7 @@ from engine.core.promql.window import Window
 from engine.core.ragged import Ragged, SavedRagged
 from engine.core.selection import Selected
 from engine.core.spans import Edges, add, back
+from engine.core.store import BEFORE_ALL_MS
 from engine.events import STALE_BITS
 from engine.series import SeriesTable, metric_of, split_series
 
@@ -85,6 +86,7 @@ class SavedRecent(msgspec.Struct):
     horizon_ms: int
     blocks: list[SavedKept]
     orders: dict[str, list[int]]
+    since_ms: int = BEFORE_ALL_MS
 
 
 class _Kept(NamedTuple):
@@ -122,6 +124,8 @@ class Recent:
         """What subqueries found, as long as it is true."""
         self.horizon_ms = -1
         """No query will ask for an instant before this."""
+        self.since_ms = BEFORE_ALL_MS
+        """Windows hold nothing of before this, whatever there was: alerts were taken back, and nothing else."""
         # By number of a block, blind spans in which nothing came in: what was there before takes no more room.
         self._idle: dict[int, Edges] = {}
 
@@ -294,6 +298,7 @@ class Recent:
                 for number, kept in enumerate(self._blocks)
             ],
             orders={text: order for text, order in orders.items() if order != sorted(order)},
+            since_ms=self.since_ms,
         )
 
     def load(self, saved: SavedRecent) -> None:
@@ -302,7 +307,7 @@ class Recent:
         Raises:
             ValueError: It does not fit itself.
         """
-        self.horizon_ms = saved.horizon_ms
+        self.horizon_ms, self.since_ms = saved.horizon_ms, saved.since_ms
         self._block_of.resize(len(self._table))
         self._column_of.resize(len(self._table))
         numbers: dict[int, int] = {}

@@ -15,7 +15,7 @@ import numpy as np
 
 from engine.core.alerts import Code
 from engine.core.expression import Expression, SavedTimers
-from engine.core.known import label_set, label_sets
+from engine.core.known import label_set, label_sets, may_begin
 from engine.core.promql.labels import NAME, Codes, Shape
 from engine.core.promql.vector import EvaluationError, Floats, Scalar, Value, Vector
 from engine.core.rules import RecordingRule
@@ -87,6 +87,7 @@ class Recorder:
         self._texts_of = self._unnamed  # the shape whose rows were named last
         self._texts: dict[int, str] = {}
         self._recorded_ms = -1
+        self._may_begin = may_begin(rule.plan.root, None, adding=False)
         self._doubted: tuple[str, ...] = ()
         """Series that are not in the last result, and of which nobody knows whether they are gone."""
 
@@ -98,8 +99,9 @@ class Recorder:
         """
         try:
             result = self._vector(self.expression.value(time_ms))
-            known = self.expression.known(time_ms)
-            if known is not None:
+            unfilled = self.expression.unfilled(time_ms)
+            known = None if unfilled else self.expression.known(time_ms)
+            if known is not None or (unfilled and not self._may_begin):
                 result = self._seen(result, known)
             names = self._named(result)
         except ValueError as error:
@@ -109,7 +111,7 @@ class Recorder:
         after_ms = self.expression.stale_after_ms(time_ms)
         made = [
             Recorded(time_ms, series, np.full(len(series), STALE), mark, after_ms, since_ms)
-            for mark, series in self._gone(names, time_ms, known)
+            for mark, series in self._gone(names, time_ms, known, unfilled=unfilled)
         ]
         self._names = names
         if names.series:
@@ -179,16 +181,18 @@ class Recorder:
     def _made(self, shape: Shape, row: int) -> str:
         return series_text(self.rule.record, {**shape.labels(row), **self.rule.labels, NAME: ""})
 
-    def _seen(self, result: Vector, known: Vector) -> Vector:
-        """A result without what is new in it only because nobody looked."""
-        there, before = label_sets(known), set(self._names.series)
+    def _seen(self, result: Vector, known: Vector | None) -> Vector:
+        """A result without what is new in it only because nobody looked; what is new, if nobody knows."""
+        there, before = {} if known is None else label_sets(known), set(self._names.series)
         present = result.present.copy()
         for row in result.rows().tolist():
             if label_set(result.shape.labels(row)) not in there and self._made(result.shape, row) not in before:
                 present[row] = False
         return result if bool((present == result.present).all()) else result._replace(present=present)
 
-    def _gone(self, names: _Names, time_ms: int, known: Vector | None) -> Iterator[tuple[Mark, tuple[str, ...]]]:
+    def _gone(
+        self, names: _Names, time_ms: int, known: Vector | None, *, unfilled: bool
+    ) -> Iterator[tuple[Mark, tuple[str, ...]]]:
         """The series that are no longer recorded, by what is known of them; not those that may be gone only because
         nobody looked."""
         if names.series is self._names.series and not self._doubted:
@@ -197,9 +201,9 @@ class Recorder:
         there = set(names.series)
         gone = [text for text in (*self._names.series, *self._doubted) if text not in there]
         self._doubted = ()
-        if gone and known is not None:
-            stays = label_sets(known)
-            self._doubted = tuple(text for text in gone if label_set(self._inputs_labels(text)) in stays)
+        if gone and (unfilled or known is not None):
+            stays = {} if known is None else label_sets(known)
+            self._doubted = tuple(text for text in gone if unfilled or label_set(self._inputs_labels(text)) in stays)
             gone = [text for text in gone if text not in self._doubted]
         if not gone:
             return

@@ -14,12 +14,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.core import spans
 from engine.core.blindness import Blindness
 from engine.core.columns import Column
 from engine.core.parts import Parts
 from engine.core.restart import restart
 from engine.core.runs import MARKS
-from engine.core.store import NEVER_MS, Landing, stale_after_ms, stale_mask
+from engine.core.store import BEFORE_ALL_MS, NEVER_MS, Landing, stale_after_ms, stale_mask
 from engine.events import SampleBatch
 from engine.series import metric_of
 
@@ -30,12 +31,17 @@ _NOTHING_MS: Final = np.iinfo(np.int64).min
 
 def reach(parts: Parts, now_ms: int) -> dict[str, int]:
     """By metric, since when (ms) samples are missing in windows that are looked at from `now_ms` on; "" is every
-    metric. Of a metric that a snapshot held that is a lookback before its end, for what came late."""
+    metric. Of a metric that a snapshot held that is a lookback before its end, for what came late.
+
+    Windows are looked at in known time, too: what nobody saw, the downtime included, is no part of their length."""
     since: dict[str, int] = {}
+    blind, until_ms = list(parts.store.blind), parts.lander.watermark_ms
+    if 0 <= until_ms < now_ms:
+        spans.add(blind, until_ms, now_ms)
     for metric, span_ms in parts.recent.spans.items():
-        first_ms = max(0, now_ms - span_ms - parts.recent.lookback_ms)
+        first_ms = max(0, spans.back(blind, now_ms - span_ms - parts.recent.lookback_ms))
         if parts.recent.holds(metric):
-            first_ms = max(first_ms, parts.lander.watermark_ms - parts.recent.lookback_ms)
+            first_ms = max(first_ms, until_ms - parts.recent.lookback_ms)
         since[metric] = first_ms
     return since
 
@@ -75,20 +81,43 @@ class Refill:
         self._lacking = read[parts.recent.lacks(read)]
         self._shown_ms.array[self._lacking] = _NOTHING_MS
         self._known = len(parts.store)
+        self._taken = parts.recent.since_ms == parts.lander.watermark_ms
+        # Blind spans that the samples to come lie behind.
+        self._blind = list(zip(parts.store.blind[::2], parts.store.blind[1::2], strict=True))
 
-    def run(self, batches: Iterable[SampleBatch], blindness: Blindness, now_ms: int) -> Generator[None, None, None]:
-        """Take samples in order of time, and let the downtime end at `now_ms`."""
+    def run(
+        self, batches: Iterable[SampleBatch], blindness: Blindness, now_ms: int, since_ms: int | None
+    ) -> Generator[None, None, None]:
+        """Take samples in order of time, and let the downtime end at `now_ms`.
+
+        Args:
+            since_ms: They are all that there were since then; since ever, if there are any and it is None.
+        """
         parts = self._parts
+        if since_ms is not None:
+            parts.recent.since_ms = min(parts.recent.since_ms, since_ms)
         for batch in batches:
+            parts.recent.since_ms = parts.recent.since_ms if since_ms is not None else BEFORE_ALL_MS
+            self._rest(batch.time_ms)
             yield from self._take(batch)
             yield
+        self._rest(now_ms)
         _show_last(parts, self._lacking[self._shown_ms.array[self._lacking] < parts.store.last_ms(self._lacking)])
         new = np.arange(self._known, len(parts.store), dtype=np.int64)
+        if self._taken:  # until when somebody watched is known, and what was fresh then does not age
+            new = new[parts.store.last_ms(new) > parts.lander.watermark_ms]
         stale_after = parts.store.stale_after(new).copy()
         restart(parts, blindness, now_ms)
         # Who knows a series from its past alone can't say that it would have gone on: it ages while nobody looks.
         parts.store.age(new, stale_after)
         self._watch(now_ms)
+
+    def _rest(self, time_ms: int) -> None:
+        """Windows keep for longer what came before blind spans that have ended by now."""
+        recent, store = self._parts.recent, self._parts.store
+        while self._blind and self._blind[0][1] <= time_ms:
+            self._shown_ms.resize(len(store))
+            recent.rest(np.ones(len(store), dtype=np.bool_), self._shown_ms.array, *self._blind.pop(0))
 
     def _take(self, batch: SampleBatch) -> Generator[None, None, None]:
         parts = self._parts

@@ -255,6 +255,12 @@ class Store:
         blind: Times = spans.after(self.blind, every) + own - both
         return blind
 
+    def seen_age(self, handles: Handles) -> Times:
+        """After how long without a sample each series is stale, if all of that is seen."""
+        after, last = self._stale_after.array[handles], self._last_ms.array[handles]
+        seen: Times = after - self.blind_after(handles, last) + self.blind_after(handles, last + after)
+        return seen
+
     def blind_spans(self, handles: Handles) -> tuple[Times, Times]:
         """Of each series the last span in which nobody could see it, though others could be seen: (from, to)."""
         return self._blind_from.array[handles], self._blind_to.array[handles]

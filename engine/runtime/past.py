@@ -34,7 +34,9 @@ class Refillable(Protocol):
     """What is needed of the core (`engine.core.evaluator.Core`)."""
 
     def reach(self, now_ms: int) -> dict[str, int]: ...
-    def refilling(self, batches: Iterable[SampleBatch], now_ms: int) -> Generator[None, None, None]: ...
+    def refilling(
+        self, batches: Iterable[SampleBatch], now_ms: int, since_ms: int | None = None
+    ) -> Generator[None, None, None]: ...
 
 
 class Refiller:
@@ -58,29 +60,30 @@ class Refiller:
         reach = self._core.reach(now_ms)
         if not reach:
             return None
-        batches = await self._batches(reach, now_ms)
+        batches, since_ms = await self._batches(reach, now_ms)
         if not batches:
             return None
         taken, age_ms = sum(len(batch.series) for batch in batches), now_ms - batches[0].time_ms
         ago = format_ms(age_ms // 1_000 * 1_000)
         log.info("windows refilled from the history: %d sample%s, the oldest of %s ago", taken, "s" * (taken != 1), ago)
-        return self._core.refilling(batches, now_ms)
+        return self._core.refilling(batches, now_ms, since_ms)
 
-    async def _batches(self, reach: Mapping[str, int], now_ms: int) -> Sequence[SampleBatch]:
-        """What the history has, in order of time; nothing if it can't say it in time."""
+    async def _batches(self, reach: Mapping[str, int], now_ms: int) -> tuple[Sequence[SampleBatch], int]:
+        """What the history has, in order of time, and since when that is all; nothing if it can't say it in time."""
         try:
             async with asyncio.timeout(PAST_S_MAX):
                 past = await self._past(reach, now_ms)
                 if past is None:
-                    return ()
+                    return (), 0
+                since_ms = 0 if past.whole else past.since_ms
                 if sum(len(one.times_ms) for one in past.series) <= SAMPLES_PER_TURN:
-                    return list(batches_of(past.series))
-                return await self._pool.call("refill", lambda: list(batches_of(past.series)))
+                    return list(batches_of(past.series)), since_ms
+                return await self._pool.call("refill", lambda: list(batches_of(past.series))), since_ms
         except TimeoutError:
             self._tell("timeout", f"windows are not refilled: no answer after {PAST_S_MAX:g} s")
         except ProbeError as error:  # of the pool
             self._tell(error.reason, f"windows are not refilled: {error}")
-        return ()
+        return (), 0
 
     async def _past(self, reach: Mapping[str, int], now_ms: int) -> Past | None:
         desk, history = self._runner.desk, self._runner.spec.sink

@@ -13,6 +13,7 @@ from engine.core.groups import GridGroup, GridRule
 from engine.core.promql.query_compile import compile_query
 from engine.core.rules import compile_recording, compile_rule
 from engine.events import Blind, SampleBatch, Transition
+from tests.core.test_alert_rows import Rows, stored, write
 
 SECOND = 1_000
 HOLDING = [
@@ -80,12 +81,21 @@ def blinded(expr: str, how: str, length: int, *, every: int = 1, **more: Any) ->
         data, core = core.snapshot(), make()
         core.restore(data, end)
         return core, core.advance(end)
+    if how in ("rows", "bare"):
+        rows: Rows = {}
+        write(rows, core)
+        core = make()
+        core.take_alerts(stored(rows), 130 * SECOND)
+        since_ms = min(core.reach(end).values())
+        kept = [one for one in seconds(108, 130, every=every) if one.time_ms >= since_ms]
+        core.refill(kept if how == "rows" else (), end)
+        return core, core.advance(end)
     made = core.feed([Blind(end, 130 * SECOND, end, "*" if how == "blind" else "probe.p", "", ("x", "c"))])
     return core, made + core.advance(end)
 
 
 @pytest.mark.parametrize("length", LENGTHS)
-@pytest.mark.parametrize("how", ["blind", "scoped", "restart"])
+@pytest.mark.parametrize("how", ["blind", "scoped", "restart", "rows", "bare"])
 @pytest.mark.parametrize("expr", [*HOLDING, *SILENT])
 def test_what_was_so_before_a_span_is_so_after_it(expr: str, how: str, length: int) -> None:
     """F79, F92: neither at its end, when no sample has come, nor while windows fill again."""
@@ -216,6 +226,34 @@ def test_in_groups_a_silence_that_goes_on_is_told_too(how: str) -> None:
     assert at["Silent", "firing"] == pytest.approx(159 + 60, abs=20)
     assert at["Gone", "firing"] == pytest.approx(159 + 300, abs=20)
     assert at["High", "resolved"] == pytest.approx(159 + 300, abs=20)
+
+
+@pytest.mark.parametrize("how", ["rows", "bare"])
+@pytest.mark.parametrize("length", [40, 8 * 3_600])
+def test_groups_that_are_made_of_rows_say_nothing_that_they_would_not_have_said(how: str, length: int) -> None:
+    """With the history of the time before, or with none."""
+    core, end = group(), 160 + length
+    play(core, seconds(100, 160))
+    core.advance(160 * SECOND)
+    rows: Rows = {}
+    write(rows, core)
+    core = group()
+    core.take_alerts(stored(rows), 160 * SECOND)
+    assert core.reach(end * SECOND)["x"] <= 100 * SECOND, "what was there before nobody looked"
+    core.refill(seconds(100, 160) if how == "rows" else (), end * SECOND)
+    made = core.advance((end + 1) * SECOND) + play(core, seconds(161, 260, length))
+    assert {one.rule for one in made} <= {"Sure"}
+
+
+def test_without_a_history_a_silence_is_told_once_it_was_seen_for_long_enough() -> None:
+    core, made = blinded("absent_over_time(x[10s])", "bare", 600)
+    assert made == []
+    ((at, kind, _),) = told(core.advance(900 * SECOND), 600)
+    assert (kind, at) == ("firing", pytest.approx(140, abs=1))
+    core, made = blinded("count_over_time(x[10s]) < 3", "bare", 600)
+    made += play(core, seconds(130, 160, 600, every=6))
+    ((at, kind, _),) = told(made, 600)
+    assert (kind, at) == ("firing", pytest.approx(140, abs=1))
 
 
 def test_looking_back_leaves_out_what_lies_between() -> None:

@@ -118,29 +118,23 @@ def test_a_core_that_was_refilled_is_one_that_never_stopped(
                 core.feed([of(step)])
                 core.advance(step[0])
         again = new()
-        # Until then it knows of somebody having looked: what no rule reads is not in it.
-        seen_ms = max(
-            (time_ms for time_ms, values in before if any(series[0] in "ab" for series in values)),
-            default=before[-1][0],
-        )
         if data.draw(st.booleans()) or cut == len(before):
             again.restore(lost.snapshot())
-            seen_ms = max((time_ms for time_ms, _ in before[:cut]), default=seen_ms)
         now_ms = before[-1][0] + data.draw(st.sampled_from([0, 700, 8_000]))
         kept = data.draw(st.sampled_from([0, min(again.reach(now_ms).values())]))
         again.refill(history(before, kept), now_ms)
         for ahead_ms in (0, 500, 2_000):
             assert windows(again, now_ms + ahead_ms) == windows(through, now_ms + ahead_ms)
-        # Everything is seen once, or after a downtime for as long as windows reach back over it. From then on nobody
-        # could tell the two apart.
-        for second in range(31 if now_ms > seen_ms else 1):
+        # Everything is seen for as long as a rule looks back, and from then on nobody could tell the two apart.
+        for seen_ms in range(now_ms + 1, now_ms + 30_001, 3 * SECOND):
+            seen: Step = (seen_ms, dict.fromkeys(SERIES, 1.0))
             for core in (through, again):
-                core.feed([of((now_ms + 1 + second * SECOND, dict.fromkeys(SERIES, 1.0)))])
-        now_ms += second * SECOND
+                core.feed([of(seen)])
+                core.advance(seen_ms)
         for core in (through, again):
-            core.advance(now_ms + 2_001)
+            core.advance(now_ms + 32_001)
         assert states(again) == states(through)
-        shift = now_ms + 3_000 - after[0][0]
+        shift = now_ms + 33_000 - after[0][0]
         for time_ms, values in after:
             step = (time_ms + shift, values)
             assert told(again.feed([of(step)])) == told(through.feed([of(step)]))
