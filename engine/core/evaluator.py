@@ -321,9 +321,9 @@ class Core:
 
         Args:
             batches: In order of time. Their `interval_ms` says when series go stale that are new to the core.
-            since_ms: They are all that there were since then, as far back as `reach` says; since ever, if there are any
-                and nothing is said. What windows held before is unknown to a core that has nothing but alerts: until
-                that has left them, nothing changes because of it.
+            since_ms: They are all that there were since then, as far back as `reach` says, of what no rule records; if
+                nothing is said, that is so of the metrics that they are of. What else windows held is unknown to a
+                core that has nothing but alerts: until that has left them, nothing changes because of it.
 
         Raises:
             StateError: It was fed, or time has passed.

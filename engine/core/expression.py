@@ -174,19 +174,20 @@ class Expression:
         """Whether windows that it looks at do not yet hold what they would, had the engine not begun anew without a
         history."""
         if not self._filled:
-            first_ms = at_ms - self._reach_ms - self._age_ms()
-            self._filled = spans.back(self._store.blind, first_ms) >= self._recent.since_ms
+            since_ms = self._recent.known_from(self.plan)
+            first_ms = at_ms - self._reach_ms - self._age_ms(since_ms)
+            self._filled = spans.back(self._store.blind, first_ms) >= since_ms
         return not self._filled
 
-    def _age_ms(self) -> int:
+    def _age_ms(self, since_ms: int) -> int:
         """How old the last sample of an input may be, blind time apart."""
         store, oldest_ms = self._store, 0
-        if self._recent.since_ms < 0:
+        if since_ms < 0:
             return 0
         for leaf in self._aging:
             handles = self._recent.handles(leaf)
             # What came with an alert is as if it had had samples until its windows begin.
-            ages = store.seen_age(handles) - np.maximum(self._recent.since_ms - store.last_ms(handles), 0)
+            ages = store.seen_age(handles) - np.maximum(since_ms - store.last_ms(handles), 0)
             oldest_ms = max(oldest_ms, int(ages.max(initial=0)) if len(handles) else STALE_AFTER_MS)
         return min(oldest_ms, AGE_MAX_MS)
 

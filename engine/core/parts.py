@@ -111,6 +111,9 @@ class Parts:
         self._resolution_ms = options.get("resolution_ms", RESOLUTION_MS)
         recording = in_order([rule for rule in rules if isinstance(rule, RecordingRule)])
         self._sources = sources_of(recording)
+        self.recorded = {rule.record for rule in recording}
+        """Metrics that rules record: no history has them."""
+        self.recorded |= {rule.name for group in groups for rule in group.rules if rule.kind == "record"}
         alerting = [rule for rule in rules if isinstance(rule, Rule)]
         self.book = AlertBook(alerting, [alerts_per_rule_max] * len(alerting))
         leaves = max((len(rule.plan.leaves) for rule in alerting if isinstance(rule.plan, Plan)), default=0)
@@ -260,7 +263,7 @@ class Parts:
     def _unfilled(self, plan: QueryPlan, at_ms: int) -> bool:
         """Whether nobody knows what an expression would be worth at an instant of a group: windows hold nothing of
         before a restart."""
-        since_ms = self.recent.since_ms
+        since_ms = self.recent.known_from(plan)
         if since_ms < 0 or not any(map(changes_with_time, walk(plan.root))):
             return False
         return back(self.store.blind, at_ms - reach_ms(plan) - self.recent.lookback_ms) < since_ms

@@ -20,7 +20,7 @@ from engine.core.blocks import Block, SavedBlock
 from engine.core.columns import Column, Index, as_index
 from engine.core.joined import JoinedWindow, joined
 from engine.core.promql.labels import NAME, Interner, Shape
-from engine.core.promql.plan import Matcher, Selector
+from engine.core.promql.plan import Matcher, QueryPlan, Selector
 from engine.core.promql.steps import Basis, Steps
 from engine.core.promql.vector import Bools, Floats, Vector
 from engine.core.promql.window import Window
@@ -87,6 +87,7 @@ class SavedRecent(msgspec.Struct):
     blocks: list[SavedKept]
     orders: dict[str, list[int]]
     since_ms: int = BEFORE_ALL_MS
+    since_of: dict[str, int] = {}
 
 
 class _Kept(NamedTuple):
@@ -126,6 +127,8 @@ class Recent:
         """No query will ask for an instant before this."""
         self.since_ms = BEFORE_ALL_MS
         """Windows hold nothing of before this, whatever there was: alerts were taken back, and nothing else."""
+        self.since_of: dict[str, int] = {}
+        """The same of metrics of which it is something else."""
         # By number of a block, blind spans in which nothing came in: what was there before takes no more room.
         self._idle: dict[int, Edges] = {}
 
@@ -149,6 +152,10 @@ class Recent:
     def spans(self) -> Mapping[str, int]:
         """By metric, how far before an instant some query looks, the lookback apart; "" is every metric."""
         return self._spans
+
+    def known_from(self, plan: QueryPlan) -> int:
+        """Since when windows of what a query reads hold all that there was."""
+        return max((self.since_of.get(leaf.metric, self.since_ms) for leaf in plan.leaves), default=BEFORE_ALL_MS)
 
     def holds(self, metric: str) -> bool:
         """Whether anything is kept of a metric; of "" whether anything is kept at all."""
@@ -299,6 +306,7 @@ class Recent:
             ],
             orders={text: order for text, order in orders.items() if order != sorted(order)},
             since_ms=self.since_ms,
+            since_of=self.since_of,
         )
 
     def load(self, saved: SavedRecent) -> None:
@@ -307,7 +315,7 @@ class Recent:
         Raises:
             ValueError: It does not fit itself.
         """
-        self.horizon_ms, self.since_ms = saved.horizon_ms, saved.since_ms
+        self.horizon_ms, self.since_ms, self.since_of = saved.horizon_ms, saved.since_ms, dict(saved.since_of)
         self._block_of.resize(len(self._table))
         self._column_of.resize(len(self._table))
         numbers: dict[int, int] = {}

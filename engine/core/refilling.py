@@ -81,6 +81,7 @@ class Refill:
         self._lacking = read[parts.recent.lacks(read)]
         self._shown_ms.array[self._lacking] = _NOTHING_MS
         self._known = len(parts.store)
+        self._since_ms = BEFORE_ALL_MS
         self._taken = parts.recent.since_ms == parts.lander.watermark_ms
         # Blind spans that the samples to come lie behind.
         self._blind = list(zip(parts.store.blind[::2], parts.store.blind[1::2], strict=True))
@@ -91,13 +92,15 @@ class Refill:
         """Take samples in order of time, and let the downtime end at `now_ms`.
 
         Args:
-            since_ms: They are all that there were since then; since ever, if there are any and it is None.
+            since_ms: They are all that there were since then; if it is None, of the metrics that they are of alone,
+                and since ever.
         """
         parts = self._parts
+        self._since_ms = BEFORE_ALL_MS if since_ms is None else since_ms
         if since_ms is not None:
+            parts.recent.since_of.update(dict.fromkeys(parts.recorded, parts.recent.since_ms))
             parts.recent.since_ms = min(parts.recent.since_ms, since_ms)
         for batch in batches:
-            parts.recent.since_ms = parts.recent.since_ms if since_ms is not None else BEFORE_ALL_MS
             self._rest(batch.time_ms)
             yield from self._take(batch)
             yield
@@ -127,6 +130,9 @@ class Refill:
         if len(read) < len(batch.series):
             kept = tuple(batch.series[position] for position in read)
             batch = msgspec.structs.replace(batch, series=kept, values=batch.values[read])
+        for metric in {metric_of(text) for text in batch.series}:
+            since_of = parts.recent.since_of
+            since_of[metric] = min(since_of.get(metric, parts.recent.since_ms), self._since_ms)
         layout = yield from parts.layouts.layout(batch.series)
         handles = layout.handles
         values = batch.values if layout.positions is None else batch.values[layout.positions]

@@ -68,14 +68,14 @@ class Refiller:
         log.info("windows refilled from the history: %d sample%s, the oldest of %s ago", taken, "s" * (taken != 1), ago)
         return self._core.refilling(batches, now_ms, since_ms)
 
-    async def _batches(self, reach: Mapping[str, int], now_ms: int) -> tuple[Sequence[SampleBatch], int]:
+    async def _batches(self, reach: Mapping[str, int], now_ms: int) -> tuple[Sequence[SampleBatch], int | None]:
         """What the history has, in order of time, and since when that is all; nothing if it can't say it in time."""
         try:
             async with asyncio.timeout(PAST_S_MAX):
                 past = await self._past(reach, now_ms)
                 if past is None:
                     return (), 0
-                since_ms = 0 if past.whole else past.since_ms
+                since_ms = None if past.whole else past.since_ms
                 if sum(len(one.times_ms) for one in past.series) <= SAMPLES_PER_TURN:
                     return list(batches_of(past.series)), since_ms
                 return await self._pool.call("refill", lambda: list(batches_of(past.series))), since_ms
