@@ -37,7 +37,7 @@ from engine.core.recent import Recent
 from engine.core.spans import Edges
 from engine.core.store import Store
 
-__all__ = ["KnownView", "LabelSet", "label_set", "label_sets", "may_begin", "may_end", "reach_ms"]
+__all__ = ["KnownView", "LabelSet", "before_ms", "label_set", "label_sets", "may_begin", "may_end", "reach_ms"]
 
 Ints = NDArray[np.int64]
 LabelSet = tuple[tuple[str, str], ...]
@@ -223,6 +223,18 @@ def _is_moved(node: Node) -> bool:
 def reach_ms(plan: QueryPlan) -> int:
     """How far before the instant of evaluation an expression reads, the age of samples apart."""
     return max((reach for reach in plan.reaches_ms if reach is not None), default=0)
+
+
+def before_ms(plan: QueryPlan, lookback_ms: int) -> int:
+    """How far before the instant of evaluation an expression knows something from. What is asked for at that very
+    instant is not looked for in the past: whether a sample is still to come is another question."""
+    ranged = {node.selector for node in walk(plan.root) if isinstance(node, RangeSelector)}
+    reaches = [
+        reach if leaf in ranged else reach + lookback_ms
+        for leaf, reach in zip(plan.leaves, plan.reaches_ms, strict=True)
+        if reach
+    ]
+    return max(reaches, default=0)
 
 
 def label_set(labels: Mapping[str, str]) -> LabelSet:

@@ -25,7 +25,7 @@ from engine.core.groups import GridGroup, Instants
 from engine.core.inputs import Inputs
 from engine.core.judge import Judge
 from engine.core.kin import Kin, kin_of
-from engine.core.known import KnownView, reach_ms
+from engine.core.known import KnownView, before_ms, reach_ms
 from engine.core.landing import Lander
 from engine.core.layouts import Layouts
 from engine.core.promql.parse import PromQLError
@@ -266,7 +266,7 @@ class Parts:
         since_ms = self.recent.known_from(plan)
         if since_ms < 0 or not any(map(changes_with_time, walk(plan.root))):
             return False
-        return back(self.store.blind, at_ms - reach_ms(plan) - self.recent.lookback_ms) < since_ms
+        return back(self.store.blind, at_ms - before_ms(plan, self.recent.lookback_ms)) < since_ms
 
     def _query(self, expr: str, at_ms: int) -> list[tuple[dict[str, str], float]]:
         """The answer to a template's query, over what is kept for rules and for what templates have written out."""

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.core.evaluator import Core
-from engine.core.groups import GridGroup
+from engine.core.groups import GridGroup, GridRule
+from engine.core.promql.query_compile import compile_query
 from engine.core.rules import RecordingRule, Rule, compile_rule
 from engine.errors import StateError
 from engine.events import Blind, Event, Facts, Sample, SampleBatch, Transition
@@ -259,3 +260,22 @@ def test_a_blind_span_that_is_told_again_is_taken_out_once(expr: str) -> None:
         for second in range(107, 120):
             made += one.feed([batch(second * SECOND, a=5.0)]) + one.advance(second * SECOND)
     assert [(one.time_ms, one.kind) for one in made] == [(113 * SECOND, "firing")] * 2
+
+
+@pytest.mark.parametrize("grid", [False, True])
+def test_without_a_history_an_end_waits_until_windows_have_filled_and_no_longer(grid: bool) -> None:
+    plan = compile_query("max_over_time(a[2s]) > 1")
+    rules = [] if grid else [compile_rule("R", plan.expr)]
+    groups = [GridGroup(name="g", rules=(GridRule(kind="alert", name="R", plan=plan),), interval_ms=SECOND)] if grid else []
+    core, rows, made = Core(rules, groups=groups), {}, []
+    made += core.feed([batch(100 * SECOND, a=5.0)]) + core.advance(101 * SECOND)
+    assert [one.kind for one in made] == ["firing"]
+    write(rows, core)
+    again = Core(rules, groups=groups)
+    again.take_alerts(stored(rows), 101 * SECOND, 110 * SECOND)
+    made = []
+    for second in range(110, 120):
+        made += again.feed([batch(second * SECOND, a=0.0)]) + again.advance(second * SECOND)
+    (end,) = made
+    assert end.kind == "resolved"
+    assert 112 * SECOND <= end.time_ms <= 113 * SECOND, "two seconds of seen time, and at most an interval"
