@@ -266,8 +266,11 @@ def test_a_blind_span_that_is_told_again_is_taken_out_once(expr: str) -> None:
 def test_without_a_history_an_end_waits_until_windows_have_filled_and_no_longer(grid: bool) -> None:
     plan = compile_query("max_over_time(a[2s]) > 1")
     rules = [] if grid else [compile_rule("R", plan.expr)]
-    groups = [GridGroup(name="g", rules=(GridRule(kind="alert", name="R", plan=plan),), interval_ms=SECOND)] if grid else []
-    core, rows, made = Core(rules, groups=groups), {}, []
+    rule = GridRule(kind="alert", name="R", plan=plan)
+    groups = [GridGroup(name="g", rules=(rule,), interval_ms=SECOND)] if grid else []
+    core = Core(rules, groups=groups)
+    rows: Rows = {}
+    made: list[Transition] = []
     made += core.feed([batch(100 * SECOND, a=5.0)]) + core.advance(101 * SECOND)
     assert [one.kind for one in made] == ["firing"]
     write(rows, core)
