@@ -41,9 +41,9 @@ RULES = (
 GRID_RULES = (Rule("g0", "told", 0, 1, grid=True), Rule("g1", "told", 4 * HOUR_MS, 1, grid=True))
 GRID_MS = 2 * HOUR_MS
 """How far they look back."""
-UNSEEN_MS = GRID_MS + 5 * MINUTE_MS + STEP_MS
-"""So long after a restart it may take until an end shows: nothing ends before as much was seen as rules look back, the
-age of a sample included (docs/blindness.md), and then at the next instant."""
+UNSEEN_MS = GRID_MS + STEP_MS
+"""So long after a restart it may take until an end shows: nothing ends before as much was seen as rules look back
+(docs/blindness.md), and then at the next instant."""
 TURNS_MS: dict[Any, tuple[int, int]] = {
     "told": (12 * HOUR_MS, 9 * HOUR_MS),
     "free": (18 * HOUR_MS, 9 * HOUR_MS),
