@@ -268,14 +268,17 @@ class Expression:
         self._refresh_ms = instant_ms
         self.expect(instant_ms)
 
+    def is_due(self, time_ms: int) -> bool:
+        """Whether time is still to evaluate it at an instant: `passes` would say so."""
+        return time_ms == self._tick_ms or (time_ms == self._sweep_ms and self._next_stale(self._swept_ms) <= time_ms)
+
     def passes(self, time_ms: int) -> bool:
         """Time reaches one of its timers; return whether it must be evaluated."""
-        must = time_ms == self._tick_ms
-        if must:
+        must = self.is_due(time_ms)
+        if time_ms == self._tick_ms:
             self._tick_ms = NEVER_MS
         if time_ms == self._sweep_ms:
             self._sweep_ms = NEVER_MS
-            must |= self._next_stale(self._swept_ms) <= time_ms
             self._swept_ms = time_ms
             self.expect(self._next_stale(time_ms))
         return must

@@ -263,8 +263,9 @@ class QueryJudge:
         later: NDArray[np.bool_] = ((told == Code.UNKNOWN) | (told == Code.MISSING)) & (
             told != self.book.codes.array[places]
         )
-        if self.expression.next_ms > time_ms:  # nothing is left to tell them
+        if not (later.any() and self.expression.is_due(time_ms)):  # nothing is left to tell them
             later[:] = False
+            return later
         for at in np.flatnonzero(later).tolist():
             later[at] = not self.expression.was_fed_at(dict(self._places.labels(int(places[at]))), time_ms)
         return later

@@ -209,8 +209,10 @@ class Recorder:
             return
         absence = self.expression.absence(time_ms)
         causes = {text: absence.of(self._inputs_labels(text)) for text in gone}
-        if self.expression.next_ms <= time_ms:  # time tells what has gone silent, after what is due at that instant
-            later = tuple(text for text, why in causes.items() if why == Code.UNKNOWN and self._is_silent(text, time_ms))
+        if self.expression.is_due(time_ms):  # time tells what has gone silent, after what is due at that instant
+            later = tuple(
+                text for text, why in causes.items() if why == Code.UNKNOWN and self._is_silent(text, time_ms)
+            )
             self._doubted += later
             for text in later:
                 del causes[text]

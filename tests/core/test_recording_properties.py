@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import msgspec
+import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,7 +15,7 @@ from engine.core.conditions import split_condition
 from engine.core.evaluator import Core
 from engine.core.promql.query_compile import compile_query
 from engine.core.rules import RecordingRule, Rule, compile_recording, compile_rule
-from engine.events import Sample, SampleBatch
+from engine.events import STALE, Sample, SampleBatch
 from tests.core.oracle import Told
 from tests.core.test_evaluator_properties import batches, durations, run, same, samples, told
 
@@ -51,15 +54,22 @@ def written_out(expr: str, recorded: str) -> str:
 
 @st.composite
 def alerting(draw: st.DrawFn, expr: str, name: str = "R") -> Rule:
+    for_ms, keep_ms = draw(durations), draw(durations)
+    on_missing = draw(st.sampled_from(["hold", "reset"]))
+    return judged(expr, for_ms, keep_ms, on_missing, draw(st.sampled_from([3_000, 86_400_000])), name)
+
+
+def judged(expr: str, for_ms: int, keep_firing_ms: int, on_missing: str, hold_max_ms: int, name: str = "R") -> Rule:
+    """A rule judged as one that looks back, for what reads a recorded series is judged so."""
     rule = compile_rule(
         name,
         expr,
-        for_ms=draw(durations),
-        keep_firing_for_ms=draw(durations),
-        on_missing=draw(st.sampled_from(["hold", "reset"])),
-        hold_max_ms=draw(st.sampled_from([3_000, 86_400_000])),
+        for_ms=for_ms,
+        keep_firing_for_ms=keep_firing_ms,
+        on_missing=on_missing,
+        hold_max_ms=hold_max_ms,
     )
-    plan = compile_query(expr)  # as a rule that looks back is judged, for what reads a recorded series is judged so
+    plan = compile_query(expr)
     return msgspec.structs.replace(rule, plan=plan, measure=split_condition(plan.root)[0])
 
 
@@ -76,24 +86,50 @@ def scripts(draw: st.DrawFn, *, late: bool = True, silence_ms: int = 8_000) -> l
     return [*made, now + silence_ms]
 
 
-def says_the_same(recorded: str, judged: str, over: Rule, script: list[Atom | int]) -> None:
-    out = msgspec.structs.replace(over, plan=compile_query(written_out(judged, recorded)))
+def says_the_same(recorded: str, expr: str, over: Rule, script: list[Atom | int]) -> None:
+    out = msgspec.structs.replace(over, plan=compile_query(written_out(expr, recorded)))
     left = run(Core([compile_recording("Of", "r", recorded), over]), script)
     same(sorted(left, key=repr), sorted(run(Core([out]), script), key=repr))
 
 
 @given(st.sampled_from(OF_INSTANTS + OF_WINDOWS + OF_NOTHING), st.sampled_from(JUDGED), st.data())
 def test_an_alert_over_a_recorded_series_is_the_alert_written_out(
-    recorded: str, judged: str, data: st.DataObject
+    recorded: str, expr: str, data: st.DataObject
 ) -> None:
-    says_the_same(recorded, judged, data.draw(alerting(judged)), data.draw(scripts()))
+    says_the_same(recorded, expr, data.draw(alerting(expr)), data.draw(scripts()))
+
+
+@pytest.mark.parametrize("value", [math.nan, STALE])
+@pytest.mark.parametrize("on_missing", ["hold", "reset"])
+def test_so_it_is_when_a_late_sample_is_the_last(value: float, on_missing: str) -> None:
+    """It makes its series stale before the instant at which it came: time has nothing left to tell."""
+    x = ('a{i="x"}',)
+    script: list[Atom | int] = [
+        SampleBatch(10_500, x, np.array([2.0]), 500),
+        13_501,
+        SampleBatch(11_000, x, np.array([value]), 500),
+        22_500,
+    ]
+    says_the_same("a offset 1s", "r * 2 > 3", judged("r * 2 > 3", 2_500, 2_500, on_missing, 3_000), script)
+
+
+def test_so_it_is_when_series_go_silent_at_the_instant_at_which_others_came() -> None:
+    script: list[Atom | int] = [
+        Sample(10_000, 'a{i="x"}', 0.0, 500),
+        13_001,
+        SampleBatch(10_000, ('a{i="x"}', 'a{i="y"}', "a"), np.array([0.0, 0.0, 2.0]), 1_000),
+        Sample(10_500, 'a{i="y"}', 0.0, 500),
+        Sample(10_500, "a", 0.0, 500),
+        18_500,
+    ]
+    says_the_same("a offset 1s", "r > 1", judged("r > 1", 0, 0, "hold", 3_000), script)
 
 
 @given(st.sampled_from(OF_INSTANTS), st.sampled_from(BESIDE_OTHERS), st.data())
-def test_so_is_one_that_reads_what_was_measured_too(recorded: str, judged: str, data: st.DataObject) -> None:
+def test_so_is_one_that_reads_what_was_measured_too(recorded: str, expr: str, data: st.DataObject) -> None:
     """Of instants alone: between two multiples of the resolution a window moves unseen, and a sample that makes the
     alert look then is none that makes the recording rule look."""
-    says_the_same(recorded, judged, data.draw(alerting(judged)), data.draw(scripts()))
+    says_the_same(recorded, expr, data.draw(alerting(expr)), data.draw(scripts()))
 
 
 @given(
@@ -103,7 +139,7 @@ def test_so_is_one_that_reads_what_was_measured_too(recorded: str, judged: str, 
     st.data(),
 )
 def test_so_is_one_that_looks_back_as_long_as_no_sample_is_late(
-    recorded: str, judged: str, interval_ms: int, data: st.DataObject
+    recorded: str, expr: str, interval_ms: int, data: st.DataObject
 ) -> None:
     """A late sample is judged now, so its result is recorded now: a rule that looks back at results finds it there. And
     a rule that looks back at samples takes the interval of the last one for that of all, and those of `a` and of `b` in
@@ -112,14 +148,14 @@ def test_so_is_one_that_looks_back_as_long_as_no_sample_is_late(
         step if isinstance(step, int) else msgspec.structs.replace(step, interval_ms=interval_ms)
         for step in data.draw(scripts(late=False))
     ]
-    says_the_same(recorded, judged, data.draw(alerting(judged)), script)
+    says_the_same(recorded, expr, data.draw(alerting(expr)), script)
 
 
 @settings(max_examples=EXAMPLES * 15 // 100)
 @given(st.sampled_from(OF_INSTANTS + OF_WINDOWS + OF_NOTHING), st.sampled_from(JUDGED), st.data())
-def test_so_it_is_after_a_long_silence(recorded: str, judged: str, data: st.DataObject) -> None:
+def test_so_it_is_after_a_long_silence(recorded: str, expr: str, data: st.DataObject) -> None:
     """Longer than series are fresh whose interval is not known."""
-    says_the_same(recorded, judged, data.draw(alerting(judged)), data.draw(scripts(silence_ms=310_000)))
+    says_the_same(recorded, expr, data.draw(alerting(expr)), data.draw(scripts(silence_ms=310_000)))
 
 
 CHAINED: list[Rule | RecordingRule] = [

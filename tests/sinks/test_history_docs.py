@@ -2,9 +2,8 @@
 
 import re
 import sqlite3
-import time
 from contextlib import closing
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ HISTORY = (DOCS / "history.md").read_text(encoding="utf-8")
 SINKS = (DOCS / "sinks.md").read_text(encoding="utf-8")
 QUERIES = re.findall(r"^(.*?)\n\n```sql\n(.*?)```", HISTORY, re.DOTALL | re.MULTILINE)
 MINUTE = 60_000
+NOW = datetime(2026, 3, 4, 12)  # noqa: DTZ001  # local on purpose, as the nights of the questions are
 
 
 def query(words: str) -> str:
@@ -35,10 +35,9 @@ def query(words: str) -> str:
 
 @pytest.fixture
 async def database(tmp_path: Path) -> Path:
-    """A history of which the answers are known; relative to now, as the questions are."""
-    now = time.time_ns() // 1_000_000
-    night = datetime.combine(datetime.now().date(), datetime.min.time()) + timedelta(hours=3)  # noqa: DTZ005  # local on purpose
-    night_ms = int(night.timestamp() * 1000)
+    """A history of which the answers are known, written by a run that stops at `NOW`."""
+    now = int(NOW.timestamp() * 1000)
+    night_ms = now - 9 * 60 * MINUTE
     alert = {"alertname": "HighCpu", "instance": "a"}
     other = {"alertname": "Down", "instance": "b"}
     high = {"alertname": "Mem", "instance": "b"}
@@ -87,6 +86,9 @@ async def database(tmp_path: Path) -> Path:
 
 
 def answers(database: Path, sql: str) -> list[dict[str, Any]]:
+    """What a query gives at `NOW`, which it takes from the machine otherwise."""
+    now = NOW.astimezone(UTC).strftime("'%Y-%m-%d %H:%M:%S'")
+    sql = sql.replace("'now'", now).replace("unixepoch()", f"unixepoch({now})")
     with closing(sqlite3.connect(database)) as connection:
         connection.row_factory = sqlite3.Row
         return [dict(row) for row in connection.execute(sql)]
