@@ -331,10 +331,10 @@ class QueryJudge:
             labels = _labels(result.shape, row)
             place = self._places.take(labels)
             # What else has the same labels is the same label set, even if it has never held.
-            self._place_of[result.shape.find(dict(labels)) if _named(result.shape) else row] = place
+            self._place_of[result.shape.find(dict(labels)) if _repeats(result.shape) else row] = place
             self._row_of.resize(place + 1)
             self._values.resize(place + 1)
-        # Rows that differ in their metric name alone are one label set, of which one may hold.
+        # Rows that are one label set differ in their metric name alone, or are there in turn, as with `or`.
         shown = np.flatnonzero(result.present & (self._place_of != FREE))
         self._row_of.array[self._place_of[shown]] = shown
         self._row_of.array[self._place_of[rows]] = rows
@@ -365,9 +365,9 @@ class QueryJudge:
             self._row_of.array[place] = FREE
 
 
-def _named(shape: Shape) -> bool:
-    """Whether label sets may differ in their metric names alone."""
-    return shape.derive("named", lambda: len(np.unique(shape.column(NAME))) > 1)
+def _repeats(shape: Shape) -> bool:
+    """Whether rows may have the same label set, metric names apart."""
+    return shape.derive("repeats", lambda: shape.group([NAME], excluding=True).count < len(shape))
 
 
 def _labels(shape: Shape, row: int) -> Labels:

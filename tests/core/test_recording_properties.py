@@ -125,6 +125,11 @@ def test_so_it_is_when_series_go_silent_at_the_instant_at_which_others_came() ->
     says_the_same("a offset 1s", "r > 1", judged("r > 1", 0, 0, "hold", 3_000), script)
 
 
+def test_so_is_what_was_measured_last_where_another_series_took_over() -> None:
+    script: list[Atom | int] = [Sample(10_000, 'b{i="x"}', 0.0, 1_000), Sample(10_500, 'a{i="x"}', 2.0, 500), 20_000]
+    says_the_same("a or b", "r * 2 > 3", judged("r * 2 > 3", 5_000, 0, "reset", 3_000), script)
+
+
 @given(st.sampled_from(OF_INSTANTS), st.sampled_from(BESIDE_OTHERS), st.data())
 def test_so_is_one_that_reads_what_was_measured_too(recorded: str, expr: str, data: st.DataObject) -> None:
     """Of instants alone: between two multiples of the resolution a window moves unseen, and a sample that makes the
