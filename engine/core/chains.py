@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.core.dependencies import linked, may_read
+from engine.core.expression import Expression
 from engine.core.notices import Output
 from engine.core.promql.plan import Selector
 from engine.core.query_judge import QueryJudge
@@ -42,6 +43,7 @@ class Chain:
         self.judges = judges
         self._rules: list[Recorder | QueryJudge] = [*recorders, *judges]
         self._readers = {recorder.index: self.readers({recorder.rule.record}) for recorder in recorders}
+        self._behind = {judge.index: self._expressions(judge) for judge in judges}
         self.settled_ms = -1
         """When rules of it were evaluated last."""
 
@@ -60,6 +62,15 @@ class Chain:
         return frozenset(
             rule.index for rule in self._rules if any(may_read(rule.expression.plan, metric) for metric in metrics)
         )
+
+    def _expressions(self, judge: QueryJudge) -> list[Expression]:
+        """Those that a rule hangs on: its own, and those of what it reads directly or through others."""
+        found, behind = [judge.expression], {judge.index}
+        for recorder in reversed(self.recorders):
+            if self._readers[recorder.index] & behind:
+                behind.add(recorder.index)
+                found.append(recorder.expression)
+        return found
 
     def begin(self, time_ms: int) -> None:
         """Time begins."""
@@ -143,9 +154,10 @@ class Chain:
                 yield from self._record(recorder, time_ms, touched, land)
                 yield
         for judge in self.judges:
-            for chunk in judge.judge(time_ms, sampled=sampled) if judge.index in touched else ():
-                done += chunk
-                yield
+            if judge.index in touched:
+                for chunk in judge.judge(time_ms, self._behind[judge.index], sampled=sampled):
+                    done += chunk
+                    yield
         return done
 
     def _record(self, recorder: Recorder, time_ms: int, touched: set[int], land: Land) -> Generator[None, None, None]:

@@ -212,8 +212,10 @@ class Expression:
         return not any(bool((self._store.last_ms(handles) >= self._store.blind_ms).any()) for handles in found)
 
     def was_fed_at(self, labels: Mapping[str, str], at_ms: int) -> bool:
-        """Whether a series that speaks for a label set had its last sample at an instant."""
-        found = speaking(self.evidence, labels, self._recent, at_ms)
+        """Whether a series that speaks for a label set had its last sample at an instant; what was recorded had none
+        of its own."""
+        measured = [one for one in self.evidence if not one.recorded]
+        found = speaking(measured, labels, self._recent, at_ms)
         return any(bool((self._store.last_ms(handles) == at_ms).any()) for handles in found)
 
     def absence(self, at_ms: int) -> Absence:

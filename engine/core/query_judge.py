@@ -206,11 +206,12 @@ class QueryJudge:
 
     # -- steps -------------------------------------------------------------------------------------------------
 
-    def judge(self, time_ms: int, *, sampled: bool) -> Iterator[list[Output]]:
+    def judge(self, time_ms: int, behind: Sequence[Expression], *, sampled: bool) -> Iterator[list[Output]]:
         """Evaluate the expression at an instant, not before the last, and tell the alerts what that means, some at a
         time.
 
         Args:
+            behind: The expression, and those of the recording rules that it hangs on.
             sampled: There is a sample, and not only that time has passed.
         """
         try:
@@ -240,7 +241,7 @@ class QueryJudge:
         yield []
         seen = self._values.array[places]
         told, stays = self._codes(result, codes, places, time_ms, doubt)
-        later = ~stays & self._later(told, places, time_ms)
+        later = ~stays & self._later(told, places, time_ms, behind)
         if later.any():
             self._values.array[places[later]] = seen[later]
         tells = ~stays & ~later
@@ -257,13 +258,17 @@ class QueryJudge:
     def _judged(self, result: Vector) -> NDArray[np.int16]:
         return self._verdict.codes(result.values, result.present)
 
-    def _later(self, told: NDArray[np.int16], places: Ints, time_ms: int) -> NDArray[np.bool_]:
+    def _later(
+        self, told: NDArray[np.int16], places: Ints, time_ms: int, behind: Sequence[Expression]
+    ) -> NDArray[np.bool_]:
         """Which label sets have gone silent at the very instant of samples of others: time tells them, after the other
         samples of that instant and after what is due at it."""
         later: NDArray[np.bool_] = ((told == Code.UNKNOWN) | (told == Code.MISSING)) & (
             told != self.book.codes.array[places]
         )
-        if not (later.any() and self.expression.is_due(time_ms)):  # nothing is left to tell them
+        if not (
+            later.any() and any(expression.is_due(time_ms) for expression in behind)
+        ):  # nothing is left to tell them
             later[:] = False
             return later
         for at in np.flatnonzero(later).tolist():

@@ -209,22 +209,11 @@ class Recorder:
             return
         absence = self.expression.absence(time_ms)
         causes = {text: absence.of(self._inputs_labels(text)) for text in gone}
-        if self.expression.is_due(time_ms):  # time tells what has gone silent, after what is due at that instant
-            later = tuple(
-                text for text, why in causes.items() if why == Code.UNKNOWN and self._is_silent(text, time_ms)
-            )
-            self._doubted += later
-            for text in later:
-                del causes[text]
-        for text in causes:
+        for text in gone:
             del self._owners[text]
         for mark, is_unknown in ((Mark.TARGET_DOWN, True), (Mark.ENDED, False)):
             if series := tuple(text for text, why in causes.items() if (why == Code.UNKNOWN) == is_unknown):
                 yield mark, series
-
-    def _is_silent(self, text: str, time_ms: int) -> bool:
-        """Whether no series that speaks for a recorded one has a sample at an instant."""
-        return not self.expression.was_fed_at(self._inputs_labels(text), time_ms)
 
     def _inputs_labels(self, text: str) -> dict[str, str]:
         """What a series has of its inputs' labels."""

@@ -125,6 +125,22 @@ def test_so_it_is_when_series_go_silent_at_the_instant_at_which_others_came() ->
     says_the_same("a offset 1s", "r > 1", judged("r > 1", 0, 0, "hold", 3_000), script)
 
 
+def test_so_is_a_total_of_which_a_part_goes_silent_as_another_comes() -> None:
+    script: list[Atom | int] = [
+        SampleBatch(18_000, ("a", 'a{i="x"}', 'a{i="y"}'), np.array([3.0, math.nan, 3.0]), 1_000, "target_down"),
+        21_001,
+        Sample(19_000, "a", 2.0, 500),
+        Sample(19_000, 'a{i="x"}', math.inf, 500),
+        19_700,
+        Sample(19_000, 'a{i="y"}', math.nan, 1_000),
+        Sample(21_500, 'a{i="y"}', 0.0, 0),
+        21_500,
+        Sample(22_000, 'a{i="y"}', 0.0, 500),
+        30_000,
+    ]
+    says_the_same("a offset 1s", "sum(r) > 1", judged("sum(r) > 1", 5_000, 2_500, "reset", 3_000), script)
+
+
 def test_so_is_what_was_measured_last_where_another_series_took_over() -> None:
     script: list[Atom | int] = [Sample(10_000, 'b{i="x"}', 0.0, 1_000), Sample(10_500, 'a{i="x"}', 2.0, 500), 20_000]
     says_the_same("a or b", "r * 2 > 3", judged("r * 2 > 3", 5_000, 0, "reset", 3_000), script)
