@@ -89,7 +89,16 @@ def scripts(draw: st.DrawFn, *, late: bool = True, silence_ms: int = 8_000) -> l
 def says_the_same(recorded: str, expr: str, over: Rule, script: list[Atom | int]) -> None:
     out = msgspec.structs.replace(over, plan=compile_query(written_out(expr, recorded)))
     left = run(Core([compile_recording("Of", "r", recorded), over]), script)
-    same(sorted(left, key=repr), sorted(run(Core([out]), script), key=repr))
+    right = run(Core([out]), script)
+    if recorded in OF_WINDOWS:
+        left, right = _without_old_values(left), _without_old_values(right)
+    same(sorted(left, key=repr), sorted(right, key=repr))
+
+
+def _without_old_values(transitions: list[Told]) -> list[Told]:
+    """Transitions without the value that an end brings along from before: a window moves unseen between two multiples
+    of the resolution, but a recording rule looks when its inputs are stale, too, and then nothing was measured last."""
+    return [(*entry[:-1], math.nan) if entry[5] == "recovered" else entry for entry in transitions]
 
 
 @given(st.sampled_from(OF_INSTANTS + OF_WINDOWS + OF_NOTHING), st.sampled_from(JUDGED), st.data())
