@@ -77,6 +77,9 @@ class Writer:
         for key, book, number, work in works_of(parts):
             place = _Place(key, book, number, work, _evidence(work, sources))
             self._places.setdefault(book, {})[number] = place
+        self._named = {
+            one.key: (book, number) for book, places in self._places.items() for number, one in places.items()
+        }
         for book, places in self._places.items():
             book.changes.begin(book, places)
 
@@ -104,6 +107,13 @@ class Writer:
         for name, known in itertools.islice(self._projected.changed(), limit - len(made)):
             made.append((PROJECTORS, name, _ENCODER.encode(Stored(VERSION, projector=known))))
         return made
+
+    def has(self, key: str, text: str) -> bool:
+        """Whether a row of this name is of something that is here now, as far as that was told."""
+        if key == PROJECTORS:
+            return True
+        at = self._named.get(key)
+        return at is not None and (not text or (at[1], text) in at[0].changes.known)
 
     def _seen(self, place: _Place, text: str) -> SavedSeen | None:
         """What a rule remembers of a label set without an alert."""

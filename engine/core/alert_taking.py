@@ -8,7 +8,7 @@ before its alert may resolve. It must never raise for a row that is damaged: tha
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -20,6 +20,7 @@ from engine.core.book import AlertBook
 from engine.core.flaps import SavedFlaps, SavedRing
 from engine.core.grid_alerts import GridAlerts, SavedGridAlerts
 from engine.core.judge import Judge
+from engine.core.kept_rows import read_row
 from engine.core.label_places import Labels, SavedPlaces
 from engine.core.makers import Makers
 from engine.core.orphans import DAMAGED, Orphan
@@ -29,12 +30,10 @@ from engine.core.query_judge import QueryJudge
 from engine.core.recent import SavedRecent
 from engine.core.saved import is_row, join_rows, load_alerts
 from engine.core.store import BEFORE_ALL_MS, NEVER_MS, Mark
-from engine.core.stored import VERSION, SavedAlert, SavedInput, SavedOwn, SavedSeen, Stored
+from engine.core.stored import SavedAlert, SavedInput, SavedOwn, SavedSeen
 from engine.series import series_text, split_series
 
 __all__ = ["take_rows"]
-
-_DECODER: Final = msgspec.msgpack.Decoder(Stored)
 
 
 class _Found(NamedTuple):
@@ -100,13 +99,10 @@ def take_rows(parts: Parts, rows: Iterable[tuple[str, str, bytes]], until_ms: in
 
 def _sort(found: dict[str, _Found], projected: Projected, key: str, text: str, data: bytes) -> Orphan | None:
     """Put a row to its rule, if that is possible."""
-    try:
-        stored = _DECODER.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    stored = read_row(data)
+    if stored is None:
         return Orphan(key, text, reason=DAMAGED)
     one, alert = found.get(key), stored.alert
-    if stored.version != VERSION:
-        return Orphan(key, text, reason=DAMAGED)
     if key == PROJECTORS:
         return None if projected.take(text, stored.projector or b"") else Orphan(key, text)
     if one is None:

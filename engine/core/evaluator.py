@@ -19,6 +19,7 @@ from engine.core.alert_bytes import Changed, Writer
 from engine.core.alert_taking import take_rows
 from engine.core.blindness import Blindness
 from engine.core.course import Course
+from engine.core.kept_rows import lost_rows
 from engine.core.landing import Outputs
 from engine.core.notices import Output
 from engine.core.orphans import DAMAGED, endings
@@ -298,6 +299,18 @@ class Core:
             self._go_on()
             restart(self._parts, self._blindness, now_ms)
         return endings(orphans, max(until_ms, now_ms or 0))
+
+    def lose_alerts(self, rows: Iterable[tuple[str, str, bytes]], now_ms: int) -> list[Transition]:
+        """What becomes of rows that turned up when this core had begun without them: what it does not have itself by
+        now ends as `lost`, and is told to be gone by the next `changed_alerts`. After one that told nothing more.
+
+        Returns:
+            The ends of alerts, at `now_ms`.
+        """
+        orphans = lost_rows(row for row in rows if self._writer is None or not self._writer.has(*row[:2]))
+        self._tally.count("alerts_not_restored_total", sum(one.alert is not None for one in orphans))
+        self._gone += [(one.rule_key, one.text) for one in orphans]
+        return endings(orphans, now_ms)
 
     def reach(self, now_ms: int) -> dict[str, int]:
         """What `refill` needs if the core goes on at `now_ms`: by metric, since when (ms); "" is every metric.

@@ -16,15 +16,16 @@ from engine.codec import EventCodec
 from engine.config.shape import Config
 from engine.events import Transition
 from engine.ports import Clock, WallClock
-from engine.runtime.contain import settle
+from engine.runtime.contain import describe, settle
 from engine.runtime.downtime import BootClock
 from engine.runtime.ledger.errors import LedgerError
 from engine.runtime.ledger.holding import Outcome
 from engine.runtime.ledger.ledger import Ledger
 from engine.runtime.ledger.operator import Restored, align, misaligned
+from engine.runtime.ledger.recall import Found
 from engine.runtime.ledger.store import Store
 from engine.runtime.ledger.thread import LedgerThread, LoopWorker
-from engine.runtime.ledger.values import Instant, LedgerStatus, Limits, NewTransition, Notice, Step
+from engine.runtime.ledger.values import Instant, LedgerStatus, Limits, NewTransition, Notice, Step, StoredTransition
 from engine.runtime.restarting import WATCHED_UNTIL, AlertKeeper
 from engine.runtime.supervisor import Shared
 from engine.runtime.turns import in_turns
@@ -101,6 +102,7 @@ class Keeper:
         self._codec = EventCodec()
         self._orders = 0
         self._then: Callable[[Committed], None] = lambda committed: None
+        ledger.then_found = self._found
 
     def follow(self, then: Callable[[Committed], None]) -> None:
         """Tell of each commit, in the order of the core's decisions but for those that are late."""
@@ -179,6 +181,24 @@ class Keeper:
             text = f"{count} transitions could not be kept: {outcome.error}"
             self.tell(outcome.error.reason, text, failed=True, count=count)
         self._then(committed._replace(seqs=seqs))
+
+    def _found(self, found: Found) -> None:
+        """The file that could not be read at the start can be: what it had decided is told, what it had is compared."""
+        untold = [(stored, one) for stored in found.transitions if (one := self.decoded(stored)) is not None]
+        if untold:
+            seqs, keys = [stored.seq for stored, _ in untold], [stored.fingerprint for stored, _ in untold]
+            self._then(Committed(seqs, keys, [one for _, one in untold]))
+        if self.alerts is not None:
+            self.alerts.find(found.alerts, self._shared.clock.now_ms())
+
+    def decoded(self, stored: StoredTransition) -> Transition | None:
+        """A transition as it was; None, told, if it can't be read."""
+        try:
+            found = self._codec.from_msgpack(stored.body)
+        except ValueError as error:
+            self.tell("bad_record", f"transition {stored.seq} can't be read: {describe(error).message}")
+            return None
+        return found if isinstance(found, Transition) else None
 
     # --- how it is ------------------------------------------------------------------------------------
 

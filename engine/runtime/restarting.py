@@ -7,7 +7,7 @@ did not get to the ledger is handed over again.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -29,6 +29,10 @@ ROWS_ON_LOOP_MAX: Final = 100
 """More of them are taken back on a thread: that takes too long for one turn of the loop."""
 
 
+FOUND_MS: Final = 300_000
+"""As long as an input whose interval is not known is fresh: what holds and comes at all has come by then."""
+
+
 class KeptCore(Protocol):
     """What is needed of the core (`engine.core.evaluator.Core`)."""
 
@@ -37,6 +41,7 @@ class KeptCore(Protocol):
     def take_alerts(
         self, rows: Iterable[tuple[str, str, bytes]], until_ms: int, now_ms: int | None = None
     ) -> list[Transition]: ...
+    def lose_alerts(self, rows: Iterable[tuple[str, str, bytes]], now_ms: int) -> list[Transition]: ...
     def refilling(self, batches: Iterable[SampleBatch], now_ms: int) -> Generator[None, None, None]: ...
 
 
@@ -54,23 +59,41 @@ class AlertKeeper:
         self._rows: list[AlertRow] = []
         self._handed_ms = self._durable_ms = self._seen_ms = self._least_ms = 0
         self._again = self._ends = False
+        self._found: list[AlertRow] = []
+        self._found_due_ms = 0
         self.took = False
         """Whether the core was taken back from a ledger."""
 
     # --- a step ---------------------------------------------------------------------------------------
 
-    def changing(self) -> Generator[None, None, None]:
-        """Make the rows of what the step has changed, in steps; nobody else may enter the core meanwhile."""
+    def changing(self, now_ms: int) -> Generator[None, None, list[Transition]]:
+        """Make the rows of what the step has changed, in steps; nobody else may enter the core meanwhile. Returns the
+        ends of alerts that were found and are given up now."""
         if self._again:
             self._again = False
             self._core.tell_all_alerts()
+        lost: list[Transition] = []
         try:
-            while made := self._core.changed_alerts(ROWS_PER_TURN):
-                self._rows += [AlertRow(*row) for row in made]
-                yield
+            yield from self._making()
+            while self._found and now_ms >= self._found_due_ms:
+                some, self._found = self._found[:ROWS_PER_TURN], self._found[ROWS_PER_TURN:]
+                lost += self._core.lose_alerts(_kept(some), now_ms)
+                yield from self._making()
         except BaseException:
             self.tell_again()
             raise
+        return lost
+
+    def _making(self) -> Generator[None, None, None]:
+        while made := self._core.changed_alerts(ROWS_PER_TURN):
+            self._rows += [AlertRow(*row) for row in made]
+            yield
+
+    def find(self, rows: Sequence[AlertRow], now_ms: int) -> None:
+        """These were in a file that could not be read at the start: after a while that lets what still holds show
+        again, the core is asked which of them it does not have. They stay in the file until then."""
+        self._found += rows
+        self._found_due_ms = now_ms + FOUND_MS
 
     def take(self, until_ms: int) -> Step:
         """What the step has changed beside its transitions, which go with it into one transaction (T1).
@@ -125,7 +148,7 @@ class AlertKeeper:
         until_ms = min(watched_until(restored, last), now_ms - 1)  # a clock may be set back: what comes now is newer
         if until_ms < 0:
             return []
-        rows = [(key, labels, row) for key, labels, row in restored.alerts if row is not None]
+        rows = _kept(restored.alerts)
 
         def take() -> list[Transition]:
             return self._core.take_alerts(rows, until_ms)
@@ -137,6 +160,10 @@ class AlertKeeper:
     def resuming(self, now_ms: int) -> Generator[None, None, None]:
         """Let the downtime end where no history refills windows."""
         return self._core.refilling((), now_ms)
+
+
+def _kept(rows: Iterable[AlertRow]) -> list[tuple[str, str, bytes]]:
+    return [(key, labels, row) for key, labels, row in rows if row is not None]
 
 
 def missing(restored: Restored, last: LifeSign | None) -> Notice | None:

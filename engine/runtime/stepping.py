@@ -200,7 +200,7 @@ class Stepper:
             if self._keeper is not None:
                 if end:
                     self._keeper.end()
-                await self._drive(self._keeper.changing())
+                transitions += await self._drive(self._keeper.changing(now_ms))
             health = self._take_health()
         finally:
             self._inside = False

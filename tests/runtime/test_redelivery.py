@@ -44,7 +44,7 @@ def told(messages: Sequence[tuple[str, bytes]]) -> list[tuple[str, str]]:
 
 async def kill(rig: Rig) -> None:
     """End it as SIGKILL does: nothing more is committed."""
-    store = rig.keeper.ledger._store
+    store = rig.keeper.ledger._runner.store
     crash(store)
     for task in (*rig.tasks, *rig.beside, *rig.offered):
         task.cancel()

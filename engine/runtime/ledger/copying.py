@@ -6,10 +6,11 @@ import sqlite3
 from pathlib import Path
 
 from engine.runtime.ledger import schema as sql
-from engine.runtime.ledger.errors import LedgerError
-from engine.runtime.ledger.file import discard, make_private, new_path, put_in_place
+from engine.runtime.ledger.errors import LedgerError, ledger_error
+from engine.runtime.ledger.file import discard, make_private, new_path, put_in_place, set_aside
+from engine.runtime.ledger.values import Notice
 
-__all__ = ["copy_to"]
+__all__ = ["back_up", "copy_to", "put_back"]
 
 
 def copy_to(connection: sqlite3.Connection, target: Path) -> None:
@@ -35,3 +36,20 @@ def copy_to(connection: sqlite3.Connection, target: Path) -> None:
         discard(fresh)
         raise LedgerError("corrupt", f"{target.name}: the copy fails its check")
     put_in_place(target)
+
+
+def back_up(connection: sqlite3.Connection, target: Path) -> None:
+    """`copy_to`, with `LedgerError` for whatever goes wrong."""
+    try:
+        copy_to(connection, target)
+    except (sqlite3.Error, OSError) as error:
+        raise ledger_error(error, target.name) from None
+
+
+def put_back(connection: sqlite3.Connection, path: Path, now_ms: int) -> Notice:
+    """The file of this connection was removed or replaced, and is whole still: put a copy into its place, and say what
+    became of what stood there. Raises as `copy_to`."""
+    kept = set_aside(path, now_ms, alone=True)  # the log there is ours
+    copy_to(connection, path)
+    found = f"; what stood there is kept as {kept.name}" if kept.exists() else ""
+    return Notice("degraded", "replaced", f"{path.name} was removed or replaced, and was put back{found}")

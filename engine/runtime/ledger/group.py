@@ -10,7 +10,7 @@ from engine.runtime.ledger import schema as sql
 from engine.runtime.ledger.errors import LedgerError, ledger_error
 from engine.runtime.ledger.opening import roll_back
 
-__all__ = ["KEEP_CONNECTION", "Group", "Job"]
+__all__ = ["KEEP_CONNECTION", "Group", "Job", "Ran"]
 
 T = TypeVar("T")
 _OF_THE_JOB: Final = {"bad_record", "raised"}
@@ -23,6 +23,13 @@ class Job(NamedTuple, Generic[T]):
 
     function: Callable[[sqlite3.Connection], T]
     writes: bool = True
+
+
+class Ran(NamedTuple):
+    """What came of a group: for each job its value, or the `LedgerError` why it has none; whether that is on disk."""
+
+    results: list[Any]
+    durable: bool
 
 
 class Group:

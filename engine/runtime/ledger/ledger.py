@@ -17,12 +17,14 @@ from typing import Any, Final, TypeVar
 
 from engine.ports import Clock
 from engine.runtime.ledger.errors import LedgerError, ledger_error
-from engine.runtime.ledger.group import Job
+from engine.runtime.ledger.group import Job, Ran
 from engine.runtime.ledger.holding import Held, Outcome, ThenCall, Waiting
 from engine.runtime.ledger.operator import Restored, put_meta
 from engine.runtime.ledger.pruning import PRUNE_ROWS, prune
-from engine.runtime.ledger.store import Ran, Store
-from engine.runtime.ledger.thread import LedgerThread, Worker
+from engine.runtime.ledger.recall import Found
+from engine.runtime.ledger.running import StoreRunner
+from engine.runtime.ledger.store import Store
+from engine.runtime.ledger.thread import Worker
 from engine.runtime.ledger.transactions import record
 from engine.runtime.ledger.values import LedgerStatus, Limits, Notice, Step, message_id
 
@@ -60,11 +62,11 @@ class Ledger:
         rng: random.Random | None = None,
         limits: Limits | None = None,
     ) -> None:
-        self._store = store
+        self._runner = StoreRunner(store, clock, tell, worker)
         self._clock = clock
-        self._tell = tell
-        self._worker = worker if worker is not None else LedgerThread()
         self._rng = rng if rng is not None else random.Random()
+        self.then_found: Callable[[Found], None] = lambda found: None
+        """Is given what a file has in it that could not be read at the start, as soon as it can be."""
         self.limits = limits if limits is not None else Limits()
         self._id_base = secrets.token_hex(16)
         self._waiting: list[Waiting] = []
@@ -73,6 +75,7 @@ class Ledger:
         self._timer: asyncio.TimerHandle | None = None
         self._busy_since_s: float | None = None
         self._open = False
+        self._restored: Restored | None = None
         self._refused = 0
         self._dropped = (0, 0)
         self.receivers: Collection[str] | None = None
@@ -81,18 +84,13 @@ class Ledger:
     # --- life -----------------------------------------------------------------------------------------
 
     async def open(self, *, fail_open: bool = False) -> Restored:
-        """Open the file, on its thread. Raises `LedgerError` as `Store.open` does, but not with `fail_open`: then it
-        goes on in memory, tells, and `run` tries to go back to the file."""
-        self._worker.start()
-        try:
-            restored = await self._on_worker(self._store.open)
-        except LedgerError as error:
-            if not fail_open:
-                raise
-            restored = await self._on_worker(functools.partial(self._store.open_degraded, error))
-        self._open = True
+        """Open the file, on its thread; once, also if it is asked for again. Raises `LedgerError` as `Store.open` does,
+        but not with `fail_open`: then it goes on in memory, tells, and `run` tries to go back to the file."""
+        if self._restored is None:
+            self._restored = await self._runner.open(fail_open=fail_open)
+            self._open = True
         await self.call(functools.partial(put_meta, values={"clean": "0"}))
-        return restored
+        return self._restored
 
     async def run(self) -> None:
         """Keep the ledger in order, for ever: checkpoints and pruning once a minute, healing when it is degraded."""
@@ -101,7 +99,7 @@ class Ledger:
         while True:
             await asyncio.sleep(TICK_S)
             now_s = self._clock.monotonic()
-            if self._store.trouble:
+            if self._runner.store.trouble:
                 if now_s >= next_s or pause_s == HEAL_S_MIN:
                     healed = await self.heal()
                     next_s = now_s + pause_s * self._rng.uniform(0.5, 1.0)
@@ -112,11 +110,14 @@ class Ledger:
 
     async def heal(self) -> bool:
         """Try to go back to the file now; returns whether the ledger is where it should be."""
-        return bool(await self._on_worker(self._store.heal))
+        healed = await self._runner.call(self._runner.store.heal)
+        if (found := self._runner.store.take_found()) is not None:
+            self.then_found(found)
+        return healed
 
     async def upkeep(self) -> None:
         """Checkpoint, look after the file, delete what nobody needs any more."""
-        await self._on_worker(self._store.upkeep)
+        await self._runner.call(self._runner.store.upkeep)
         more = functools.partial(prune, limits=self.limits, now_ms=self._clock.now_ms(), receivers=self.receivers)
         while (pruned := await self.call(more)).rows:
             self._dropped = (self._dropped[0] + pruned.transitions, self._dropped[1] + pruned.told)
@@ -125,7 +126,7 @@ class Ledger:
 
     async def backup(self, target: Path) -> None:
         """Write a copy to a new file, while everything goes on. Raises `LedgerError`."""
-        await self._on_worker(functools.partial(self._store.backup, target))
+        await self._runner.call(functools.partial(self._runner.store.backup, target))
 
     async def close(self, last: Sequence[Job[Any]] = ()) -> bool:
         """Commit what waits and the last jobs, and close; returns whether everything is on disk.
@@ -134,10 +135,10 @@ class Ledger:
         """
         if not self._open:
             try:
-                self._post(self._store.close, lambda *_: None)  # an opening that was cancelled happens all the same
+                self._runner.post(self._runner.store.close, lambda *_: None)  # an opening that was cancelled happens
             except LedgerError:
                 pass  # there was none, or it is closed
-            await self._worker.stop()
+            await self._runner.stop()
             return False
         self._urgent = True
         try:
@@ -147,9 +148,9 @@ class Ledger:
         self._open = False
         clean: Job[None] = Job(functools.partial(put_meta, values={"clean": "1"}))
         try:
-            return bool(await self._on_worker(functools.partial(self._store.close, [*last, clean])))
+            return bool(await self._runner.call(functools.partial(self._runner.store.close, [*last, clean])))
         finally:
-            await self._worker.stop()
+            await self._runner.stop()
 
     # --- handing over -----------------------------------------------------------------------------------
 
@@ -214,7 +215,7 @@ class Ledger:
 
     def status(self) -> LedgerStatus:
         """How it is now."""
-        store = self._store
+        store = self._runner.store
         busy_s = 0.0 if self._busy_since_s is None else self._clock.monotonic() - self._busy_since_s
         kept = "disk" if not store.in_memory else "degraded" if store.trouble else "memory"
         return LedgerStatus(
@@ -229,6 +230,7 @@ class Ledger:
             store.log_bytes,
             store.has_ballast,
             *self._dropped,
+            self._runner.unkept_s,
         )
 
     # --- groups -----------------------------------------------------------------------------------------
@@ -255,7 +257,9 @@ class Ledger:
         self._busy_since_s = self._clock.monotonic()
         jobs = [each.job for each in waiting]
         try:
-            self._post(functools.partial(self._store.run, jobs), functools.partial(self._committed, waiting))
+            self._runner.post(
+                functools.partial(self._runner.store.run, jobs), functools.partial(self._committed, waiting)
+            )
         except LedgerError as error:
             self._committed(waiting, None, error)
 
@@ -272,35 +276,3 @@ class Ledger:
             outcome = Outcome(None if wrong is not None else result, durable and wrong is None, wrong)
             loop.call_soon(each.then, outcome)  # in order, and one that raises is the loop's to tell
         self._next()
-
-    def _post(self, function: Callable[[], Any], then: Callable[[Any, BaseException | None], None]) -> None:
-        """Raises `LedgerError`: `overflow`, `closed`."""
-
-        def run() -> tuple[Any, BaseException | None, list[Notice]]:
-            try:
-                return function(), None, self._store.take_notices()
-            except Exception as raised:  # noqa: BLE001  # it is raised again where it is waited for
-                return None, raised, self._store.take_notices()
-
-        def done(found: tuple[Any, BaseException | None, list[Notice]] | None, error: BaseException | None) -> None:
-            value, raised, notices = found if found is not None else (None, error, [])
-            for notice in notices:
-                self._tell(notice)
-            then(value, raised)
-
-        self._worker.post(run, done)
-
-    async def _on_worker(self, function: Callable[[], T]) -> T:
-        """Run something that is no transaction. Raises what it raised, and `LedgerError`."""
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-
-        def then(value: Any, error: BaseException | None) -> None:
-            if future.done():
-                return
-            if error is None:
-                future.set_result(value)
-            else:
-                future.set_exception(ledger_error(error, "the ledger"))
-
-        self._post(function, then)
-        return await future

@@ -32,7 +32,6 @@ _REMEMBER: Final = (
     BEGIN INSERT OR IGNORE INTO gone_message VALUES (old.id); END""",
 )
 _GONE_ALERTS: Final = "SELECT rule_key, labels FROM gone_alert"
-_FORGET_ALERTS: Final = "DELETE FROM alert"
 _GONE_MESSAGES: Final = "SELECT id FROM gone_message"
 _DROP_MESSAGE: Final = "DELETE FROM outbox WHERE id = ?"
 _COUNTERS: Final = "SELECT name, value FROM counter"
@@ -67,17 +66,9 @@ def carry_over(source: sqlite3.Connection, memory: sqlite3.Connection) -> int:
     return copied
 
 
-def write_through(memory: sqlite3.Connection, target: sqlite3.Connection, *, unread: bool = False) -> None:
-    """Bring the file up to what memory has; the caller commits. Doing it twice does no harm.
-
-    Args:
-        unread: The engine could not read the file's alerts and has begun anew: memory has all that there are.
-
-    Raises:
-        sqlite3.Error: The target's.
-    """
-    if unread:
-        target.execute(_FORGET_ALERTS)
+def write_through(memory: sqlite3.Connection, target: sqlite3.Connection) -> None:
+    """Bring the file up to what memory has; the caller commits. Doing it twice does no harm. Raises `sqlite3.Error` for
+    the target's errors."""
     target.executemany(_DROP_MESSAGE, memory.execute(_GONE_MESSAGES).fetchall())
     target.executemany(DROP_ALERT, memory.execute(_GONE_ALERTS).fetchall())
     for table in (ALERT, TRANSITION, CURSOR, DELIVERED, OUTBOX):

@@ -142,10 +142,16 @@ def connect(path: Path, factory: Connect = sqlite3.Connection) -> sqlite3.Connec
     return connection
 
 
-def reading(path: Path) -> sqlite3.Connection:
-    """A connection for a short look from another process, or for a copy; it can't write. Raises `LedgerError`."""
+def reading(path: Path, *, timeout_s: float = 5.0, unshared: bool = False) -> sqlite3.Connection:
+    """A connection for a short look from another process, or for a copy; it can't write. Raises `LedgerError`.
+
+    Args:
+        timeout_s: How long a lock is waited for.
+        unshared: Nobody writes, and there is no log: locks are not asked for, and nothing is made beside the file.
+    """
+    uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if unshared else ''}"
     try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=5.0)
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=timeout_s)
     except sqlite3.Error as error:
         raise ledger_error(error, path.name) from None
     try:

@@ -34,6 +34,9 @@ class Worker(Protocol):
             LedgerError: `overflow`: too many wait. `closed`.
         """
 
+    def leave(self) -> None:
+        """Take no more, and end when everything that was posted is done; nobody waits for that."""
+
     async def stop(self) -> None:
         """Return when everything that was posted is done; takes no more."""
 
@@ -48,7 +51,9 @@ class LedgerThread:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start the thread."""
+        """Start the thread, if it does not run already."""
+        if self._loop is not None:
+            return
         self._loop = asyncio.get_running_loop()
         self._ended = self._loop.create_future()
         self._thread = threading.Thread(target=self._run, name="longwatch ledger", daemon=True)
@@ -63,16 +68,20 @@ class LedgerThread:
         except queue.Full:
             raise LedgerError("overflow", "too many calls wait for the ledger") from None
 
-    async def stop(self) -> None:
-        """As in `Worker`. Cancelling this does not stop what the thread has begun."""
-        if self._ended is None:
-            return
+    def leave(self) -> None:
+        """As in `Worker`."""
         if self._loop is not None:
             self._loop = None
             try:
                 self._calls.put_nowait(None)
             except queue.Full:
                 pass  # it is stuck, and ends with the process
+
+    async def stop(self) -> None:
+        """As in `Worker`. Cancelling this does not stop what the thread has begun."""
+        if self._ended is None:
+            return
+        self.leave()
         await asyncio.shield(self._ended)
         if self._thread is not None:
             self._thread.join(_JOIN_S)
@@ -126,6 +135,9 @@ class LoopWorker:
             then(value, error)
 
         asyncio.get_running_loop().call_soon(run)
+
+    def leave(self) -> None:
+        """As in `Worker`."""
 
     async def stop(self) -> None:
         """As in `Worker`."""

@@ -232,6 +232,7 @@ class LedgerStatus(NamedTuple):
         has_ballast: Whether the reserve for a full disk is there.
         transitions_dropped_total: Transitions that were over the limit and still needed.
         told_dropped_total: What receivers were told of so many alerts was over the limit and is forgotten.
+        unkept_s: For how long it has been degraded.
     """
 
     kept: str
@@ -246,6 +247,7 @@ class LedgerStatus(NamedTuple):
     has_ballast: bool
     transitions_dropped_total: int = 0
     told_dropped_total: int = 0
+    unkept_s: float = 0.0
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()

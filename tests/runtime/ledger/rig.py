@@ -135,3 +135,7 @@ def io_error() -> sqlite3.OperationalError:
 
 def full() -> sqlite3.OperationalError:
     return disk_error(sqlite3.SQLITE_FULL, "SQLITE_FULL")
+
+
+def locked() -> sqlite3.OperationalError:
+    return disk_error(sqlite3.SQLITE_BUSY, "SQLITE_BUSY")

@@ -450,3 +450,13 @@ def test_a_loop_that_is_gone_harms_no_thread() -> None:
     asyncio.run(leave())
     release.set()
     assert ended.wait(20)
+
+
+async def test_a_start_that_is_asked_for_twice_is_one(tmp_path: Path) -> None:
+    """The keeper is begun again when it has crashed."""
+    before = threading.active_count()
+    ledger, _ = make(tmp_path / "state.db")
+    first = await ledger.open()
+    assert await ledger.open() is first
+    assert threading.active_count() == before + 1
+    await ledger.close()

@@ -12,12 +12,13 @@ import pytest
 from engine.runtime.ledger import schema as sql
 from engine.runtime.ledger.errors import LedgerError
 from engine.runtime.ledger.group import Job
+from engine.runtime.ledger.logwatch import LOG_BYTES_TRUNCATE
 from engine.runtime.ledger.memory import MEMORY_BYTES_MAX
 from engine.runtime.ledger.opening import open_file
 from engine.runtime.ledger.operator import align, list_outbox, put_meta, restore
 from engine.runtime.ledger.pruning import PRUNE_ROWS
 from engine.runtime.ledger.sending import standing
-from engine.runtime.ledger.store import LOG_BYTES_TRUNCATE, Store
+from engine.runtime.ledger.store import Store
 from engine.runtime.ledger.transactions import record
 from engine.runtime.ledger.values import Cover, Settlement, Step
 from tests.runtime.ledger.rig import (
@@ -27,6 +28,7 @@ from tests.runtime.ledger.rig import (
     crash,
     full,
     io_error,
+    locked,
     message,
     open_store,
     put,
@@ -152,18 +154,91 @@ def test_f12_f13_f17_with_the_file_gone_bad_everything_goes_on_in_memory_and_hea
     store.close()
 
 
-def test_alerts_of_a_file_that_could_not_be_read_at_the_start_do_not_come_back(tmp_path: Path) -> None:
-    """The engine has begun anew without them; what it has written since is all there is."""
+def test_a_start_that_cannot_write_goes_on_with_what_can_be_read(tmp_path: Path, switch: Switch) -> None:
+    """F16, F18: a lock, a full disk. T1 without its T2 is among it."""
     store, _ = open_store(tmp_path / "state.db")
-    put(store, [transition("a")], [alert("old"), alert("both", b"before")])
-    queue(store, message("m"))
+    put(store, [transition("a"), transition("untold")], [alert("old"), alert("ends")])
+    queue(store, message("m"), cursor="policy", seq=1)
     store.close()
-    store = Store(tmp_path / "state.db", lambda: NOW_MS)
-    assert store.open_degraded(LedgerError("io_error", "no")).alerts == []
-    put(store, [transition("b")], [alert("both", b"after"), alert("new")])
+    switch.plan = failing(sql.SET_WAL, locked)
+    store = Store(tmp_path / "state.db", lambda: NOW_MS, switch.factory())
+    with pytest.raises(LedgerError) as refused:
+        store.open()
+    found = store.open_degraded(refused.value)
+    assert ([each.labels for each in found.alerts], found.cursors, found.last_seq) == (
+        ["ends", "old"],
+        {"policy": 1},
+        2,
+    )
+    assert [each.body for each in read_after(store, 1)] == [b"untold"]
+    assert [each.message_id for each in sendable(store)] == ["evt_m"]
+    assert put(store, [transition("b")], [alert("ends", None), alert("new")]) == [3]
+    assert not store.heal()
+    switch.plan = lambda _: None
     assert store.heal()
-    assert [(each.labels, each.row) for each in read_back(store).alerts] == [("both", b"after"), ("new", b"row")]
-    assert [found.message_id for found in sendable(store)] == ["evt_m"]
+    assert store.take_found() is None, "it was read"
+    for _ in range(2):  # now, and after a crash
+        assert bodies(store) == [b"a", b"untold", b"b"]
+        assert [each.labels for each in read_back(store).alerts] == ["new", "old"]
+        crash(store)
+        store, _ = open_store(tmp_path / "state.db")
+    store.close()
+
+
+def unreadable(path: Path) -> Store:
+    """A start that can't even read the file, which is there again right after it."""
+    away = path.rename(path.with_name("away"))
+    path.mkdir()
+    store = Store(path, lambda: NOW_MS)
+    with pytest.raises(LedgerError) as refused:
+        store.open()
+    assert store.open_degraded(refused.value).alerts == []
+    path.rmdir()
+    away.rename(path)
+    return store
+
+
+def test_what_could_not_be_read_at_the_start_is_kept_and_handed_over(tmp_path: Path) -> None:
+    """The engine has begun anew; what it has said since is newer, and nothing else may go."""
+    store, _ = open_store(tmp_path / "state.db")
+    put(store, [transition("a")], [alert("old"), alert("both", b"before"), alert("over", b"before")])
+    queue(store, message("m"), cursor="policy", seq=1)
+    other = transition("told since")._replace(fingerprint="cafe")
+    put(store, [transition("untold"), other])
+    store.close()
+    store = unreadable(tmp_path / "state.db")
+    changed = [alert("both", b"after"), alert("over", None), alert("new")]
+    (seq,) = put(store, [transition("b")._replace(fingerprint="cafe")], changed)
+    queue(store, message("n", order_key="n"), cursor="policy", seq=seq)
+    assert store.heal()
+    found = store.take_found()
+    assert found is not None
+    assert found.alerts == [alert("old")]
+    assert [(each.body, each.seq > seq) for each in found.transitions] == [(b"untold", True)]
+    assert store.take_found() is None, "once"
+    for _ in range(2):  # now, and after a crash
+        assert [each.body for each in read_after(store, seq)] == [b"untold"], "policy goes on from its cursor to it"
+        assert set(read_back(store).alerts) == {alert("both", b"after"), alert("new"), alert("old")}
+        assert [each.message_id for each in sendable(store)] == ["evt_m", "evt_n"]
+        crash(store)
+        store, _ = open_store(tmp_path / "state.db")
+    store.close()
+
+
+def test_what_was_found_is_found_again_if_the_first_commit_of_it_fails(tmp_path: Path, switch: Switch) -> None:
+    store, _ = open_store(tmp_path / "state.db")
+    put(store, [transition("untold")], [alert("old")])
+    store.close()
+    store = unreadable(tmp_path / "state.db")
+    store._factory = switch.factory()
+    for plan in ("plan", "after"):  # it is not in the file, then it is and the answer says otherwise
+        setattr(switch, plan, failing("COMMIT", io_error, times=1))
+        assert not store.heal()
+    assert store.heal()
+    found = store.take_found()
+    assert found is not None
+    assert (found.alerts, [each.body for each in found.transitions]) == ([alert("old")], [b"untold"])
+    assert bodies(store) == [b"untold"], "once"
     store.close()
 
 
@@ -322,8 +397,8 @@ def test_f21_a_file_that_is_replaced_while_it_is_open_is_set_aside(tmp_path: Pat
 
 
 def test_f22_a_long_reader_keeps_the_log_and_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.runtime.ledger.store.LOG_BYTES_WARN", 200_000)
-    monkeypatch.setattr("engine.runtime.ledger.store.LOG_BYTES_TRUNCATE", 100_000)
+    monkeypatch.setattr("engine.runtime.ledger.logwatch.LOG_BYTES_WARN", 200_000)
+    monkeypatch.setattr("engine.runtime.ledger.logwatch.LOG_BYTES_TRUNCATE", 100_000)
     assert LOG_BYTES_TRUNCATE > 100_000
     store, _ = open_store(tmp_path / "state.db")
     reader = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
@@ -461,7 +536,7 @@ def test_what_could_not_be_read_and_was_overtaken_is_not_sent_late(
     def unreadable(_: Path) -> sqlite3.Connection:
         raise LedgerError("io_error", "it can't be read")
 
-    monkeypatch.setattr("engine.runtime.ledger.store.reading", unreadable)
+    monkeypatch.setattr("engine.runtime.ledger.recall.look_into", unreadable)
     store, _ = open_store(tmp_path / "state.db", switch.factory())
     queue(store, message("old", order_key="x", seq=1), message("other", order_key="y", seq=2))
     switch.plan = lambda statement: io_error() if statement in {"COMMIT", sql.CHECK} else None
