@@ -11,19 +11,15 @@ from engine.http.heartbeats import HeartbeatDesk
 from engine.http.server import HttpServer
 from engine.http.site import Sources, application
 from engine.http.tally import Tally
-from engine.ports import Progress
 from engine.runtime.contain import describe
 from engine.runtime.delivery import SinkRunner
 from engine.runtime.keeping import Keeper
-from engine.runtime.ledger.values import LedgerStatus
 from engine.runtime.stepping import Stepper
 from engine.runtime.supervisor import ProbeRunner, Shared
 
 __all__ = ["Listener"]
 
 _COMPONENT: Final = "http"
-COMMIT_S_MAX: Final = 60.0
-"""A commit that is under way for longer than this is stuck."""
 
 
 class Listener:
@@ -53,16 +49,12 @@ class Listener:
             raise ValueError("the configuration has no [http]")
         self._shared = shared
         self._failed = False
-        outage = _Outage()
 
         def vitals(whole: bool) -> Vitals:
             components = [runner.status() for runner in runners] if whole else []
             now_s = shared.clock.monotonic()
-            ledger = keeper.status()
-            # What it says itself goes before how long its commit has been under way.
-            progress = {"ledger": Progress(now_s - ledger.busy_s, COMMIT_S_MAX), **shared.progress.read()}
-            unkept_s, trouble = outage.seen(ledger, now_s)
-            return Vitals(config.engine.name, phase(), stepper.steps, progress, now_s, components, unkept_s, trouble)
+            progress, trouble = shared.progress.read(), keeper.status().trouble
+            return Vitals(config.engine.name, phase(), stepper.steps, progress, now_s, components, trouble)
 
         tally = Tally()
         self._desk = HeartbeatDesk(config.heartbeats, config.http.token, shared.clock, shared.channel.put_nowait)
@@ -88,20 +80,3 @@ class Listener:
         else:
             message = describe(error).message
             self._shared.report(reporter.failed(now_ms, _COMPONENT, "raised", message, status="degraded"))
-
-
-class _Outage:
-    """For how long the ledger has been kept in memory although it should be on disk, as far as anybody asked."""
-
-    def __init__(self) -> None:
-        self._since_s: float | None = None
-        self._number = 0
-
-    def seen(self, ledger: LedgerStatus, now_s: float) -> tuple[float, str]:
-        """Seconds and why; (0, "") while it is on disk, or is not meant to be."""
-        if ledger.kept != "degraded":
-            self._since_s = None
-            return 0.0, ""
-        if self._since_s is None or ledger.degraded_total != self._number:  # it was well between two questions
-            self._since_s, self._number = now_s, ledger.degraded_total
-        return now_s - self._since_s, ledger.trouble

@@ -20,8 +20,7 @@ __all__ = ["CONTENT_TYPE", "Verdict", "Vitals", "live", "ready", "startup"]
 CONTENT_TYPE: Final = "application/health+json"
 """draft-inadarei-api-health-check-06; expired, and still what there is."""
 EVALUATOR: Final = "core"
-UNKEPT_S_MAX: Final = 60.0
-"""A storage that fails for longer than this makes it unready."""
+DISK: Final = "disk"
 _WORDS: Final = {"ok": "pass", "degraded": "warn", "failed": "fail"}
 
 
@@ -32,11 +31,11 @@ class Vitals(NamedTuple):
         name: Of the engine.
         phase: `starting`, `running`, `draining` or `stopped`.
         steps: How often rules have been judged.
-        progress: The parts that must get on: the evaluator `core`, and as far as there are any `probes`, `ledger`.
+        progress: The parts that must get on: the evaluator `core`, and as far as there are any `probes`; `ledger`,
+            which commits; `disk`, which has what is committed.
         now_s: The monotonic clock.
         components: Every probe and sink.
-        unkept_s: For how long what should be on disk has been kept in memory alone; 0 while it is on disk.
-        trouble: Why, as a code.
+        trouble: Why what should be on disk is kept in memory alone, as a code; empty while it is on disk.
     """
 
     name: str
@@ -45,7 +44,6 @@ class Vitals(NamedTuple):
     progress: Mapping[str, Progress]
     now_s: float
     components: Sequence[ProbeStatus | SinkStatus] = ()
-    unkept_s: float = 0.0
     trouble: str = ""
 
 
@@ -97,13 +95,11 @@ def startup(vitals: Vitals) -> Verdict:
 
 def ready(vitals: Vitals) -> Verdict:
     """Whether it does what it is there for: started, not stopping, and every part gets on that must."""
-    reasons = _stuck(vitals.progress, vitals.now_s)
+    reasons = _stuck(vitals.progress, vitals.now_s, vitals.trouble)
     if vitals.phase != "running":
         reasons.insert(0, f"the engine is {vitals.phase}")
     elif not vitals.steps:
         reasons.insert(0, "nothing has been judged yet")
-    if vitals.unkept_s > UNKEPT_S_MAX:
-        reasons.append(f"alerts and messages are kept in memory alone for {vitals.unkept_s:.0f} s: {vitals.trouble}")
     checks = _ages(vitals.progress, vitals.now_s)
     if vitals.trouble:
         told = {"componentType": "datastore", "status": "warn", "output": vitals.trouble}
@@ -122,11 +118,13 @@ def _verdict(reasons: Sequence[str], checks: Mapping[str, Any]) -> Verdict:
     return Verdict(not reasons, _word(not reasons), "; ".join(reasons), checks)
 
 
-def _stuck(parts: Mapping[str, Progress], now_s: float) -> list[str]:
+def _stuck(parts: Mapping[str, Progress], now_s: float, trouble: str = "") -> list[str]:
+    ages_s = {name: now_s - part.last_s for name, part in sorted(parts.items()) if now_s - part.last_s > part.limit_s}
     return [
-        f"{name} got nowhere for {now_s - part.last_s:.0f} s"
-        for name, part in sorted(parts.items())
-        if now_s - part.last_s > part.limit_s
+        f"alerts and messages are kept in memory alone for {age_s:.0f} s: {trouble}"
+        if name == DISK
+        else f"{name} got nowhere for {age_s:.0f} s"
+        for name, age_s in ages_s.items()
     ]
 
 

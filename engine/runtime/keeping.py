@@ -15,7 +15,7 @@ from engine.clock import SystemClock
 from engine.codec import EventCodec
 from engine.config.shape import Config
 from engine.events import Transition
-from engine.ports import Clock, WallClock
+from engine.ports import Clock, Progress, WallClock
 from engine.runtime.contain import describe, settle
 from engine.runtime.downtime import BootClock
 from engine.runtime.ledger.errors import LedgerError
@@ -36,6 +36,9 @@ LEDGER_FILE: Final = "state.db"
 COMPONENT: Final = "ledger"
 TRANSITIONS_PER_TURN: Final = 100
 OUTBOX_BYTES_MAX: Final = 32 * 1024 * 1024
+STUCK_S: Final = 60.0
+"""A commit that is under way for longer than this is stuck, and what is kept in memory alone for longer may be lost:
+who watches from outside must notice."""
 TOLD: Final = frozenset({"firing", "resolved", "lost"})
 """Kinds of transitions that somebody may be told of."""
 
@@ -211,6 +214,14 @@ class Keeper:
         """How the ledger is now."""
         return self.ledger.status()
 
+    def committing(self) -> Progress:
+        """Whether commits get on."""
+        return Progress(self._shared.clock.monotonic() - self.ledger.status().busy_s, STUCK_S)
+
+    def writing(self) -> Progress:
+        """Whether what should be on disk gets there."""
+        return Progress(self._shared.clock.monotonic() - self.ledger.status().unkept_s, STUCK_S)
+
     def tell(self, reason: str, message: str, *, failed: bool = False, count: int = 1) -> None:
         """Something that a person should know."""
         _tell(self._shared, Notice("failed" if failed else "degraded", reason, message), count)
@@ -254,7 +265,11 @@ def build_keeper(config: Config, shared: Shared, receivers: Collection[str]) -> 
     limits = Limits(outbox_bytes_max=OUTBOX_BYTES_MAX // max(1, len(receivers)))
     tell = functools.partial(_tell, shared)
     ledger = Ledger(store, shared.clock, tell, worker=worker, rng=shared.rng, limits=limits)
-    return Keeper(ledger, shared, receivers=receivers, wanted=wanted)
+    keeper = Keeper(ledger, shared, receivers=receivers, wanted=wanted)
+    shared.progress.follow("ledger", keeper.committing)
+    if folder is not None:
+        shared.progress.follow("disk", keeper.writing)
+    return keeper
 
 
 def _tell(shared: Shared, notice: Notice, count: int = 1) -> None:

@@ -6,6 +6,8 @@ beats while nothing is judged would be worse than none.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from engine.ports import Progress
 
 __all__ = ["ProgressBook"]
@@ -16,6 +18,7 @@ class ProgressBook:
 
     def __init__(self) -> None:
         self._parts: dict[str, Progress] = {}
+        self._followed: dict[str, Callable[[], Progress]] = {}
 
     def expect(self, part: str, limit_s: float, now_s: float) -> None:
         """From now on a part must get on.
@@ -32,6 +35,10 @@ class ProgressBook:
         if known is not None:
             self._parts[part] = known._replace(last_s=now_s)
 
+    def follow(self, part: str, read: Callable[[], Progress]) -> None:
+        """From now on a part must get on that is asked how far it has come: one that says nothing while it waits."""
+        self._followed[part] = read
+
     def read(self) -> dict[str, Progress]:
         """Every part that is expected to get on."""
-        return dict(self._parts)
+        return {**self._parts, **{part: read() for part, read in self._followed.items()}}

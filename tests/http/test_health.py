@@ -24,6 +24,10 @@ FINE = {"core": Progress(100.0, 30.0), "probes": Progress(95.0, 30.0), "ledger":
 WELL = Vitals("trade-1", "running", 3, FINE, 101.0)
 
 
+def unkept(seconds: float) -> Vitals:
+    return WELL._replace(progress={**FINE, "disk": Progress(WELL.now_s - seconds, 60.0)}, trouble="disk_full")
+
+
 def stuck(part: str) -> Vitals:
     return WELL._replace(progress={**FINE, part: Progress(100.0 - 61.5, 60.0)})
 
@@ -35,8 +39,8 @@ def stuck(part: str) -> Vitals:
         (WELL._replace(phase="starting", steps=0), (200, 503, 503)),
         (stuck("core")._replace(phase="starting", steps=0), (200, 503, 503)),
         (stuck("core")._replace(steps=0), (200, 503, 503)),
-        (WELL._replace(unkept_s=60.0, trouble="full"), (200, 200, 200)),
-        (WELL._replace(unkept_s=60.1, trouble="full"), (200, 503, 200)),
+        (unkept(60.0), (200, 200, 200)),
+        (unkept(60.1), (200, 503, 200)),
         (WELL._replace(steps=0), (200, 503, 503)),
         (WELL._replace(phase="draining"), (200, 503, 200)),
         (WELL._replace(phase="stopped"), (200, 503, 200)),
@@ -61,11 +65,9 @@ def test_the_reasons_are_named() -> None:
 
 
 def test_what_is_kept_in_memory_alone_is_a_warning_first() -> None:
-    verdict = ready(WELL._replace(unkept_s=10.0, trouble="disk_full"))
+    verdict = ready(unkept(10.0))
     assert (verdict.status, verdict.word, verdict.checks["ledger:kept"][0]["output"]) == (200, "warn", "disk_full")
-    assert ready(WELL._replace(unkept_s=75.0, trouble="disk_full")).reason == (
-        "alerts and messages are kept in memory alone for 75 s: disk_full"
-    )
+    assert ready(unkept(75.0)).reason == ("alerts and messages are kept in memory alone for 75 s: disk_full")
 
 
 def test_a_part_at_its_limit_is_not_stuck() -> None:
@@ -198,7 +200,7 @@ def test_a_ledger_that_can_not_be_opened_is_a_matter_of_ready_after_a_minute(tmp
             await clock.sleep(70)
             status, body = await told(engine)
             assert (status, body["status"]) == (503, "fail")
-            assert body["output"].startswith("alerts and messages are kept in memory alone for 70 s: ")
+            assert body["output"].startswith("alerts and messages are kept in memory alone for 75 s: ")
             assert str(tmp_path) not in body["output"]
             assert (await states(engine)) == (200, 503, 200)
             (tmp_path / LEDGER_FILE).rmdir()

@@ -6,14 +6,16 @@ import asyncio
 import random
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from engine import Engine, Sample
+from engine.clock import SystemClock
 from engine.config import load_text
+from engine.ports import Clock, Progress
 from engine.runtime import keeping
 from engine.runtime.keeping import LEDGER_FILE
 from engine.runtime.ledger import running
@@ -21,7 +23,7 @@ from engine.runtime.ledger import schema as sql
 from engine.runtime.ledger.store import Store
 from engine.runtime.ledger.values import checksum
 from engine.testing import VirtualClock, run_virtual
-from tests.runtime.ledger.rig import Switch, locked
+from tests.runtime.ledger.rig import Switch, io_error, locked
 from tests.runtime.test_restart_engine import BEFORE, Ops, engine, killed, states, watch
 
 DEADLINE_S = 30.0
@@ -203,3 +205,66 @@ async def test_f15_a_disk_that_hangs_for_ever_lets_the_engine_stop(
     Hanging.answers.set()
     left.join(DEADLINE_S)
     assert not left.is_alive(), "it ends with what it has begun, and closes it"
+
+
+class Beat:
+    """A sink that acts by the clock, and knows what is stuck."""
+
+    interval_s = 0.5
+
+    def __init__(self, clock: Clock) -> None:
+        self.stuck: set[str] = set()
+        self._clock = clock
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def tick(self, parts: Mapping[str, Progress]) -> None:
+        now_s = self._clock.monotonic()
+        self.stuck = {name for name, part in parts.items() if now_s - part.last_s > part.limit_s}
+
+
+class Held(sqlite3.Connection):
+    """A disk that does not answer a COMMIT."""
+
+    answers = threading.Event()
+
+    def execute(self, statement: str, *parameters: Any) -> sqlite3.Cursor:
+        if statement == "COMMIT":
+            assert Held.answers.wait(DEADLINE_S)
+        return super().execute(statement, *parameters)
+
+
+async def test_a_commit_that_hangs_stops_the_heart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "Store", lambda path, now_ms: Store(path, now_ms, Held))
+    monkeypatch.setattr(keeping, "STUCK_S", 0.2)
+    Held.answers.set()
+    beat, clock = Beat(SystemClock()), SystemClock()
+    text = f'[engine]\nstate_dir = "{tmp_path}"\n[rule.Hot]\nexpr = "x > 5"\n'
+    async with Engine(load_text(text), clock=clock, sinks={"beat": beat}, rng=random.Random(1)) as one:
+        await until(lambda: one.status().phase == "running")
+        Held.answers.clear()
+        assert one.emit(Sample(one.now_ms(), "x", 9.0))
+        await until(lambda: beat.stuck == {"ledger"})
+        Held.answers.set()
+        await until(lambda: not beat.stuck)
+
+
+def test_a_minute_in_memory_alone_stops_the_heart(tmp_path: Path, switch: Switch) -> None:
+    async def main(clock: VirtualClock) -> None:
+        beat = Beat(clock)
+        config = load_text(f'[engine]\nstate_dir = "{tmp_path}"\n[rule.Hot]\nexpr = "x > 5"\n')
+        async with Engine(config, clock=clock, sinks={"beat": beat}, rng=random.Random(1)) as one:
+            await clock.sleep(1)
+            switch.plan = lambda statement: io_error() if statement == "COMMIT" else None
+            assert one.emit(Sample(clock.now_ms(), "x", 9.0))
+            await clock.sleep(55)
+            assert (one.status().ledger.kept, beat.stuck) == ("degraded", set())
+            await clock.sleep(10)
+            assert (one.status().ledger.kept, beat.stuck) == ("degraded", {"disk"})
+            switch.plan = lambda _: None
+            await clock.sleep(70)
+            assert (one.status().ledger.kept, beat.stuck) == ("disk", set())
+
+    run_virtual(main)

@@ -166,6 +166,7 @@ class LedgerState(msgspec.Struct, frozen=True):
     has_ballast: bool
     transitions_dropped_total: int = 0
     told_dropped_total: int = 0
+    unkept_s: float = 0.0
 
 
 class OutboxState(msgspec.Struct, frozen=True):
