@@ -20,8 +20,9 @@ from typing import Final
 from engine.dropped import DROPPED_SCOPES_MAX, DroppedSpan
 from engine.events import Blind, Event, Transition
 from engine.ports import ClockJump, WatchedClock
-from engine.runtime.blindtime import BlindAlert, BlindSeconds, SpanRecord
+from engine.runtime.blindtime import ALERT, BlindAlert, BlindSeconds, SpanRecord
 from engine.runtime.downtime import Downtime
+from engine.runtime.internal import SavedOwnAlert
 from engine.runtime.sentinel import Sentinel
 from engine.runtime.supervisor import Shared
 from engine.runtime.watchdog import Watchdog
@@ -102,6 +103,11 @@ class Blindness:
         return self._seconds.seconds()
 
     @property
+    def name(self) -> str:
+        """Of the alert about blindness."""
+        return ALERT
+
+    @property
     def transitions_total(self) -> int:
         """Changes of the alert about blindness."""
         return self._alert.transitions
@@ -171,10 +177,17 @@ class Blindness:
         """What there is to tell people about blindness."""
         return self._alert.advance(now_ms, blind=self._sentinel is not None and self._sentinel.offline, end=end)
 
-    def alerts(self) -> list[AlertStatus]:
+    def status(self, now_ms: int) -> AlertStatus | None:
         """The alert about blindness, while it fires."""
-        status = self._alert.status(self._shared.clock.now_ms())
-        return [] if status is None else [status]
+        return self._alert.status(now_ms)
+
+    def saved(self) -> SavedOwnAlert | None:
+        """The alert as it is to be kept, while it fires."""
+        return self._alert.saved()
+
+    def take_back(self, saved: SavedOwnAlert, now_ms: int) -> None:
+        """The alert of the run before goes on."""
+        self._alert.take_back(saved, now_ms)
 
     def _account(self, span: Blind) -> None:
         new_ms = self._seconds.add(span)

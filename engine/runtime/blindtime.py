@@ -11,9 +11,10 @@ from typing import Final
 
 from engine.durations import format_ms
 from engine.events import Blind, Event, Transition
+from engine.runtime.internal import Episode, SavedOwnAlert
 from engine.status import AlertStatus
 
-__all__ = ["ALERT", "QUIET_MS", "REASONS", "BlindAlert", "BlindSeconds", "SpanRecord"]
+__all__ = ["ALERT", "QUIET_MS", "REASONS", "BlindAlert", "BlindSeconds", "SpanRecord", "local_text"]
 
 REASONS: Final = ("clock_step", "downtime", "dropped", "loop_lag", "offline", "suspend")
 """What the engine itself finds. A host may name reasons of its own."""
@@ -135,9 +136,9 @@ class BlindAlert:
         made, self._blind = [], blind
         if self._asks:
             self._asks, self._fired_ms = False, now_ms
-            made.append(self._transition(now_ms, "condition"))
+            made.append(self._episode.transition(now_ms, "condition"))
         if self._fired_ms and (end or (not blind and now_ms - self._noted_ms >= QUIET_MS)):
-            made.append(self._transition(now_ms, "ended" if blind else "recovered", over=True))
+            made.append(self._episode.transition(now_ms, "ended" if blind else "recovered", over=True))
             self._fired_ms = 0
             self._ms = {}
         self.transitions += len(made)
@@ -145,55 +146,36 @@ class BlindAlert:
 
     def status(self, now_ms: int) -> AlertStatus | None:
         """The alert as people see it, while it fires."""
+        return self._episode.status(now_ms) if self._fired_ms else None
+
+    def saved(self) -> SavedOwnAlert | None:
+        """What is to be kept, while it fires."""
+        return SavedOwnAlert(self._from_ms, self._to_ms, self._fired_ms, self._ms) if self._fired_ms else None
+
+    def take_back(self, saved: SavedOwnAlert, now_ms: int) -> None:
+        """It fired in the run before: it does until nothing was missed for a while."""
         if not self._fired_ms:
-            return None
-        return AlertStatus(
-            rule=ALERT,
-            labels=_labels(),
-            state="firing",
-            active_since_ms=self._from_ms,
-            elapsed_ms=max(0, now_ms - self._fired_ms),
-            for_ms=0,
-            value=self._seconds,
-            annotations=self._annotations(),
-            fired_ms=self._fired_ms,
-        )
+            self._from_ms, self._to_ms = min(saved.from_ms, now_ms), min(saved.to_ms, now_ms)
+            self._fired_ms, self._noted_ms = min(saved.fired_ms, now_ms), now_ms
+            self._ms, self._asks = dict(saved.reasons), False
 
     @property
-    def _seconds(self) -> float:
-        return sum(self._ms.values()) / 1000
+    def _episode(self) -> Episode:
+        seconds = sum(self._ms.values()) / 1000
+        return Episode(ALERT, "warning", self._from_ms, self._fired_ms, seconds, self._summary())
 
-    def _transition(self, now_ms: int, reason: str, *, over: bool = False) -> Transition:
-        return Transition(
-            now_ms,
-            ALERT,
-            _labels(),
-            "firing" if over else "inactive",
-            "inactive" if over else "firing",
-            reason,
-            self._seconds,
-            self._from_ms,
-            self._annotations(),
-            self._fired_ms,
-        )
-
-    def _annotations(self) -> dict[str, str]:
+    def _summary(self) -> str:
         reasons = ", ".join(f"{why} {format_ms(ms)}" if ms else why for why, ms in sorted(self._ms.items()))
-        begun, ended = _local(self._from_ms, self._zone), _local(self._to_ms, self._zone)
+        begun, ended = local_text(self._from_ms, self._zone), local_text(self._to_ms, self._zone)
         if self._ms == {"clock_step": 0}:
-            summary = f"the wall clock was set back at {begun}; nothing was missed, but times run ahead of it"
-        elif self._blind:
-            summary = f"not everything is seen since {begun} ({reasons})"
-        else:
-            length = format_ms(sum(self._ms.values()))
-            summary = f"not everything was seen for {length}, from {begun} to {ended} ({reasons})"
-        return {"summary": summary}
+            return f"the wall clock was set back at {begun}; nothing was missed, but times run ahead of it"
+        if self._blind:
+            return f"not everything is seen since {begun} ({reasons})"
+        length = format_ms(sum(self._ms.values()))
+        return f"not everything was seen for {length}, from {begun} to {ended} ({reasons})"
 
 
-def _labels() -> dict[str, str]:
-    return {"alertname": ALERT, "severity": "warning"}
-
-
-def _local(time_ms: int, zone: tzinfo) -> str:
+def local_text(time_ms: int, zone: tzinfo) -> str:
+    """An instant as people read it."""
     moment = datetime.fromtimestamp(min(max(time_ms, 0), _TIME_MAX_MS) / 1000, UTC).astimezone(zone)
     return f"{moment:%Y-%m-%d %H:%M:%S %Z}"

@@ -43,7 +43,7 @@ from engine.runtime.past import build_refiller
 from engine.runtime.pipeline import Parts, Pipeline, deliver_to
 from engine.runtime.progress import ProgressBook
 from engine.runtime.report import Reporter
-from engine.runtime.resuming import build_alerts, took_back_all
+from engine.runtime.resuming import build_alerts, build_internal, took_back_all
 from engine.runtime.statefiles import StateLock, StatusFile
 from engine.runtime.stepping import Stepper
 from engine.runtime.supervisor import ProbeSpec, Shared
@@ -270,7 +270,8 @@ class Engine:
         keeper, sinks, policy = build_delivery(self.config, specs, shared)
         core = build_core(self.config, self._event_types)
         blindness = build_blindness(self.config, shared, sentinel)
-        alerts, resume = build_alerts(self.config, core, keeper, blindness, pool)
+        internal = build_internal(self.config, keeper, blindness)
+        alerts, resume = build_alerts(self.config, core, keeper, blindness, internal, pool)
 
         def stand() -> None:
             policy.stand(stepper.alerts(), stepper.ended, whole=not stepper.errors and took_back_all(core, keeper))
@@ -286,6 +287,7 @@ class Engine:
             deliver=deliver_to(sinks),
             record=keeper.record,
             blindness=blindness,
+            internal=internal,
             refiller=build_refiller(core, sinks, settings.refill_samples_max, pool),
             keeper=alerts,
             resume=resume,

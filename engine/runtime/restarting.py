@@ -14,6 +14,7 @@ import msgspec
 
 from engine.events import SampleBatch, Transition
 from engine.runtime.downtime import NEVER_QUIET, LifeSign, Quiet
+from engine.runtime.internal import OWN, InternalAlerts
 from engine.runtime.ledger.holding import Outcome
 from engine.runtime.ledger.operator import Restored
 from engine.runtime.ledger.values import AlertRow, Notice, Step
@@ -51,10 +52,12 @@ class AlertKeeper:
     Args:
         core: Whose alerts. Nobody else takes its rows.
         before: What the run before has said of itself. It stands until the ledger has something of this one.
+        internal: The alerts of the engine's own.
     """
 
-    def __init__(self, core: KeptCore, before: Quiet = NEVER_QUIET) -> None:
+    def __init__(self, core: KeptCore, before: Quiet = NEVER_QUIET, internal: InternalAlerts | None = None) -> None:
         self._core = core
+        self._internal = internal if internal is not None else InternalAlerts(())
         self._before = before
         self._rows: list[AlertRow] = []
         self._handed_ms = self._durable_ms = self._seen_ms = self._least_ms = 0
@@ -92,6 +95,7 @@ class AlertKeeper:
     def find(self, rows: Sequence[AlertRow], now_ms: int) -> None:
         """These were in a file that could not be read at the start: after a while that lets what still holds show
         again, the core is asked which of them it does not have. They stay in the file until then."""
+        self._internal.take_back((row for row in rows if row.rule_key == OWN), now_ms)
         self._found += rows
         self._found_due_ms = now_ms + FOUND_MS
 
@@ -102,7 +106,7 @@ class AlertKeeper:
             until_ms: The time up to which the core has judged.
         """
         until_ms = max(until_ms, self._least_ms)
-        rows, self._rows, self._seen_ms = self._rows, [], until_ms
+        rows, self._rows, self._seen_ms = self._rows + self._internal.rows(), [], until_ms
         if not rows and not self._ends:
             return Step()
         self._handed_ms = until_ms
@@ -118,6 +122,7 @@ class AlertKeeper:
     def tell_again(self) -> None:
         """The ledger does not have what it was told: with the next step every row is handed over again."""
         self._again = True
+        self._internal.tell_again()
 
     def end(self) -> None:
         """The next step is the last: how far it came is written whatever it changes."""
@@ -145,6 +150,7 @@ class AlertKeeper:
         Returns:
             The ends of alerts that have no place any more.
         """
+        self._internal.take_back((row for row in restored.alerts if row.rule_key == OWN), now_ms)
         until_ms = min(watched_until(restored, last), now_ms - 1)  # a clock may be set back: what comes now is newer
         if until_ms < 0:
             return []
@@ -163,7 +169,7 @@ class AlertKeeper:
 
 
 def _kept(rows: Iterable[AlertRow]) -> list[tuple[str, str, bytes]]:
-    return [(key, labels, row) for key, labels, row in rows if row is not None]
+    return [(key, labels, row) for key, labels, row in rows if row is not None and key != OWN]
 
 
 def missing(restored: Restored, last: LifeSign | None) -> Notice | None:

@@ -13,6 +13,7 @@ from typing import Final
 from engine.events import Event, Health, SampleBatch, Transition
 from engine.runtime.blindness import Blindness
 from engine.runtime.contain import describe
+from engine.runtime.internal import InternalAlerts
 from engine.runtime.keyseries import SERIES_MAX
 from engine.runtime.past import Refiller
 from engine.runtime.restarting import AlertKeeper
@@ -48,6 +49,7 @@ class Stepper:
         record: Takes the transitions of each step, none included, and the time up to which it has judged, for the
             ledger, which may keep the list; waits for nothing but its turns of the loop.
         blindness: Watches for what can't be seen; by default one for clock, loop and channel alone.
+        internal: The alerts of the engine's own; by default that about blindness alone.
         refiller: Knows the past.
         keeper: Keeps what changes of alerts.
         resume: Takes back, given the time, what was kept; returns the alerts that ended with that.
@@ -66,6 +68,7 @@ class Stepper:
         deliver: Callable[[list[Event], list[Transition]], Awaitable[None]],
         record: Callable[[list[Transition], int], Awaitable[None]] | None = None,
         blindness: Blindness | None = None,
+        internal: InternalAlerts | None = None,
         refiller: Refiller | None = None,
         keeper: AlertKeeper | None = None,
         resume: Callable[[int], Awaitable[list[Transition]]] | None = None,
@@ -83,6 +86,7 @@ class Stepper:
         self._published = Published()
         self._published_step = -1
         self.blindness = blindness if blindness is not None else Blindness(shared)
+        self._internal = internal if internal is not None else InternalAlerts([self.blindness])
         self._refiller = refiller
         self._keeper = keeper
         self._resume = resume
@@ -99,16 +103,6 @@ class Stepper:
     def ended(self) -> Sequence[Transition]:
         """Alerts that ended when they were taken back, until the first step has handed them on."""
         return self._ended
-
-    @property
-    def lag_s(self) -> float:
-        """How late the last turn of the loop was, in seconds."""
-        return self.blindness.lag_s
-
-    @property
-    def lag_s_max(self) -> float:
-        """How late one ever was."""
-        return self.blindness.lag_s_max
 
     async def run(self) -> None:
         """Step, for as long as the channel is open or holds anything; then advance once more."""
@@ -144,7 +138,7 @@ class Stepper:
         if self._inside:
             return self._published.alerts
         try:
-            return [*self.blindness.alerts(), *self._core.alerts()]
+            return [*self._internal.statuses(self._shared.clock.now_ms()), *self._core.alerts()]
         except Exception as error:  # noqa: BLE001  # as in `published`
             self._note_error(error)
             return self._published.alerts
@@ -153,11 +147,11 @@ class Stepper:
         gauges: dict[str, float] = {}
         for metric in self._key_metrics:
             gauges.update(self._core.latest(metric, SERIES_MAX - len(gauges)))
-        core, own = self._core, self.blindness.alerts()  # that of blindness is none of the core's
+        core, own = self._core, self._internal.statuses(self._shared.clock.now_ms())
         alerts = [*own, *core.alerts(ALERTS_MAX - len(own))]
         counts, counters = dict(core.alert_counts()), dict(core.counters())
         counts["firing"] = counts.get("firing", 0) + len(own)
-        counters["transitions_total"] = counters.get("transitions_total", 0) + self.blindness.transitions_total
+        counters["transitions_total"] = counters.get("transitions_total", 0) + self._internal.transitions_total
         self._published = Published(alerts, counts, counters, core.series_count, gauges)
 
     def _plan_wake(self) -> None:
@@ -209,7 +203,7 @@ class Stepper:
         self.step_s += ended_s - begun_s
         self._shared.progress.made("core", ended_s)
         ended, self._ended = self._ended, []
-        transitions = ended + transitions + self.blindness.transitions(now_ms, end=end)
+        transitions = ended + transitions + self._internal.transitions(now_ms, end=end)
         if self._record is not None:
             await self._record(transitions, now_ms)
         records = self.blindness.record(batch, now_ms, end=end)

@@ -72,7 +72,11 @@ async def test_f16_a_ledger_that_cannot_be_opened_does_not_stop_the_watch_and_he
     async with Engine(load_text(rules(tmp_path)), sinks={"kept": kept, "ops": ops}, rng=random.Random(1)) as engine:
         await until(lambda: engine.status().phase == "running")
         engine.emit(Sample(engine.now_ms(), "x", 9.0))
-        await ops.took(1)
+        await ops.took(2)
+        assert [one.rule for told in ops.notifications for one in told.transitions] == [
+            "LongwatchStorageDegraded",
+            "Hot",
+        ]
         status = engine.status()
         assert (status.ledger.kept, status.status) == ("degraded", "degraded")
         assert status.counters["longwatch_ledger_up"] == 0
@@ -82,7 +86,7 @@ async def test_f16_a_ledger_that_cannot_be_opened_does_not_stop_the_watch_and_he
         await until(lambda: engine.status().ledger.kept == "disk")
         await until(lambda: health(kept)[-1] == ("ok", "recovered"))
     found = sqlite3.connect(spoilt)
-    assert found.execute("SELECT count(*) FROM delivered").fetchall() == [(2,)], "what was in memory is in the file"
+    assert found.execute("SELECT count(*) FROM delivered").fetchall() == [(4,)], "what was in memory is in the file"
     found.close()
 
 

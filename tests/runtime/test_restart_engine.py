@@ -52,7 +52,7 @@ class Ops(RecordingSink, History):
     def told(self) -> list[tuple[str, str]]:
         """Of what it was told: rule and kind."""
         found = [one for each in self.notifications for one in each.transitions]
-        return [(one.rule, one.kind) for one in found if one.rule != "LongwatchBlind"]
+        return [(one.rule, one.kind) for one in found if not one.rule.startswith("Longwatch")]
 
 
 def engine(clock: VirtualClock, folder: Path, ops: Ops, rules: str = RULES) -> Engine:
@@ -82,7 +82,7 @@ async def killed(clock: VirtualClock, folder: Path) -> Path:
 
 
 def states(one: Engine) -> list[tuple[str, str, int]]:
-    found = [alert for alert in one.alerts() if alert.rule != "LongwatchBlind"]
+    found = [alert for alert in one.alerts() if not alert.rule.startswith("Longwatch")]
     return sorted((alert.rule, alert.state, alert.active_since_ms - START_MS) for alert in found)
 
 
