@@ -18,7 +18,7 @@ from engine.core.alerts import Phase
 from engine.core.spans import Edges
 from engine.core.store import NEVER_MS
 
-__all__ = ["FREE", "OFF", "Ints", "Rows"]
+__all__ = ["FREE", "NOTHING_MEASURED", "OFF", "Ints", "Rows"]
 
 Ints: TypeAlias = NDArray[np.int64]
 FREE: Final = -1
@@ -27,6 +27,7 @@ OFF: Final = -NEVER_MS
 _ROWS_MIN: Final = 64
 _ROWS_PER_STEP: Final = 32_768
 _NO_PEAK: Final = int(np.float64(-np.inf).view(np.int64))
+NOTHING_MEASURED: Final = {"samples": 0, "peak_bits": _NO_PEAK, "total_bits": 0}
 _INTS: Final = {
     "place": FREE,
     "rule": 0,
@@ -43,9 +44,7 @@ _INTS: Final = {
     "born": 0,
     "since": OFF,
     "held": 0,
-    "samples": 0,
-    "peak_bits": _NO_PEAK,
-    "total_bits": 0,
+    **NOTHING_MEASURED,
 }
 _FLOATS: Final = {"peak": "peak_bits", "total": "total_bits"}
 """Columns of float64, and the columns of their bits: these are what is kept."""

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from engine.core.alert_rows import NOTHING_MEASURED, OFF
 from engine.core.orphans import DAMAGED, Orphan
 from engine.core.stored import VERSION, Stored
 
@@ -19,7 +20,21 @@ __all__ = ["UPGRADES", "Upgrade", "lost_rows", "read_row"]
 
 _DECODER: Final = msgspec.msgpack.Decoder(Stored)
 Upgrade: TypeAlias = Callable[[list[Any]], list[Any]]
-UPGRADES: Final[Mapping[int, Upgrade]] = {}
+_ALERT, _COLUMNS = 1, 6  # places of `Stored.alert` and of `SavedAlert.columns`
+
+
+def _with_measures(plain: list[Any]) -> list[Any]:
+    """Rows of version 1 may lack what was measured: that begins anew. For how long the condition held is taken to be
+    since it was active, for one that has not ended."""
+    if plain[_ALERT] is not None:
+        columns = plain[_ALERT][_COLUMNS]
+        born = columns["active"]
+        made = {"born": born, "since": born if columns["keep"] == OFF else OFF, "held": 0}
+        plain[_ALERT][_COLUMNS] = {**made, **NOTHING_MEASURED, **columns}
+    return plain
+
+
+UPGRADES: Final[Mapping[int, Upgrade]] = {1: _with_measures}
 """By the version of a row, what makes it one of the next version: of its plain values, the version first."""
 
 

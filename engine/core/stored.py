@@ -12,7 +12,8 @@ from engine.core.saved import SavedLevel
 
 __all__ = ["INPUTS_MAX", "VERSION", "SavedAlert", "SavedInput", "SavedOwn", "SavedSeen", "Stored"]
 
-VERSION: Final = 1
+VERSION: Final = 2
+"""What rows of before lack is made up for by `engine.core.kept_rows`."""
 INPUTS_MAX: Final = 64
 """Of how many series an alert keeps the last sample. An alert over more of them has the others from a history."""
 
