@@ -106,7 +106,8 @@ class AlertKeeper:
             until_ms: The time up to which the core has judged.
         """
         until_ms = max(until_ms, self._least_ms)
-        rows, self._rows, self._seen_ms = self._rows + self._internal.rows(), [], until_ms
+        own = [] if self._again else self._internal.rows()  # else nothing may say that the ledger has all of them
+        rows, self._rows, self._seen_ms = self._rows + own, [], until_ms
         if not rows and not self._ends:
             return Step()
         self._handed_ms = until_ms

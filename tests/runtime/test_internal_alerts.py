@@ -9,11 +9,13 @@ import pytest
 
 from engine import Engine, Sample
 from engine.config import load_text
+from engine.core.evaluator import Core
 from engine.events import Blind
 from engine.runtime.blindness import Blindness
 from engine.runtime.blindtime import BlindAlert
 from engine.runtime.internal import OWN, InternalAlerts
-from engine.runtime.ledger.values import AlertRow, LedgerStatus
+from engine.runtime.ledger.values import AlertRow, LedgerStatus, Step
+from engine.runtime.restarting import AlertKeeper
 from engine.runtime.storagealert import StorageAlert
 from engine.testing import RecordingSink, VirtualClock, run_virtual
 from tests.runtime.ledger.rig import Switch, full, io_error
@@ -138,6 +140,18 @@ def test_a_row_is_written_when_it_fires_and_when_it_is_over_and_not_between() ->
     assert [one.row is not None for one in own.rows()] == [True]
     assert own.transitions(T0 + 65_000)
     assert own.rows() == [AlertRow(OWN, BLIND, None)]
+
+
+def test_no_row_of_theirs_says_that_the_ledger_has_what_the_core_has_yet_to_tell_again() -> None:
+    alert, own = blind()
+    keeper = AlertKeeper(Core([]), internal=own)
+    alert.note(Blind(T0, T0 - 3_000, T0), 3_000, T0)
+    own.transitions(T0)
+    keeper.tell_again()
+    assert keeper.take(T0) == Step(), "it would say until when the rows are whole"
+    list(keeper.changing(T0))
+    (row,) = keeper.take(T0 + 1).alerts
+    assert row.labels == BLIND
 
 
 def test_a_row_that_cannot_be_read_goes() -> None:
