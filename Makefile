@@ -64,7 +64,7 @@ bench: $(VENV)/.installed-dev
 	@$(BIN)/python -m benchmarks $(BENCH) --check
 
 chaos: $(VENV)/.installed-dev
-	@LONGWATCH_CHAOS=1 $(BIN)/python -m pytest -s --timeout 1800 $(CHAOS)
+	@LONGWATCH_CHAOS=1 $(BIN)/python -m pytest -s --timeout 3600 $(CHAOS)
 
 soak: $(VENV)/.installed-dev
 	@$(BIN)/python -m benchmarks soak --duration 10m --check

@@ -247,8 +247,7 @@ class Stage:
 
     async def _answer(self) -> dict[str, Any]:
         assert self._nursery.stdout is not None
-        line = await self._nursery.stdout.readline()
-        found: dict[str, Any] = json.loads(line)
+        found: dict[str, Any] = json.loads(await self._nursery.stdout.readline())
         return found
 
     # --- waiting --------------------------------------------------------------------------------------------
