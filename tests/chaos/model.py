@@ -19,7 +19,10 @@ __all__ = ["GRID_WINDOW_MS", "RECEIVERS", "Alert", "Entry", "Model", "Rule", "en
 
 RECEIVERS = ("good", "slow", "dead")
 """One that answers at once, one that takes its time, one that does not answer most of the time."""
-Kind = Literal["told", "free", "blip"]
+Kind = Literal["told", "free", "blip", "own"]
+BLIND = "LongwatchBlind"
+OWN = (BLIND, "LongwatchStorageDegraded")
+"""What the engine says of itself. It must alternate, be told to everybody, and be over in the end."""
 ROUNDING_MS = 1
 """What a time in event time and one of ours may differ by, both being cut to a millisecond."""
 TURNS_MS: Mapping[Kind, tuple[int, int]] = {"told": (200, 200), "free": (900, 900), "blip": (5_000, 0)}
@@ -74,6 +77,11 @@ class Alert:
         self.told: dict[str, list[Entry]] = {receiver: [] for receiver in RECEIVERS}
 
     @property
+    def is_own(self) -> bool:
+        """Whether it is the engine's, and there is no signal."""
+        return self.rule.kind == "own"
+
+    @property
     def settled(self) -> bool:
         """Whether everything that must be told was told to everybody."""
         good, *others = (self.told[receiver] for receiver in RECEIVERS)
@@ -113,6 +121,7 @@ class Model:
         self.alerts = {
             f"{rule.name}-{n}": Alert(f"{rule.name}-{n}", rule) for rule in rules for n in range(rule.alerts)
         }
+        self.alerts |= {name: Alert(name, Rule(name, "own", 0)) for name in OWN}
         self.faults: list[str] = []
         self.duplicates = 0
         self.entries = 0
@@ -152,7 +161,7 @@ class Model:
 
     def signals(self, now_ms: float, *, grid: bool = False) -> dict[str, int]:
         """What is measured at this moment, by series. Signals turn here."""
-        measured = [alert for alert in self.alerts.values() if alert.rule.grid == grid]
+        measured = [alert for alert in self.alerts.values() if alert.rule.grid == grid and not alert.is_own]
         if self._begins:
             self._life_ms, self._begins = now_ms, False
         if self.turning:
@@ -224,7 +233,7 @@ class Model:
         told.append(entry)
         if alert.rule.kind == "blip" or (alert.rule.kind == "told" and len(told) > alert.turns):
             self.faults.append(f"{receiver}: phantom: {entry}")
-        if entry.event == "firing" and not self.clock_is_set:
+        if entry.event == "firing" and not (self.clock_is_set or alert.is_own):
             self._check_for(receiver, alert, entry)
         if receiver == "good":
             self._check_late(alert, now_ms)
@@ -251,7 +260,7 @@ class Model:
     @property
     def settled(self) -> bool:
         """Whether everything was told to everybody."""
-        return all(alert.settled for alert in self.alerts.values())
+        return all(alert.settled or alert.is_own for alert in self.alerts.values())
 
     def verdict(self) -> list[str]:
         """Everything that is wrong, when all was sent."""
@@ -284,8 +293,6 @@ def entries_of(body: bytes) -> Iterator[Entry]:
     if document["data"]["truncated"]:
         raise ValueError("entries are left out")
     for alert in document["data"]["alerts"]:
-        if "alert" in alert["labels"]:  # the others are of what the engine says of itself
-            name, times = alert["labels"]["alert"], (alert["time"], alert["active_since"])
-            yield Entry(
-                name, alert["event"], *(round(datetime.fromisoformat(time).timestamp() * 1000) for time in times)
-            )
+        name = alert["labels"].get("alert") or alert["labels"]["alertname"]
+        times = (datetime.fromisoformat(alert[time]).timestamp() for time in ("time", "active_since"))
+        yield Entry(name, alert["event"], *(round(1000 * time_s) for time_s in times))

@@ -31,6 +31,7 @@ from engine.durations import Duration
 from engine.runtime import retry
 from engine.runtime.ledger.store import Store
 from engine.runtime.ledger.values import Limits
+from engine.runtime.stepping import Stepper
 from engine.runtime.threads import ThreadPool
 from engine.status import EngineStatus
 from tests.chaos.model import Rule
@@ -109,6 +110,10 @@ def _disk(world: World) -> type[sqlite3.Connection]:
             world.connections.append(self)
 
         def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+            if self._on_disk and world.is_locked(sql):
+                error = sqlite3.OperationalError("database is locked")
+                error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+                raise error
             if sql.startswith(("BEGIN IMMEDIATE", "PRAGMA wal_checkpoint")) and self._on_disk and world.disk_full:
                 error = sqlite3.OperationalError("database or disk is full")
                 error.sqlite_errorcode = sqlite3.SQLITE_FULL
@@ -129,11 +134,15 @@ def _disk(world: World) -> type[sqlite3.Connection]:
 @contextmanager
 def coarse(world: World) -> Iterator[None]:
     """The product with its pauses stretched, without threads, and with a ledger that the world can get at."""
-    begin, run, disk = Store.__init__, Store.run, _disk(world)
+    begin, run, restart, disk = Store.__init__, Store.run, Stepper._take_back, _disk(world)
 
     def begin_with_disk(self: Store, path: Path | None, now_ms: Callable[[], int]) -> None:
         begin(self, path, now_ms, disk)
         world.store = self
+
+    async def take_back(self: Stepper, now_ms: int) -> bool:
+        world.core_begins()
+        return await restart(self, now_ms)
 
     def run_or_crash(self: Store, jobs: Any) -> Any:
         world.may_crash("before commit", 0.0005)
@@ -151,5 +160,6 @@ def coarse(world: World) -> Iterator[None]:
             limits = partial(Limits, outbox_rows_max=rows_max)
             stack.enter_context(patch.object(engine.runtime.keeping, "Limits", limits))
         stack.enter_context(patch.object(Store, "run", run_or_crash))
+        stack.enter_context(patch.object(Stepper, "_take_back", take_back))
         stack.enter_context(patch.object(Store, "__init__", begin_with_disk))
         yield

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.chaos.model import Alert, Entry, entries_of
+from tests.chaos.model import BLIND, Alert, Entry, entries_of
 from tests.chaos.reference import Ending, Sample, disagreement
 from tests.chaos.sim_world import World
 
@@ -29,6 +29,9 @@ def judged(world: World, file: Path) -> Iterator[str]:
         else:
             yield f"in the outbox: {receiver} {status} {body[:200]!r}"
     yield from _disagreements(world)
+    blind = [entry for entry in world.model.alerts[BLIND].told["good"] if entry.event == "firing"]
+    if len(blind) > world.causes + 1 or (world.crashes and not blind):
+        yield f"{BLIND} has fired {len(blind)} times for {world.causes} causes"
     for receiver, entries in given_up.items():
         for alert in world.model.alerts.values():
             mine = [entry for entry in entries if entry.alert == alert.name]
@@ -39,7 +42,7 @@ def judged(world: World, file: Path) -> Iterator[str]:
 def _disagreements(world: World) -> Iterator[str]:
     """Where what was told is not what the rules say over what was measured. Rules of a rule file are the model's."""
     for name, alert in world.model.alerts.items():
-        if alert.rule.grid:
+        if alert.rule.grid or alert.is_own:
             continue
         happened = (each if isinstance(each, Ending) else Sample(each[0], each[1][name]) for each in world.happened)
         if fault := disagreement(alert.rule.for_ms, happened, alert.told["good"], world.moments):

@@ -15,6 +15,7 @@ class Story(NamedTuple):
         refuses: One receiver answers 400 or 410 for a while, and what it refuses is left to a person.
         rule_file: Some rules are of a rule file.
         outbox_rows_max: Room for a receiver's messages, 0 for what there is by default.
+        shut: The ledger's file is locked, or its disk full, at many a start.
         steady: No process ends before it is all over, so that what grows has time to.
     """
 
@@ -23,6 +24,7 @@ class Story(NamedTuple):
     refuses: bool = False
     rule_file: bool = False
     outbox_rows_max: int = 0
+    shut: bool = False
     steady: bool = False
 
 
@@ -34,6 +36,7 @@ STORIES = {
         Story("refused", refuses=True),
         Story("rule_file", rule_file=True),
         Story("full", outbox_rows_max=5),
+        Story("shut", shut=True),
     )
 }
 

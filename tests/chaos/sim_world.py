@@ -9,20 +9,19 @@ import asyncio
 import random
 import sqlite3
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from engine.events import SampleBatch
-from engine.ports import ClockJump
 from engine.runtime.ledger.store import Store
-from engine.testing.loop import START_MS, VirtualClock, VirtualLoop
+from engine.testing.loop import VirtualLoop
 from tests.chaos.model import RECEIVERS, Model, Rule
 from tests.chaos.reference import Ending
+from tests.chaos.sim_clock import SetClock, true_ms
 from tests.chaos.sim_stories import Story
 
-__all__ = ["DAY_MS", "GRID_MS", "HOUR_MS", "MINUTE_MS", "STEP_MS", "Crash", "World", "true_ms"]
+__all__ = ["DAY_MS", "GRID_MS", "HOUR_MS", "MINUTE_MS", "STEP_MS", "Crash", "World"]
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
@@ -49,6 +48,8 @@ TURNS_MS: dict[Any, tuple[int, int]] = {
     "free": (18 * HOUR_MS, 9 * HOUR_MS),
     "blip": (32 * HOUR_MS, 0),
 }
+HIDDEN_MS_MAX = 2_500
+"""A start waits three seconds for a file that it can't read; after that alerts begin anew, as documented."""
 TASKS_MAX = 40
 COUNT = "SELECT receiver, count(*) FROM outbox GROUP BY receiver"
 SET_BY_MS = (
@@ -66,42 +67,6 @@ SET_BY_MS = (
 
 class Crash(BaseException):
     """The process is gone; nothing after it counts."""
-
-
-def true_ms(loop: VirtualLoop) -> int:
-    """What a clock that nobody has set shows."""
-    return START_MS + round(loop.time() * 1000)
-
-
-class SetClock(VirtualClock):
-    """A clock that is set. What event time made of that is written down.
-
-    Args:
-        ahead_ms: Of the true time, at the start.
-    """
-
-    def __init__(self, loop: VirtualLoop, ahead_ms: int, spans: list[tuple[int, int]]) -> None:
-        super().__init__(loop, START_MS + ahead_ms)
-        self.ahead_ms = ahead_ms
-        self._at_ms = partial(true_ms, loop)
-        self._spans = spans
-        self._note()
-
-    def step(self, by_ms: int) -> None:
-        """Set it."""
-        super().step(by_ms)
-        self.ahead_ms += by_ms
-
-    def look(self) -> ClockJump | None:
-        """Compare with event time."""
-        jump = super().look()
-        self._note()
-        return jump
-
-    def _note(self) -> None:
-        event_ahead_ms = self.now_ms() - self._at_ms()
-        if not self._spans or self._spans[-1][1] != event_ahead_ms:
-            self._spans.append((self._at_ms(), event_ahead_ms))
 
 
 class Mood(NamedTuple):
@@ -124,9 +89,12 @@ class World:
         rules = RULES + GRID_RULES * story.rule_file
         self.model = Model(random.Random(self.rng.random()), rules, TURNS_MS, LATE_MS, UNSEEN_MS)
         self.model.clock_is_set = story.clock
-        self.model.excused = frozenset({"dead"} if story.refuses or story.outbox_rows_max else ())
+        self.causes = 0
+        """Of `LongwatchBlind`."""
+        self.model.excused = frozenset({"dead"} if story.refuses else {"dead", "slow"} if story.outbox_rows_max else ())
         self.clock: SetClock | None = None
         self._loop: VirtualLoop | None = None
+        self._judges = False
         self.spans: list[tuple[int, int]] = []
         """Since when event time was ahead of the true time, and by how much."""
         self.dead = False
@@ -137,6 +105,9 @@ class World:
         self.reader: sqlite3.Connection | None = None
         self.troubled_ms = 0.0
         self.disk_full_until_ms = 0.0
+        self.locked_until_ms = 0.0
+        self.hidden_until_ms = 0.0
+        """Until when it can't even be read."""
         self.calm = False
         self.stopping = False
         """In good order: with a broken disk that loses what a kill would."""
@@ -163,10 +134,15 @@ class World:
         ahead_ms = 0 if self.clock is None else self.clock.ahead_ms
         if self.story.clock and not self.calm and self.rng.random() < 0.2:
             ahead_ms += self._set_by_ms(ahead_ms, "while nobody lives")
+        while not self._judges and self.happened and not isinstance(self.happened[-1], Ending):
+            self.happened.pop()  # of a life that ended before anything was judged
+        self._judges = False
         self._loop, self.at_crash = loop, at_crash
         self.clock = SetClock(loop, ahead_ms, self.spans)
         self.dead, self.stopping, self.died = False, False, asyncio.Event()
-        self.disk_full_until_ms = 0.0  # with a ledger that can't be opened alerts begin anew, as documented
+        self.disk_full_until_ms = self.locked_until_ms = self.hidden_until_ms = 0.0
+        if self.story.shut and not self.calm and self.rng.random() < 0.4:
+            self._shut()
         self.model.born(self.now_ms)
 
     def end(self) -> None:
@@ -185,6 +161,24 @@ class World:
         """Whether nothing can be written now."""
         return not (self.calm or self.stopping) and self.now_ms < self.disk_full_until_ms
 
+    def is_locked(self, sql: str) -> bool:
+        """Whether another process has a lock now that this needs."""
+        writes = sql.startswith(("BEGIN IMMEDIATE", "PRAGMA wal_checkpoint"))
+        until_ms = self.locked_until_ms if writes else self.hidden_until_ms
+        return not (self.calm or self.stopping) and self.now_ms < until_ms
+
+    def _shut(self) -> None:
+        """The file can't be written for a while, and for a moment not be read either."""
+        how = self.rng.choice(["full", "locked", "hidden"])
+        until_ms = self.now_ms + self.rng.choice([1_000, HOUR_MS, 6 * HOUR_MS]) * self.rng.random()
+        if how == "full":
+            self.disk_full_until_ms = until_ms
+        else:
+            self.locked_until_ms = until_ms
+        if how == "hidden":
+            self.hidden_until_ms = min(until_ms, self.now_ms + self.rng.uniform(0, HIDDEN_MS_MAX))
+        self.seen.add(f"{how} at the start")
+
     def io_fails(self) -> bool:
         """Whether this commit ends with an error; nobody knows then whether it is done."""
         if self.calm or self.stopping or self.dead or self.rng.random() >= 0.003:
@@ -201,6 +195,7 @@ class World:
             self.seen.add(f"crash {where}")
             self.dead = True
             self.crashes += 1
+            self.causes += 1
             self.at_crash()
             self.died.set()
             raise Crash
@@ -235,8 +230,19 @@ class World:
 
     def _set_by_ms(self, ahead_ms: int, when: str) -> int:
         by_ms = self.rng.choice([by_ms for by_ms in SET_BY_MS if abs(ahead_ms + by_ms) <= 20 * DAY_MS])
+        self.causes += 1
         self.seen.add(f"clock set {'forward' if by_ms > 0 else 'back'} {when}")
         return by_ms
+
+    def core_begins(self) -> None:
+        """What was measured while the ledger was waited for is judged now: it is late. Until now nobody looked."""
+        self._judges = True
+        for at in range(len(self.happened) - 1, -1, -1):
+            last = self.happened[at]
+            if isinstance(last, Ending):
+                self.happened[at] = last._replace(begin_ms=self.now_ms)
+                return
+            self.happened[at] = (self.now_ms, last[1])
 
     # --- what is seen -----------------------------------------------------------------------------------
 
@@ -249,7 +255,9 @@ class World:
         if len(asyncio.all_tasks()) > TASKS_MAX:
             self.model.faults.append(f"{len(asyncio.all_tasks())} tasks")
         batch = self._signals()
-        self.happened.append((self.now_ms, {name: alert.value for name, alert in self.model.alerts.items()}))
+        self.happened.append(
+            (self.now_ms, {name: alert.value for name, alert in self.model.alerts.items() if not alert.is_own})
+        )
         if self.story.clock and not self.calm and self.rng.random() < 0.02 and self.clock is not None:
             self.clock.step(self._set_by_ms(self.clock.ahead_ms, "while it lives"))
         return batch

@@ -133,7 +133,18 @@ def test_what_can_not_be_read(model: Model) -> None:
     assert "can't be read" in model.verdict()[0]
 
 
-def test_what_the_engine_says_of_itself_is_not_judged(model: Model) -> None:
+def test_what_the_engine_says_of_itself_is_over_in_the_end(model: Model) -> None:
     tell_all(model, FIRING)
-    tell(model, "good", FIRING, alert="", base="x")
+    for receiver in ("good", "slow", "dead"):
+        tell(model, receiver, FIRING, alert="", base="x")
+    assert model.settled, "it may take a minute, for which nobody waits"
+    assert model.verdict() == ["lost: LongwatchBlind is 0, and last told was firing"]
+    for receiver in ("good", "slow", "dead"):
+        tell(model, receiver, RESOLVED, alert="", base="y")
     assert model.verdict() == []
+
+
+def test_what_the_engine_says_of_itself_is_told_once(model: Model) -> None:
+    tell_all(model, FIRING)
+    tell(model, "good", FIRING, ("firing", 1_500, 1_400), alert="", base="x")
+    assert any("LongwatchBlind" in fault and "out of order" in fault for fault in model.faults)
