@@ -36,7 +36,7 @@ from engine.runtime.threads import ThreadPool
 from engine.status import EngineStatus
 from tests.chaos.model import Rule
 from tests.chaos.settings import rule_file
-from tests.chaos.sim_world import DAY_MS, GRID_MS, HOUR_MS, MINUTE_MS, STEP_MS, World
+from tests.chaos.sim_world import DAY_MS, GRID_MS, HOUR_MS, MINUTE_MS, STEP_MS, WRITING, World
 
 __all__ = ["HEARTBEAT_MS", "TOLERANCE_MS", "Watch", "coarse", "configuration"]
 
@@ -100,7 +100,15 @@ def _parsed(folder: Path, rules: tuple[Rule, ...]) -> Config:
     return load(folder / "run.toml", environ={})
 
 
+def _error(text: str, code: int) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError(text)
+    error.sqlite_errorcode = code
+    return error
+
+
 def _disk(world: World) -> type[sqlite3.Connection]:
+    shut = world.story.shut
+
     class Disk(sqlite3.Connection):
         """Full while the world says so. What is only in memory is never full."""
 
@@ -110,22 +118,18 @@ def _disk(world: World) -> type[sqlite3.Connection]:
             world.connections.append(self)
 
         def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
-            if self._on_disk and world.is_locked(sql):
-                error = sqlite3.OperationalError("database is locked")
-                error.sqlite_errorcode = sqlite3.SQLITE_BUSY
-                raise error
-            if sql.startswith(("BEGIN IMMEDIATE", "PRAGMA wal_checkpoint")) and self._on_disk and world.disk_full:
-                error = sqlite3.OperationalError("database or disk is full")
-                error.sqlite_errorcode = sqlite3.SQLITE_FULL
-                raise error
-            if sql == "COMMIT" and self._on_disk:
+            if not self._on_disk:
+                return super().execute(sql, *parameters)
+            if shut and world.is_locked(sql):
+                raise _error("database is locked", sqlite3.SQLITE_BUSY)
+            if sql.startswith(WRITING) and world.disk_full:
+                raise _error("database or disk is full", sqlite3.SQLITE_FULL)
+            if sql == "COMMIT":
                 world.may_crash("at commit", 0.0005)
-            if sql == "COMMIT" and self._on_disk and world.io_fails():
-                if world.rng.random() < 0.5:
-                    super().execute(sql)
-                error = sqlite3.OperationalError("disk I/O error")
-                error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
-                raise error
+                if world.io_fails():
+                    if world.rng.random() < 0.5:
+                        super().execute(sql)
+                    raise _error("disk I/O error", sqlite3.SQLITE_IOERR_FSYNC)
             return super().execute(sql, *parameters)
 
     return Disk

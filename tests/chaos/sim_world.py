@@ -21,7 +21,7 @@ from tests.chaos.reference import Ending
 from tests.chaos.sim_clock import SetClock, true_ms
 from tests.chaos.sim_stories import Story
 
-__all__ = ["DAY_MS", "GRID_MS", "HOUR_MS", "MINUTE_MS", "STEP_MS", "Crash", "World"]
+__all__ = ["DAY_MS", "GRID_MS", "HOUR_MS", "MINUTE_MS", "STEP_MS", "WRITING", "Crash", "World"]
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
@@ -50,6 +50,8 @@ TURNS_MS: dict[Any, tuple[int, int]] = {
 }
 HIDDEN_MS_MAX = 2_500
 """A start waits three seconds for a file that it can't read; after that alerts begin anew, as documented."""
+WRITING = ("BEGIN IMMEDIATE", "PRAGMA wal_checkpoint")
+"""How what needs to write begins."""
 TASKS_MAX = 40
 COUNT = "SELECT receiver, count(*) FROM outbox GROUP BY receiver"
 SET_BY_MS = (
@@ -163,8 +165,7 @@ class World:
 
     def is_locked(self, sql: str) -> bool:
         """Whether another process has a lock now that this needs."""
-        writes = sql.startswith(("BEGIN IMMEDIATE", "PRAGMA wal_checkpoint"))
-        until_ms = self.locked_until_ms if writes else self.hidden_until_ms
+        until_ms = self.locked_until_ms if sql.startswith(WRITING) else self.hidden_until_ms
         return not (self.calm or self.stopping) and self.now_ms < until_ms
 
     def _shut(self) -> None:
