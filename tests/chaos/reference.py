@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from tests.chaos.model import ROUNDING_MS, Entry
 
-__all__ = ["Ending", "Sample", "disagreement"]
+__all__ = ["HOLD_MS", "Ending", "Sample", "disagreement"]
 
 HOLD_MS = 1_000
 """A change that tells nobody anything may be written that much later, and is lost with what comes before."""

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from engine.testing import FunctionProbe
 from engine.testing.loop import START_MS, VirtualLoop
 from tests.chaos.model import RECEIVERS
-from tests.chaos.reference import Ending
+from tests.chaos.reference import HOLD_MS, Ending
 from tests.chaos.sim_bounds import overgrown
 from tests.chaos.sim_engine import HEARTBEAT_MS, TOLERANCE_MS, Watch, coarse, configuration
 from tests.chaos.sim_judge import judged
@@ -60,6 +60,7 @@ class Simulation:
         self._passed_s = 0.0
         self._ended: Ending | None = None
         self._ended_at_ms = 0
+        self._back = False
         self._born_ms = 0.0
 
     def run(self, days: float) -> Outcome:
@@ -87,11 +88,13 @@ class Simulation:
             lambda loop, context: None if world.dead else loop.default_exception_handler(context)
         )
         world.begin(loop, self._keep)
-        self._born_ms = world.now_ms
         if self._ended is not None:
             away_ms = world.shown_ms - self._ended_at_ms  # by the clock: to be away is not to know better
             anew = away_ms > TOLERANCE_MS or (None if away_ms + self._ended.lost_ms > TOLERANCE_MS else False)
-            world.happened.append(self._ended._replace(begin_ms=world.now_ms, anew=anew, back=away_ms < 0))
+            unwritten = self._ended.time_ms - self._born_ms <= HOLD_MS  # what was taken back then is again
+            self._back = away_ms < 0 or (self._back and unwritten)
+            world.happened.append(self._ended._replace(begin_ms=world.now_ms, anew=anew, back=self._back))
+        self._born_ms = world.now_ms
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
             runner.run(self._live(until_ms))
         world.end()
