@@ -144,9 +144,12 @@ class InternalAlerts:
 
     # --- the ledger -----------------------------------------------------------------------------------
 
-    def rows(self) -> list[AlertRow]:
-        """What changed since the last call. How an alert that fires goes on is not worth a row."""
-        changed, self._changed = self._changed, {}
+    def rows(self, *, again: bool = False) -> list[AlertRow]:
+        """What changed since the last call; `again`: the next call says so, too. How an alert that fires goes on is not
+        worth a row."""
+        changed = self._changed
+        if not again:
+            self._changed = {}
         return [_row(alert) for alert in self._alerts if alert.name in changed]
 
     def tell_again(self) -> None:

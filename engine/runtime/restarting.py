@@ -106,8 +106,11 @@ class AlertKeeper:
             until_ms: The time up to which the core has judged.
         """
         until_ms = max(until_ms, self._least_ms)
-        own = [] if self._again else self._internal.rows()  # else nothing may say that the ledger has all of them
-        rows, self._rows, self._seen_ms = self._rows + own, [], until_ms
+        own = self._internal.rows(again=self._again)
+        rows, self._rows, self._seen_ms = self._rows, [], until_ms
+        if self._again and not rows and not self._ends:  # nothing may say that the ledger has what it is yet to be told
+            return Step(alerts=own)
+        rows += own
         if not rows and not self._ends:
             return Step()
         self._handed_ms = until_ms

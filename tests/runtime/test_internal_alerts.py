@@ -148,10 +148,12 @@ def test_no_row_of_theirs_says_that_the_ledger_has_what_the_core_has_yet_to_tell
     alert.note(Blind(T0, T0 - 3_000, T0), 3_000, T0)
     own.transitions(T0)
     keeper.tell_again()
-    assert keeper.take(T0) == Step(), "it would say until when the rows are whole"
+    (row,) = keeper.take(T0).alerts
+    assert keeper.take(T0) == Step(alerts=[row]), "with its transition, and nothing says until when the rows are whole"
     list(keeper.changing(T0))
-    (row,) = keeper.take(T0 + 1).alerts
-    assert row.labels == BLIND
+    whole = keeper.take(T0 + 1)
+    assert whole.alerts == [row]
+    assert whole.counters
 
 
 def test_a_row_that_cannot_be_read_goes() -> None:
