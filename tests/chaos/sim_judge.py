@@ -66,7 +66,8 @@ def _behind(receiver: str, alert: Alert, _: Sequence[Entry]) -> Iterator[str]:
     yield from _disorder(receiver, alert)
     if phantoms := [entry for entry in told if entry not in good]:
         yield f"{receiver}: phantom: {phantoms[:2]}"
-    if (told or (good[-1:] and good[-1].event == "firing")) and told[-1:] != good[-1:]:
+    states = [entries[-1].event if entries else "resolved" for entries in (told, good)]
+    if states[0] != states[1]:
         yield f"{receiver}: was told {told[-1:]} last, and not {good[-1:]}"
 
 

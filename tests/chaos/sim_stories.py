@@ -35,7 +35,7 @@ STORIES = {
         Story("clock", clock=True),
         Story("refused", refuses=True),
         Story("rule_file", rule_file=True),
-        Story("full", outbox_rows_max=5),
+        Story("full", outbox_rows_max=10),
         Story("shut", shut=True),
     )
 }
