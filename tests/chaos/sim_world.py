@@ -116,7 +116,7 @@ class World:
         self.crashes = 0
         self.seen: set[str] = set()
         self.happened: list[tuple[float, dict[str, int]] | Ending] = []
-        self._series: dict[bool, tuple[str, ...]] = {}
+        self._series: tuple[str, ...] = ()
         self._moods = {name: Mood("well", 0.0) for name in RECEIVERS}
 
     @property
@@ -263,14 +263,10 @@ class World:
             self.clock.step(self._set_by_ms(self.clock.ahead_ms, "while it lives"))
         return batch
 
-    def measure_grid(self) -> SampleBatch:
-        """One measurement of what rules of the rule file look at."""
-        return self._signals(grid=True)
-
-    def _signals(self, *, grid: bool = False) -> SampleBatch:
-        signals = self.model.signals(self.now_ms, grid=grid)
-        series = self._series.setdefault(grid, tuple(signals))  # the same object, as probes have it
-        return SampleBatch(self.shown_ms, series, np.array([*signals.values()], dtype=float), STEP_MS)
+    def _signals(self) -> SampleBatch:
+        signals = self.model.signals(self.now_ms) | self.model.signals(self.now_ms, grid=True)
+        self._series = self._series or tuple(signals)  # the same object, as probes have it
+        return SampleBatch(self.shown_ms, self._series, np.array([*signals.values()], dtype=float), STEP_MS)
 
     def check_kept(self, receiver: str, message_id: str, body: bytes) -> None:
         """I3: what is sent must be in the file, so that a crash now can't make anybody forget it."""

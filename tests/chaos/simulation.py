@@ -109,8 +109,6 @@ class Simulation:
             configuration(self._state, world.model.rules), clock=world.clock, rng=random.Random(world.rng.random())
         )
         watch.add_probe("signals", FunctionProbe(world.measure), f"{STEP_MS}ms", "1s")
-        if world.story.rule_file:
-            watch.add_probe("grid", FunctionProbe(world.measure_grid), f"{STEP_MS}ms", "1s")
         for name in RECEIVERS:
             watch.add_sink(name, Receiver(name, world))
         await watch.start()

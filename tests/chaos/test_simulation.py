@@ -47,7 +47,7 @@ def test_i8_nothing_grows_in_a_long_life(memory: Path) -> None:
 
 def test_what_grows_is_found(memory: Path) -> None:
     with patch.object(Book, "note", _hoard):
-        outcome, _ = simulate(1, STEADY_DAYS, memory, STEADY)
+        outcome, _ = simulate(1, 3 * STEADY_DAYS / 4, memory, STEADY)
     assert any("Book" in fault for fault in outcome.faults)
 
 
