@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
-MEMORY = Path("/dev/shm")
+from tests.memory import memory as memory_of_machine
 
 
 def _in_memory(tmp_path: Path) -> Iterator[Path]:
     """What a failure leaves is kept."""
-    if not os.access(MEMORY, os.W_OK):
+    room = memory_of_machine()
+    if room is None:
         yield tmp_path
         return
-    with tempfile.TemporaryDirectory(prefix="longwatch-chaos-", dir=MEMORY) as made:
+    with tempfile.TemporaryDirectory(prefix="longwatch-chaos-", dir=room) as made:
         try:
             yield Path(made)
         finally:

@@ -163,12 +163,15 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
-def threads() -> list[threading.Thread]:
-    return [one for one in threading.enumerate() if one.name == "longwatch ledger"]
+@pytest.fixture
+def threads() -> Callable[[], list[threading.Thread]]:
+    """The ledger's threads that began in the test: one of another test may still be at its end."""
+    before = set(threading.enumerate())
+    return lambda: [one for one in threading.enumerate() if one.name == "longwatch ledger" and one not in before]
 
 
 async def test_f15_a_disk_that_hangs_at_the_start_does_not_stop_the_watch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: Callable[[], list[threading.Thread]]
 ) -> None:
     ops, rules = Ops(), load_text(f'[engine]\nstate_dir = "{tmp_path}"\n[rule.Hot]\nexpr = "x > 5"\n')
     monkeypatch.setattr(keeping, "Store", lambda path, now_ms: Store(path, now_ms, Hanging))
@@ -194,7 +197,7 @@ def stored_if_there(folder: Path) -> list[Any]:
 
 
 async def test_f15_a_disk_that_hangs_for_ever_lets_the_engine_stop(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: Callable[[], list[threading.Thread]]
 ) -> None:
     ops, text = Ops(), f'[engine]\nstate_dir = "{tmp_path}"\nshutdown_timeout = "1s"\n'
     monkeypatch.setattr(keeping, "Store", lambda path, now_ms: Store(path, now_ms, Hanging))

@@ -28,8 +28,6 @@ _REASONS: Final = {
     sqlite3.SQLITE_FORMAT: ("corrupt", "it is damaged"),
     sqlite3.SQLITE_NOMEM: ("no_memory", "there is no memory left"),
 }
-# The index of the log can't be made larger: it is mapped, so its room is asked for at once, and there is none.
-_EXTENDED: Final = {sqlite3.SQLITE_IOERR_SHMSIZE: ("disk_full", "the disk is full")}
 # What SQLite says when a row is at fault and not the file: a text where a number belongs, a key that is there.
 _BAD_RECORD: Final = {sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_RANGE}
 _BY_ERRNO: Final = {
@@ -79,5 +77,5 @@ def ledger_error(error: BaseException, name: str) -> LedgerError:
         return LedgerError(reason, f"{name}: it can't be stored ({type(error).__name__})")
     if code & 0xFF in _BAD_RECORD:
         return LedgerError("bad_record", f"{name}: it can't be stored ({type(error).__name__})")
-    reason, text = _EXTENDED.get(code) or _REASONS.get(code & 0xFF, ("sqlite_error", "SQLite refused"))
+    reason, text = _REASONS.get(code & 0xFF, ("sqlite_error", "SQLite refused"))
     return LedgerError(reason, f"{name}: {text} ({getattr(error, 'sqlite_errorname', '')})")

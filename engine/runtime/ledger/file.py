@@ -21,6 +21,7 @@ __all__ = [
     "companions",
     "discard",
     "fault_of",
+    "is_full",
     "identity",
     "load_ballast",
     "log_bytes",
@@ -33,6 +34,8 @@ __all__ = [
 
 LEDGER_FILE: Final = "state.db"
 BALLAST_BYTES: Final = 4 * 1024 * 1024
+_INDEX_BYTES: Final = 64 * 1024
+"""It grows by 32 KiB, and asks for its room at once."""
 """Room that is given back when the disk is full, for the transactions that must still get through (M11)."""
 _MAGIC: Final = b"SQLite format 3\x00"
 _HEADER_BYTES: Final = 100
@@ -138,6 +141,15 @@ def set_aside(path: Path, now_ms: int, *, alone: bool = False) -> Path:
 
 def _ballast(path: Path) -> Path:
     return path.with_name("state.ballast")
+
+
+def is_full(path: Path) -> bool:
+    """Whether the disk has no room for SQLite's index of the log to grow."""
+    try:
+        room = os.statvfs(path.parent)
+    except OSError:
+        return False
+    return room.f_bavail * room.f_frsize < _INDEX_BYTES
 
 
 def load_ballast(path: Path) -> bool:

@@ -21,6 +21,7 @@ from engine.runtime.ledger.file import (
     companions,
     discard,
     fault_of,
+    is_full,
     make_private,
     new_path,
     put_in_place,
@@ -72,7 +73,7 @@ def open_file(path: Path, now_ms: int, factory: Connect = sqlite3.Connection) ->
                 why = str(error)
         return _begin_anew(path, now_ms, factory, why)
     except (sqlite3.Error, OSError) as error:
-        raise ledger_error(error, path.name) from None
+        raise _error(error, path) from None
 
 
 def _begin(path: Path, now_ms: int, factory: Connect) -> Opened:
@@ -86,6 +87,13 @@ def _begin(path: Path, now_ms: int, factory: Connect) -> Opened:
         _make(fresh, None)
     put_in_place(path)
     return Opened(_connect_checked(path, factory), notices)
+
+
+def _error(error: BaseException, path: Path) -> LedgerError:
+    """That the index of the log can't grow is the same to SQLite on a full disk and on a broken one."""
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_IOERR_SHMSIZE and is_full(path):
+        return LedgerError("disk_full", f"{path.name}: the disk is full (SQLITE_IOERR_SHMSIZE)")
+    return ledger_error(error, path.name)
 
 
 def _begin_anew(path: Path, now_ms: int, factory: Connect, why: str) -> Opened:
@@ -175,7 +183,7 @@ def _connect_checked(path: Path, factory: Connect) -> sqlite3.Connection:
             connection.close()
         if not isinstance(error, sqlite3.Error | OSError | UnicodeDecodeError):
             raise
-        failure = ledger_error(error, path.name)
+        failure = _error(error, path)
         if failure.reason == "sqlite_error":  # our statements are right, so what they are run on is wrong
             failure = LedgerError("corrupt", "SQLite does not understand it")
         raise failure from None
